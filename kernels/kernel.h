@@ -1,0 +1,169 @@
+/* The kernel contract: what a kernel is given, what it promises, and how it is found.
+ *
+ * A kernel computes rows of one image of a feature map.  It knows nothing of graphs, plans, boards
+ * or MPI, allocates nothing, and keeps no state.  To add one: write kernels/ISA/NAME.c with one
+ * `const struct conv_kernel` (or gemm_kernel, …), and add its line to kernels/kernels.def; tests
+ * and benchmarks sweep the registry.
+ *
+ * Promises, for every family:
+ * - Row y of the output comes out with the same bits whatever other rows are asked for in the call.
+ *   So any row tile equals the whole.  (Kernels with `row_exact == false`, such as OpenBLAS's, are
+ *   excused: they agree to rounding.)
+ * - Nothing but the asked rows and channel blocks of the output is written; lanes beyond the last
+ *   channel of a blocked map are written as zero.
+ * - Input rows outside [0, in_h) and pixels outside [0, in_w) are never read: they count as zero
+ *   (as -inf for max pooling), and are left out of averages unless count_pad.
+ * - Coordinates y are those of one image: the caller shifts row0 of the views (row0 may be negative
+ *   and the view may hold neighbouring images' rows; the kernel does not touch them). */
+#ifndef COHORT_KERNELS_KERNEL_H
+#define COHORT_KERNELS_KERNEL_H
+
+#include "kernels/view.h"
+
+enum kernel_isa { ISA_GENERIC, ISA_BLAS, ISA_NEON32, ISA_NEON64, ISA_AVX2, ISA_AVX512, ISA_COUNT };
+const char *kernel_isa_name(enum kernel_isa isa);
+/* Bit mask (1 << isa) of what this CPU can run, asked of the CPU once per call. */
+unsigned kernel_isa_available(void);
+
+/* ---- epilogue -------------------------------------------------------------------------------- */
+
+enum kernel_act {
+    KACT_NONE,
+    KACT_RELU,
+    KACT_LEAKY_RELU,
+    KACT_CLIP,
+    KACT_SIGMOID,
+    KACT_TANH,
+    KACT_HARD_SIGMOID,
+    KACT_HARD_SWISH,
+    KACT_SILU,
+    KACT_COUNT
+}; /* same order and meaning as act_kind in src/graph/graph.h */
+
+struct kernel_epilogue {
+    enum kernel_act act;
+    float a, b;
+    const struct view *residual; /* same rows, channels and width as the output, or NULL */
+    bool residual_last;          /* act(v) + r instead of act(v + r) */
+};
+
+/* Applies an epilogue in place to pixels [x0, x1) of row y, block `block`, after the sums are in
+ * `out`. For kernels that do not do it in registers. (kernels/generic/epilogue.c) */
+void epilogue_apply(const struct kernel_epilogue *e, const struct view *out, int64_t y, int block,
+                    int x0, int x1);
+
+/* ---- convolution ----------------------------------------------------------------------------- */
+
+struct conv_shape { /* the signature of one convolution; input and output of one image */
+    int in_c, in_h, in_w;
+    int out_c, out_h, out_w;
+    int groups;
+    int kernel_h, kernel_w;
+    int stride_h, stride_w;
+    int pad_top, pad_left;   /* the bottom and right pads follow from out_h, out_w */
+    int dilation_h, dilation_w;
+    bool in_blocked, out_blocked;
+};
+
+struct conv_args {
+    const struct conv_shape *shape;
+    const void *weights;         /* packed by this kernel */
+    const float *bias;           /* [ceil(out_c/16)*16], zero beyond out_c; never NULL */
+    struct view in, out;
+    struct kernel_epilogue epilogue;
+    int64_t y0, y1;              /* output rows of the image */
+    int block0, block1;          /* output channel blocks; [0, ceil(out_c/16)) is all */
+    void *workspace;             /* workspace_bytes(), one per thread, aligned to 64 */
+};
+
+struct conv_kernel {
+    const char *name;            /* "conv_generic_direct": family, ISA, algorithm */
+    enum kernel_isa isa;
+    bool row_exact;
+    int granule_rows;            /* rows computed together: 1, or 2, 4 for two-dimensional Winograd */
+    /* Can it do this shape?  Estimate of its speed for ranking among kernels that can: expected
+     * useful multiply-adds per cycle and core; 0: cannot. */
+    double (*rate)(const struct conv_shape *s);
+    size_t (*weights_bytes)(const struct conv_shape *s);
+    /* Packs output channels [oc0, oc0+count): `w` is ONNX order [count][in_c/groups][kh][kw], the
+     * first of them at w[0]; oc0 is a multiple of 16 and count is 16 or what is left. Called for all
+     * channels in order; the packed memory was zeroed before. */
+    void (*pack)(const struct conv_shape *s, const float *w, int oc0, int count, void *packed);
+    size_t (*workspace_bytes)(const struct conv_shape *s); /* NULL: none */
+    void (*run)(const struct conv_args *a);
+};
+
+/* Transposed convolution: the same structs; shape->pad_* are ONNX's pads of the output, `w` for
+ * packing is ONNX order [in_c][out_c/groups][kh][kw] in one piece (oc0 0, count out_c). */
+
+/* ---- matrix product: tokens [rows][k] times constant [k][n] ------------------------------------- */
+
+struct gemm_shape {
+    int64_t rows;  /* of the whole value, for choosing a kernel: never of the tile */
+    int k, n;
+};
+
+struct gemm_args {
+    const struct gemm_shape *shape;
+    const void *weights;         /* packed */
+    const float *bias;           /* [n] or NULL */
+    const float *in;             /* row y at in + (y - in_row0) * in_pitch */
+    float *out;
+    int64_t in_row0, out_row0;
+    ptrdiff_t in_pitch, out_pitch;
+    struct kernel_epilogue epilogue; /* residual: a token view with the output's rows */
+    int64_t y0, y1;              /* rows */
+    int n0, n1;                  /* output features; n0 is a multiple of 16, n1 too or n */
+    void *workspace;
+};
+
+struct gemm_kernel {
+    const char *name;            /* "gemm_generic" */
+    enum kernel_isa isa;
+    bool row_exact;
+    double (*rate)(const struct gemm_shape *s);
+    size_t (*weights_bytes)(const struct gemm_shape *s);
+    /* Packs output features [n0, n0+count) (n0 multiple of 16, count 16 or what is left): element
+     * (k, n0+j) is w[j * k_count + k], i.e. one feature's weights are contiguous. */
+    void (*pack)(const struct gemm_shape *s, const float *w, int n0, int count, void *packed);
+    size_t (*workspace_bytes)(const struct gemm_shape *s);
+    void (*run)(const struct gemm_args *a);
+};
+
+/* ---- pooling --------------------------------------------------------------------------------- */
+
+enum pool_kind { POOL_MAX, POOL_AVERAGE };
+struct pool_args {
+    enum pool_kind kind;
+    int in_h, in_w, out_h, out_w;
+    int kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+    bool count_pad;              /* average: divide by the kernel's size including padding … */
+    int pad_bottom, pad_right;   /* … that ONNX declares (ceil_mode adds cells that do not count) */
+    struct view in, out;
+    int64_t y0, y1;
+    int block0, block1;
+};
+struct pool_kernel {
+    const char *name;
+    enum kernel_isa isa;
+    double (*rate)(const struct pool_args *a); /* views need not be filled in */
+    void (*run)(const struct pool_args *a);
+};
+
+/* ---- registry -------------------------------------------------------------------------------- */
+
+/* Every kernel built into this binary, in the order of kernels.def. */
+const struct conv_kernel *const *kernels_conv(int *count);
+const struct conv_kernel *const *kernels_deconv(int *count);
+const struct gemm_kernel *const *kernels_gemm(int *count);
+const struct pool_kernel *const *kernels_pool(int *count);
+
+/* The best available kernel for a signature.  `allowed` is a mask of ISAs (ISA_BLAS is only taken
+ * when it is allowed and nothing else is, or when `only` names it); `only` (may be NULL) is an ISA
+ * name or a kernel name as given with --kernel.  NULL when none can do it. */
+const struct conv_kernel *kernel_choose_conv(const struct conv_shape *s, unsigned allowed, const char *only);
+const struct conv_kernel *kernel_choose_deconv(const struct conv_shape *s, unsigned allowed, const char *only);
+const struct gemm_kernel *kernel_choose_gemm(const struct gemm_shape *s, unsigned allowed, const char *only);
+const struct pool_kernel *kernel_choose_pool(const struct pool_args *a, unsigned allowed, const char *only);
+
+#endif

@@ -1,0 +1,42 @@
+/* What this board is: cores, clusters, caches, memory, name; and which cores this rank may use.
+ *
+ * Reads hwloc and /proc, never MPI and never the environment. */
+#ifndef COHORT_BOARD_BOARD_H
+#define COHORT_BOARD_BOARD_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BOARD_NAME_BYTES 64
+#define BOARD_CORES_MAX 1024
+
+struct board_options {
+    int threads;         /* 0: one for each core of this rank's share */
+    const char *cores;   /* "all", "big", "0-3,6"; NULL: all */
+    int local_rank;      /* this rank's number among the ranks on the same board … */
+    int local_size;      /* … and how many they are */
+    bool bind;           /* false: leave binding alone (tests, and when oversubscribed) */
+};
+
+struct board {
+    char name[BOARD_NAME_BYTES];  /* host name */
+    char cpu_model[128];
+    char isa[32];                 /* "x86_64", "aarch64", "armv7l" */
+    int cores_total;              /* usable cores of the whole board (the cgroup's, not mpirun's mask) */
+    int threads;                  /* that this rank runs */
+    int core_of[BOARD_CORES_MAX]; /* OS number of the core of each thread; valid for [0, threads) */
+    bool shared;                  /* several ranks share this board */
+    bool oversubscribed;          /* more threads than cores */
+    size_t l1_bytes, l2_bytes, l3_bytes; /* per core (L3: whole); 0 unknown */
+    uint64_t memory_bytes;
+};
+
+/* Detects and divides: ranks on one board get disjoint shares of its usable cores (more ranks than
+ * cores: cores are reused, oversubscribed is set). Undoes a narrower binding that mpirun gave.
+ * Errors: usage (cores that do not exist, bad list), memory. */
+enum cohort_code board_detect(struct board *b, const struct board_options *o, struct cohort_error *err);
+
+#endif
