@@ -6,7 +6,8 @@
 #include <string.h>
 
 static const char *const code_names[COHORT_CODE_COUNT] = {
-    "ok", "usage", "io", "format", "unsupported", "shape", "memory", "plan", "comm", "timeout", "internal",
+    "ok",     "usage", "io",   "format",  "unsupported", "shape",
+    "memory", "plan",  "comm", "timeout", "internal",
 };
 
 const char *cohort_code_name(enum cohort_code code) {
@@ -49,7 +50,8 @@ enum cohort_code error_wrap(struct cohort_error *err, const char *fmt, ...) {
     return err->code;
 }
 
-enum cohort_code error_memory(struct cohort_error *err, unsigned long long bytes, const char *what) {
+enum cohort_code error_memory(struct cohort_error *err, unsigned long long bytes,
+                              const char *what) {
     return error_set(err, COHORT_ERR_MEMORY, "out of memory: %llu bytes for %s", bytes, what);
 }
 

@@ -67,8 +67,8 @@ enum cohort_code file_read(const char *path, size_t max_bytes, char **text, size
     char *data = NULL;
     TRY(open_regular(path, &fd, &size, err));
     if (size > max_bytes) {
-        code = error_set(err, COHORT_ERR_FORMAT, "%s: %zu bytes, but at most %zu are expected", path,
-                         size, max_bytes);
+        code = error_set(err, COHORT_ERR_FORMAT, "%s: %zu bytes, but at most %zu are expected",
+                         path, size, max_bytes);
         goto out;
     }
     data = mem_alloc(size + 1);

@@ -44,7 +44,8 @@ void *mem_alloc(size_t bytes) {
     atomic_fetch_add(&alloc_calls, 1);
     if (injected_failure() || bytes > SIZE_MAX - 3 * MEM_ALIGN)
         return NULL;
-    size_t total = (bytes + 2 * MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN + (bytes == 0 ? MEM_ALIGN : 0);
+    size_t total =
+        (bytes + 2 * MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN + (bytes == 0 ? MEM_ALIGN : 0);
     char *raw = aligned_alloc(MEM_ALIGN, total);
     if (raw == NULL)
         return NULL;
