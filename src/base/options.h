@@ -1,7 +1,9 @@
 /* Command-line options from a table: parsing, --help, and "did you mean".
  *
  * `--name value`, `--name=value`, `-x value`; "--" ends options.  An option may take its value from
- * the environment as COHORT_NAME (the caller passes a lookup; the library never reads it). */
+ * the environment as COHORT_NAME (the caller passes a lookup; the library never reads it).  The
+ * command line wins.  A flag NAME also answers to --no-NAME and --NAME=yes|no, letters to -oVALUE and
+ * -vv.  Options without a help text are not listed by options_print(). */
 #ifndef COHORT_BASE_OPTIONS_H
 #define COHORT_BASE_OPTIONS_H
 
