@@ -52,7 +52,8 @@ enum cohort_code onnx_writer_weights(struct onnx_writer *w, const char *name,
 /* A small initializer of any type, copied now. */
 enum cohort_code onnx_writer_tensor(struct onnx_writer *w, const char *name, const struct tensor *t,
                                     struct cohort_error *err);
-enum cohort_code onnx_writer_save(struct onnx_writer *w, const char *path, struct cohort_error *err);
+enum cohort_code onnx_writer_save(struct onnx_writer *w, const char *path,
+                                  struct cohort_error *err);
 void onnx_writer_destroy(struct onnx_writer **w);
 /* One TensorProto to a file, as in test_data_set_K. */
 enum cohort_code onnx_save_tensor(const struct tensor *t, const char *name, const char *path,
