@@ -11,32 +11,52 @@
 #include <stdint.h>
 
 #define BOARD_NAME_BYTES 64
-#define BOARD_CORES_MAX 1024
+#define BOARD_CORES_MAX  1024
 
 struct board_options {
-    int threads;         /* 0: one for each core of this rank's share */
-    const char *cores;   /* "all", "big", "0-3,6"; NULL: all */
-    int local_rank;      /* this rank's number among the ranks on the same board … */
-    int local_size;      /* … and how many they are */
-    bool bind;           /* false: leave binding alone (tests, and when oversubscribed) */
+    int threads;       /* 0: one for each core of this rank's share */
+    const char *cores; /* "all", "big", "0-3,6"; NULL: all */
+    int local_rank;    /* this rank's number among the ranks on the same board … */
+    int local_size;    /* … and how many they are */
+    bool bind;         /* false: leave binding alone (tests, and when oversubscribed) */
 };
 
 struct board {
-    char name[BOARD_NAME_BYTES];  /* host name */
+    char name[BOARD_NAME_BYTES]; /* host name */
     char cpu_model[128];
-    char isa[32];                 /* "x86_64", "aarch64", "armv7l" */
-    int cores_total;              /* usable cores of the whole board (the cgroup's, not mpirun's mask) */
-    int threads;                  /* that this rank runs */
-    int core_of[BOARD_CORES_MAX]; /* OS number of the core of each thread; valid for [0, threads) */
+    char isa[32];    /* "x86_64", "aarch64", "armv7l" */
+    int cores_total; /* usable cores of the whole board (the cgroup's, not mpirun's mask) */
+    int threads;     /* that this rank runs */
+    int core_of[BOARD_CORES_MAX]; /* OS number of the core of each thread, fastest first (a list
+                                     given by the user: in its order); valid for [0, threads) */
     bool shared;                  /* several ranks share this board */
-    bool oversubscribed;          /* more threads than cores */
-    size_t l1_bytes, l2_bytes, l3_bytes; /* per core (L3: whole); 0 unknown */
+    bool oversubscribed;          /* more threads than cores, or more ranks than cores */
+    size_t l1_bytes, l2_bytes, l3_bytes; /* the least core's share (L3: whole); 0 unknown */
     uint64_t memory_bytes;
 };
 
 /* Detects and divides: ranks on one board get disjoint shares of its usable cores (more ranks than
  * cores: cores are reused, oversubscribed is set). Undoes a narrower binding that mpirun gave.
  * Errors: usage (cores that do not exist, bad list), memory. */
-enum cohort_code board_detect(struct board *b, const struct board_options *o, struct cohort_error *err);
+enum cohort_code board_detect(struct board *b, const struct board_options *o,
+                              struct cohort_error *err);
+
+/* A machine that was recorded or made up, for tests and for planning elsewhere. */
+struct board_machine {
+    const char *synthetic; /* hwloc's description, "package:1 core:6 pu:1"; or … */
+    const char *xml;       /* … an XML text as hwloc's lstopo writes it */
+    const char *allowed;   /* "0-3,6": the CPUs that its cgroup allows; NULL: all */
+    const char *sysfs;     /* a folder like /sys/devices/system/cpu, for speeds; NULL: none */
+};
+
+/* The same for that machine; never binds.  Errors: usage, memory, format (a bad description). */
+enum cohort_code board_detect_machine(struct board *b, const struct board_options *o,
+                                      const struct board_machine *machine,
+                                      struct cohort_error *err);
+
+/* "0-3,6" into at most `max` numbers below BOARD_CORES_MAX, in that order, without repetition.
+ * Errors: usage. */
+enum cohort_code board_parse_list(const char *text, int *numbers, int max, int *count,
+                                  struct cohort_error *err);
 
 #endif

@@ -1,0 +1,336 @@
+/* The thread pool: items by one compare-and-swap, a short spin, then a futex.
+ *
+ * `ticket` holds the number of the current job and the next item to hand out.  A thread takes an
+ * item by moving the ticket on, which fails if the job has changed meanwhile; so nobody has to wait
+ * for a thread that wakes up late, and a small job that the caller finishes alone costs no
+ * hand-shake. `left` counts items not yet finished; the caller waits for zero.
+ *
+ * Measured on two virtual x86-64 cores at 2.6 GHz, gcc 12, two bound threads; beside it libgomp 12
+ * with OMP_WAIT_POLICY=passive OMP_PROC_BIND=true: an empty run, both awake            0.1 us (60
+ * us) 1000 empty items                    12 us wake-up after a pause of 50 us      25 us       (27
+ * us) wake-up after a pause of 2 ms       39 us       (57 us) CPU of 200 runs, 2 x 200 us of work
+ * each, 2 ms pauses: 100 ms (101 ms; libgomp's default 547 ms) Idle it uses no CPU: SPIN_NS after
+ * the last item everybody sleeps. */
+#include "board/pool.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+#define SPIN_NS       5000      /* before a thread sleeps */
+#define POLL_NS       500000    /* the caller looks after its poll so often while it waits */
+#define JOB_ITEMS_MAX (1 << 30) /* of one ticket; longer jobs are cut */
+
+struct worker {
+    struct pool *pool;
+    pthread_t id;
+    int number;
+};
+
+struct pool {
+    int threads;
+    bool bound;       /* the caller's binding was changed … */
+    cpu_set_t former; /* … from this */
+    long spin_ns;
+    pool_poll_fn poll;
+    void *poll_context;
+
+    /* The job.  Read by workers before they own an item of it, hence atomic. */
+    _Atomic(pool_item_fn) fn;
+    _Atomic(void *) context;
+    atomic_int_least64_t first; /* the job's item 0 is the caller's item `first` */
+    _Atomic uint32_t items;
+
+    _Alignas(64) atomic_uint_least64_t ticket; /* job number << 32 | next item */
+    _Alignas(64) _Atomic uint32_t left;        /* items not finished; a futex */
+    _Atomic uint32_t caller_sleeps;
+    _Alignas(64) _Atomic uint32_t bell; /* rung for each job; a futex */
+    _Atomic uint32_t sleepers;
+    atomic_bool stop;
+    struct worker workers[];
+};
+
+/* ---- small things -------------------------------------------------------------------------------
+ */
+
+static void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+static int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Sleeps while *word == value, at most `ns` (0: no limit); may wake for no reason. */
+static void futex_sleep(_Atomic uint32_t *word, uint32_t value, long ns) {
+    struct timespec limit = {.tv_nsec = ns};
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns > 0 ? &limit : NULL, NULL, 0);
+}
+
+static void futex_wake(_Atomic uint32_t *word, int threads) {
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, threads, NULL, NULL, 0);
+}
+
+void pool_set_float_mode(void) {
+#if defined(__SSE__)
+    _mm_setcsr(_mm_getcsr() | 0x8040u); /* flush results to zero, take denormals as zero */
+#elif defined(__aarch64__)
+    uint64_t control;
+    __asm__ __volatile__("mrs %0, fpcr" : "=r"(control));
+    control |= UINT64_C(1) << 24; /* FZ */
+    __asm__ __volatile__("msr fpcr, %0" : : "r"(control));
+#elif defined(__arm__) && defined(__ARM_FP)
+    uint32_t control;
+    __asm__ __volatile__("vmrs %0, fpscr" : "=r"(control));
+    control |= UINT32_C(1) << 24; /* FZ */
+    __asm__ __volatile__("vmsr fpscr, %0" : : "r"(control));
+#endif
+}
+
+/* ---- items
+ * ----------------------------------------------------------------------------------------- */
+
+/* Takes the next item of the current job; false when none is left.  The job's fields are read
+ * between two looks at the ticket.  The caller closes the ticket before it changes them, so if they
+ * are of another job, the exchange fails. */
+static bool take_item(struct pool *p, pool_item_fn *fn, void **context, int64_t *item) {
+    uint64_t ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
+    for (;;) {
+        *fn = atomic_load_explicit(&p->fn, memory_order_acquire);
+        *context = atomic_load_explicit(&p->context, memory_order_acquire);
+        *item = atomic_load_explicit(&p->first, memory_order_acquire);
+        uint32_t items = atomic_load_explicit(&p->items, memory_order_acquire);
+        if ((uint32_t)ticket >= items)
+            return false;
+        if (atomic_compare_exchange_weak_explicit(&p->ticket, &ticket, ticket + 1,
+                                                  memory_order_acq_rel, memory_order_acquire)) {
+            *item += (uint32_t)ticket;
+            return true;
+        }
+        relax();
+    }
+}
+
+static bool has_items(const struct pool *p) {
+    uint64_t ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
+    return (uint32_t)ticket < atomic_load_explicit(&p->items, memory_order_acquire);
+}
+
+/* Runs items of the current job until none is left; returns how many. */
+static uint32_t work(struct pool *p, int thread) {
+    pool_item_fn fn;
+    void *context;
+    int64_t item;
+    uint32_t done = 0;
+    while (take_item(p, &fn, &context, &item)) {
+        fn(context, item, thread);
+        done++;
+        if (thread == 0 && p->poll != NULL)
+            p->poll(p->poll_context);
+    }
+    return done;
+}
+
+static void report_done(struct pool *p, uint32_t done) {
+    if (done == 0)
+        return;
+    if (atomic_fetch_sub(&p->left, done) == done && atomic_load(&p->caller_sleeps) != 0)
+        futex_wake(&p->left, 1);
+}
+
+/* ---- workers
+ * ------------------------------------------------------------------------------------------ */
+
+static bool wait_for_job(struct pool *p) {
+    uint32_t heard = atomic_load(&p->bell);
+    int64_t until = p->spin_ns > 0 ? now_ns() + p->spin_ns : 0;
+    for (;;) {
+        if (atomic_load_explicit(&p->stop, memory_order_acquire))
+            return false;
+        if (has_items(p))
+            return true;
+        if (until == 0 || now_ns() >= until)
+            break;
+        for (int i = 0; i < 8; i++)
+            relax();
+    }
+    atomic_fetch_add(&p->sleepers, 1);
+    while (atomic_load(&p->bell) == heard)
+        futex_sleep(&p->bell, heard, 0);
+    atomic_fetch_sub(&p->sleepers, 1);
+    return true;
+}
+
+static void *worker_main(void *argument) {
+    const struct worker *w = argument;
+    pool_set_float_mode();
+    while (wait_for_job(w->pool))
+        report_done(w->pool, work(w->pool, w->number));
+    return NULL;
+}
+
+static void wake_workers(struct pool *p, int wanted) {
+    atomic_fetch_add(&p->bell, 1);
+    if (atomic_load(&p->sleepers) > 0)
+        futex_wake(&p->bell, wanted);
+}
+
+/* ---- the caller
+ * ------------------------------------------------------------------------------------------ */
+
+static void wait_for_rest(struct pool *p) {
+    int64_t until = p->spin_ns > 0 ? now_ns() + p->spin_ns : 0;
+    uint32_t left;
+    while ((left = atomic_load_explicit(&p->left, memory_order_acquire)) > 0) {
+        if (p->poll != NULL)
+            p->poll(p->poll_context);
+        if (until != 0 && now_ns() < until) {
+            for (int i = 0; i < 8; i++)
+                relax();
+            continue;
+        }
+        atomic_store(&p->caller_sleeps, 1);
+        left = atomic_load(&p->left);
+        if (left > 0)
+            futex_sleep(&p->left, left, p->poll != NULL ? POLL_NS : 0);
+        atomic_store(&p->caller_sleeps, 0);
+    }
+}
+
+static void run_alone(struct pool *p, int64_t items, pool_item_fn fn, void *context) {
+    for (int64_t i = 0; i < items; i++) {
+        fn(context, i, 0);
+        if (p->poll != NULL)
+            p->poll(p->poll_context);
+    }
+}
+
+static void run_job(struct pool *p, int64_t first, uint32_t items, pool_item_fn fn, void *context) {
+    uint64_t job = (atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 32) + 1;
+    atomic_store_explicit(&p->ticket, job << 32 | UINT32_MAX, memory_order_release); /* closed */
+    atomic_store_explicit(&p->fn, fn, memory_order_release);
+    atomic_store_explicit(&p->context, context, memory_order_release);
+    atomic_store_explicit(&p->first, first, memory_order_release);
+    atomic_store_explicit(&p->items, items, memory_order_release);
+    atomic_store_explicit(&p->left, items, memory_order_release);
+    atomic_store_explicit(&p->ticket, job << 32, memory_order_release);
+    wake_workers(p, items - 1 < (uint32_t)p->threads ? (int)items - 1 : p->threads - 1);
+    report_done(p, work(p, 0));
+    wait_for_rest(p);
+}
+
+void pool_run(struct pool *p, int64_t items, pool_item_fn fn, void *context) {
+    pool_set_float_mode(); /* the caller may be another thread than the creator */
+    if (p->threads == 1 || items <= 1) {
+        run_alone(p, items, fn, context);
+        return;
+    }
+    for (int64_t first = 0; first < items; first += JOB_ITEMS_MAX) {
+        int64_t count = items - first < JOB_ITEMS_MAX ? items - first : JOB_ITEMS_MAX;
+        run_job(p, first, (uint32_t)count, fn, context);
+    }
+}
+
+void pool_set_poll(struct pool *p, pool_poll_fn poll, void *context) {
+    p->poll = poll;
+    p->poll_context = context;
+}
+
+int pool_threads(const struct pool *p) {
+    return p->threads;
+}
+
+/* ---- beginning and end
+ * -------------------------------------------------------------------------------------- */
+
+static void bind_thread(pthread_t thread, int core) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (core < CPU_SETSIZE)
+        CPU_SET((unsigned)core, &set);
+    (void)pthread_setaffinity_np(thread, sizeof set, &set); /* refused: runs where it may */
+}
+
+/* Starts the workers with all signals blocked, so that those go to the program's own threads. */
+static enum cohort_code start_workers(struct pool *p, const struct board *board, bool bind,
+                                      struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    sigset_t all;
+    sigset_t old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int wanted = board->threads;
+    p->threads = 1;
+    while (code == COHORT_OK && p->threads < wanted) {
+        struct worker *w = &p->workers[p->threads];
+        *w = (struct worker){.pool = p, .number = p->threads};
+        int rc = pthread_create(&w->id, NULL, worker_main, w);
+        if (rc != 0) {
+            code = error_set(err, COHORT_ERR_MEMORY,
+                             "cannot start thread %d of %d (error %d): try fewer threads",
+                             p->threads + 1, wanted, rc);
+            break;
+        }
+        if (bind)
+            bind_thread(w->id, board->core_of[p->threads]);
+        p->threads++;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return code;
+}
+
+enum cohort_code pool_create(struct pool **out, const struct board *board, bool bind,
+                             struct cohort_error *err) {
+    size_t threads = board->threads < 1 ? 1 : (size_t)board->threads;
+    struct pool *p = mem_zalloc(1, sizeof *p + threads * sizeof p->workers[0]);
+    if (p == NULL)
+        return error_memory(err, sizeof *p + threads * sizeof p->workers[0], "the thread pool");
+    bind = bind && !board->oversubscribed;
+    p->spin_ns =
+        board->oversubscribed ? 0 : SPIN_NS; /* spinning would keep a core from another thread */
+    enum cohort_code code = start_workers(p, board, bind, err);
+    if (code != COHORT_OK) {
+        pool_destroy(&p);
+        return code;
+    }
+    if (bind && pthread_getaffinity_np(pthread_self(), sizeof p->former, &p->former) == 0) {
+        p->bound = true;
+        bind_thread(pthread_self(), board->core_of[0]);
+    }
+    pool_set_float_mode();
+    *out = p;
+    return COHORT_OK;
+}
+
+void pool_destroy(struct pool **pool) {
+    struct pool *p = *pool;
+    if (p == NULL)
+        return;
+    atomic_store(&p->stop, true);
+    atomic_fetch_add(&p->bell, 1);
+    futex_wake(&p->bell, INT_MAX);
+    for (int t = 1; t < p->threads; t++)
+        pthread_join(p->workers[t].id, NULL);
+    if (p->bound)
+        (void)pthread_setaffinity_np(pthread_self(), sizeof p->former, &p->former);
+    mem_free(p);
+    *pool = NULL;
+}
