@@ -7,7 +7,9 @@
 /* ---- inputs and types ------------------------------------------------------------------------ */
 
 const struct tensor *op_in(const struct node *n, const struct tensor *const in[], int i) {
-    return i >= 0 && i < n->in_count ? in[i] : NULL;
+    if (i < 0 || i >= n->in_count || i == n->epilogue.residual)
+        return NULL;
+    return in[i];
 }
 
 enum cohort_code op_need(const struct node *n, const struct tensor *const in[], int i,
@@ -38,7 +40,7 @@ enum cohort_code op_need_all(const struct node *n, const struct tensor *const in
     enum cohort_code code = COHORT_OK;
     TRY(op_need(n, in, 0, types, err));
     for (int i = 1; i < n->in_count; i++)
-        if (in[i] != NULL)
+        if (op_in(n, in, i) != NULL)
             TRY(op_need_same(n, in, i, err));
 out:
     return code;
@@ -267,6 +269,21 @@ void op_load(enum op_class c, const struct tensor *t, int64_t first, int64_t ste
             p[j] = (type)(expr);                                                                   \
     } while (0)
 
+/* Double to float with the lowest bit set when anything was lost ("round to odd"), so that rounding
+ * once more to a shorter type is as right as rounding once: Boldo and Melquiond, 2005. */
+static float odd_float(double v) {
+    float f = (float)v;
+    if (isnan(v) || isinf(f) || (double)f == v)
+        return f;
+    if (fabs((double)f) > fabs(v))
+        f = nextafterf(f, 0);
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    bits |= 1u;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
 static double clamped(double v, double low, double high) {
     if (isnan(v))
         return 0;
@@ -292,10 +309,10 @@ static void store_f64(struct tensor *t, int64_t first, int64_t count, const doub
         STORE(double, v[j]);
         break;
     case DT_F16:
-        STORE(uint16_t, float_to_half((float)v[j]));
+        STORE(uint16_t, float_to_half(odd_float(v[j])));
         break;
     case DT_BF16:
-        STORE(uint16_t, float_to_bf16((float)v[j]));
+        STORE(uint16_t, float_to_bf16(odd_float(v[j])));
         break;
     case DT_I64:
         STORE(int64_t, f64_to_i64(v[j]));
@@ -524,7 +541,7 @@ bool map_unary_ok(const struct graph *g, const struct node *n) {
         !map_value(g, n->out[0]))
         return false;
     for (int i = 1; i < n->in_count; i++)
-        if (n->in[i] >= 0 && !graph_value(g, n->in[i])->is_constant)
+        if (i != n->epilogue.residual && n->in[i] >= 0 && !graph_value(g, n->in[i])->is_constant)
             return false;
     for (int i = 1; i < n->out_count; i++)
         if (n->out[i] >= 0 && graph_value(g, n->out[i])->uses > 0)
@@ -558,7 +575,8 @@ static bool map_operand_ok(const struct graph *g, const struct node *n, int i) {
 }
 
 bool map_binary_ok(const struct graph *g, const struct node *n) {
-    if (n->in_count != 2 || n->in[0] < 0 || n->in[1] < 0 || !map_value(g, n->out[0]))
+    int operands = n->in_count - (n->epilogue.residual >= 2);
+    if (operands != 2 || n->in[0] < 0 || n->in[1] < 0 || !map_value(g, n->out[0]))
         return false;
     if (graph_value(g, n->in[0])->is_constant && graph_value(g, n->in[1])->is_constant)
         return false;

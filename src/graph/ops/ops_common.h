@@ -19,7 +19,7 @@
 #define TYPES_ANY      (TYPES_NUMBER | TYPES_BOOL)
 #define TYPES_INDEX    (TYPE_BIT(DT_I32) | TYPE_BIT(DT_I64))
 
-/* Input i, or NULL when it is left out (also beyond in_count). */
+/* Input i, or NULL when it is left out, beyond in_count, or only the epilogue's residual. */
 const struct tensor *op_in(const struct node *n, const struct tensor *const in[], int i);
 /* Input i must be there, and of one of these types.  Errors: shape, unsupported. */
 enum cohort_code op_need(const struct node *n, const struct tensor *const in[], int i,
@@ -132,7 +132,8 @@ void op_copy(void *to, const int64_t *to_stride, const void *from, const int64_t
 bool map_value(const struct graph *g, int id);
 /* Input 0 and output 0 could be maps, all other inputs are constant, there are no other outputs. */
 bool map_unary_ok(const struct graph *g, const struct node *n);
-/* For tables of operators on two maps (or a map and a constant): see map_operand_ok(). */
+/* Two operands, each a map whose every dim is the output's or 1, or a map_channel_constant(); not
+ * both constant. */
 bool map_binary_ok(const struct graph *g, const struct node *n);
 /* A float32 constant that is one number, or one per channel of a map of that shape (right-aligned
  * as in broadcasting: [C,1,1], [1,C,1,1]; for rank 3 [C,1], [1,C,1]). */
