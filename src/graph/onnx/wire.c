@@ -118,6 +118,31 @@ enum cohort_code wire_int(const struct wire *w, const struct wire_field *f, int6
     return code;
 }
 
+enum cohort_code wire_text(const struct wire *w, const struct wire_field *f, struct wire_text *text,
+                           struct cohort_error *err) {
+    enum cohort_code code = wire_expect(w, f, WIRE_BYTES, err);
+    if (code != COHORT_OK)
+        return code;
+    if (memchr(f->data, 0, f->bytes) != NULL)
+        return malformed(w, f->at, "a text with a zero byte", err);
+    *text = (struct wire_text){.at = (const char *)f->data, .bytes = f->bytes};
+    return COHORT_OK;
+}
+
+bool wire_text_is(struct wire_text text, const char *other) {
+    return text.bytes == strlen(other) && memcmp(text.at, other, text.bytes) == 0;
+}
+
+const char *wire_show(struct wire_text text, char show[WIRE_SHOW_BYTES]) {
+    size_t n = text.bytes < 100 ? text.bytes : 100;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text.at[i];
+        show[i] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+    }
+    memcpy(show + n, n < text.bytes ? "..." : "", n < text.bytes ? 4 : 1);
+    return show;
+}
+
 static size_t fixed_bytes(enum wire_type item) {
     return item == WIRE_FIXED32 ? 4 : 8;
 }

@@ -51,6 +51,18 @@ enum cohort_code wire_nested(const struct wire *w, const struct wire_field *f, c
 /* A varint field as int64. */
 enum cohort_code wire_int(const struct wire *w, const struct wire_field *f, int64_t *v,
                           struct cohort_error *err);
+/* A text field, borrowed.  Errors: format (wrong wire type, or a zero byte in it). */
+struct wire_text {
+    const char *at; /* not zero-terminated */
+    size_t bytes;
+};
+enum cohort_code wire_text(const struct wire *w, const struct wire_field *f, struct wire_text *text,
+                           struct cohort_error *err);
+bool wire_text_is(struct wire_text text, const char *other);
+/* For messages: at most 100 bytes of it, without control characters, into `show`, which is
+ * returned. */
+#define WIRE_SHOW_BYTES 112
+const char *wire_show(struct wire_text text, char show[WIRE_SHOW_BYTES]);
 /* The byte of the file at which something lies. */
 size_t wire_offset(const struct wire *w, const unsigned char *at);
 
