@@ -48,7 +48,8 @@ struct kernel_epilogue {
 };
 
 /* Applies an epilogue in place to pixels [x0, x1) of row y, block `block`, after the sums are in
- * `out`. For kernels that do not do it in registers. (kernels/generic/epilogue.c) */
+ * `out`, and zeroes the block's lanes beyond the last channel of a blocked map. NULL: only that.
+ * For kernels that do not do it in registers. (kernels/generic/epilogue.c) */
 void epilogue_apply(const struct kernel_epilogue *e, const struct view *out, int64_t y, int block,
                     int x0, int x1);
 

@@ -1,0 +1,160 @@
+/* The lists of kernels built into this binary, and the choice among them.
+ *
+ * kernels.def is the only place that names kernels; each family's list is made from it here.  A
+ * choice depends on the global signature, the CPU and the options only, never on a tile: that is
+ * what makes tiles come out with one board's bits. */
+#include "kernels/kernel.h"
+
+#include <string.h>
+
+#define NOTHING(symbol)
+#define CONV(symbol)   extern const struct conv_kernel symbol;
+#define DECONV(symbol) extern const struct conv_kernel symbol;
+#define GEMM(symbol)   extern const struct gemm_kernel symbol;
+#define POOL(symbol)   extern const struct pool_kernel symbol;
+#include "kernels/kernels.def"
+#undef CONV
+#undef DECONV
+#undef GEMM
+#undef POOL
+
+#define LIST(symbol) &symbol,
+#define DECONV       NOTHING
+#define GEMM         NOTHING
+#define POOL         NOTHING
+#define CONV         LIST
+static const struct conv_kernel *const conv_list[] = {
+#include "kernels/kernels.def"
+};
+#undef CONV
+#undef DECONV
+#define CONV   NOTHING
+#define DECONV LIST
+static const struct conv_kernel *const deconv_list[] = {
+#include "kernels/kernels.def"
+};
+#undef DECONV
+#undef GEMM
+#define DECONV NOTHING
+#define GEMM   LIST
+static const struct gemm_kernel *const gemm_list[] = {
+#include "kernels/kernels.def"
+};
+#undef GEMM
+#undef POOL
+#define GEMM NOTHING
+#define POOL LIST
+static const struct pool_kernel *const pool_list[] = {
+#include "kernels/kernels.def"
+};
+#undef CONV
+#undef DECONV
+#undef GEMM
+#undef POOL
+
+#define LENGTH(list) ((int)(sizeof(list) / sizeof *(list)))
+
+const struct conv_kernel *const *kernels_conv(int *count) {
+    *count = LENGTH(conv_list);
+    return conv_list;
+}
+
+const struct conv_kernel *const *kernels_deconv(int *count) {
+    *count = LENGTH(deconv_list);
+    return deconv_list;
+}
+
+const struct gemm_kernel *const *kernels_gemm(int *count) {
+    *count = LENGTH(gemm_list);
+    return gemm_list;
+}
+
+const struct pool_kernel *const *kernels_pool(int *count) {
+    *count = LENGTH(pool_list);
+    return pool_list;
+}
+
+/* Is this kernel a candidate under `allowed` and `only`? */
+static bool wanted(const char *name, enum kernel_isa isa, unsigned usable, const char *only) {
+    if (!(usable & 1u << isa))
+        return false;
+    return !only || strcmp(only, name) == 0 || strcmp(only, kernel_isa_name(isa)) == 0;
+}
+
+/* Is one of speed `rate` and this ISA better than the best so far?  OpenBLAS, whose bits change
+ * with the row range, loses against every kernel of ours; among equals the first in the list wins.
+ */
+static bool better(double rate, enum kernel_isa isa, double best, enum kernel_isa best_isa) {
+    if (rate <= 0)
+        return false;
+    if (best <= 0)
+        return true;
+    if ((isa == ISA_BLAS) != (best_isa == ISA_BLAS))
+        return best_isa == ISA_BLAS;
+    return rate > best;
+}
+
+static const struct conv_kernel *choose_conv(const struct conv_kernel *const *list, int count,
+                                             const struct conv_shape *s, unsigned allowed,
+                                             const char *only) {
+    unsigned usable = allowed & kernel_isa_available();
+    const struct conv_kernel *best = NULL;
+    double best_rate = 0;
+    for (int i = 0; i < count; i++) {
+        const struct conv_kernel *k = list[i];
+        if (!wanted(k->name, k->isa, usable, only))
+            continue;
+        double rate = k->rate(s);
+        if (better(rate, k->isa, best_rate, best ? best->isa : ISA_GENERIC)) {
+            best = k;
+            best_rate = rate;
+        }
+    }
+    return best;
+}
+
+const struct conv_kernel *kernel_choose_conv(const struct conv_shape *s, unsigned allowed,
+                                             const char *only) {
+    return choose_conv(conv_list, LENGTH(conv_list), s, allowed, only);
+}
+
+const struct conv_kernel *kernel_choose_deconv(const struct conv_shape *s, unsigned allowed,
+                                               const char *only) {
+    return choose_conv(deconv_list, LENGTH(deconv_list), s, allowed, only);
+}
+
+const struct gemm_kernel *kernel_choose_gemm(const struct gemm_shape *s, unsigned allowed,
+                                             const char *only) {
+    unsigned usable = allowed & kernel_isa_available();
+    const struct gemm_kernel *best = NULL;
+    double best_rate = 0;
+    for (int i = 0; i < LENGTH(gemm_list); i++) {
+        const struct gemm_kernel *k = gemm_list[i];
+        if (!wanted(k->name, k->isa, usable, only))
+            continue;
+        double rate = k->rate(s);
+        if (better(rate, k->isa, best_rate, best ? best->isa : ISA_GENERIC)) {
+            best = k;
+            best_rate = rate;
+        }
+    }
+    return best;
+}
+
+const struct pool_kernel *kernel_choose_pool(const struct pool_args *a, unsigned allowed,
+                                             const char *only) {
+    unsigned usable = allowed & kernel_isa_available();
+    const struct pool_kernel *best = NULL;
+    double best_rate = 0;
+    for (int i = 0; i < LENGTH(pool_list); i++) {
+        const struct pool_kernel *k = pool_list[i];
+        if (!wanted(k->name, k->isa, usable, only))
+            continue;
+        double rate = k->rate(a);
+        if (better(rate, k->isa, best_rate, best ? best->isa : ISA_GENERIC)) {
+            best = k;
+            best_rate = rate;
+        }
+    }
+    return best;
+}

@@ -1,0 +1,258 @@
+/* Convolution and transposed convolution by a micro-kernel: packing, and the walk over the output.
+ *
+ * No im2col: the micro-kernel reads the map where it lies.  Outputs whose taps are the same form
+ * rectangles (axis.h): the interior, without any bounds test, and the borders, along which tiles
+ * run too.  The walk is: rows that share input in the second-level cache, channel blocks, input
+ * channels whose weights fit the first-level cache (partial sums wait in the output, exactly),
+ * pixels.
+ *
+ * A channel block that spans several groups takes one pass a group, each writing its own lanes; so
+ * a pass is (block, group) and sees the dense convolution of one group.
+ * Packed weights: pass by pass [segment of <= 16 input channels][kh][kw][channel][16 lanes]. */
+#include "kernels/axis.h"
+#include "kernels/micro.h"
+
+struct pass {
+    int group, lane0, lane1; /* lanes of the block that belong to the group */
+    int c0, channels;        /* input channels */
+    size_t index;            /* how many passes come before */
+};
+
+static int least(int a, int b) {
+    return a < b ? a : b;
+}
+
+static int most(int a, int b) {
+    return a > b ? a : b;
+}
+
+static size_t pass_floats(const struct conv_shape *s) {
+    return (size_t)(s->in_c / s->groups) * (size_t)s->kernel_h * (size_t)s->kernel_w * BLOCK;
+}
+
+/* The groups that block b's channels belong to: [first, first + count). */
+static int block_groups(const struct conv_shape *s, int b, int *first) {
+    int per_group = s->out_c / s->groups;
+    int last = (least((b + 1) * BLOCK, s->out_c) - 1) / per_group;
+    *first = b * BLOCK / per_group;
+    return last - *first + 1;
+}
+
+static size_t passes_before(const struct conv_shape *s, int block) {
+    size_t n = 0;
+    int first;
+    if (s->groups == 1)
+        return (size_t)block;
+    for (int b = 0; b < block; b++)
+        n += (size_t)block_groups(s, b, &first);
+    return n;
+}
+
+static struct pass pass_of(const struct conv_shape *s, int block, int group, size_t index) {
+    int per_group = s->out_c / s->groups, start = block * BLOCK;
+    return (struct pass){.group = group,
+                         .lane0 = most(group * per_group - start, 0),
+                         .lane1 = least(least((group + 1) * per_group, s->out_c) - start, BLOCK),
+                         .c0 = group * (s->in_c / s->groups),
+                         .channels = s->in_c / s->groups,
+                         .index = index};
+}
+
+/* ---- packing ------------------------------------------------------------------------------------
+ */
+
+size_t window_weights_bytes(const struct conv_shape *s) {
+    return passes_before(s, (s->out_c + BLOCK - 1) / BLOCK) * pass_floats(s) * sizeof(float);
+}
+
+/* Input channels of a group come in segments that end where the map's blocks end. */
+static int segment_lanes(int c, int left) {
+    return least(BLOCK - c % BLOCK, left);
+}
+
+/* Where weight (channel c of the group, tap, lane 0) of a pass begins. */
+static size_t packed_at(const struct pass *p, int taps, int c, int tap) {
+    int start = (p->c0 + c) / BLOCK * BLOCK - p->c0; /* its segment's first channel of the group */
+    if (start < 0)
+        start = 0;
+    int lanes = segment_lanes(p->c0 + start, p->channels - start);
+    return ((size_t)start * (size_t)taps + (size_t)tap * (size_t)lanes + (size_t)(c - start)) *
+           BLOCK;
+}
+
+/* One lane of a pass from its channel's weights: element (c, tap) is w[c * c_step + tap]. */
+static void pack_lane(const struct pass *p, int taps, const float *w, size_t c_step,
+                      float *packed) {
+    for (int c = 0; c < p->channels; c++)
+        for (int t = 0; t < taps; t++)
+            packed[packed_at(p, taps, c, t)] = w[(size_t)c * c_step + (size_t)t];
+}
+
+void window_pack(const struct conv_shape *s, const float *w, int oc0, int count, void *packed) {
+    int block = oc0 / BLOCK, first, groups = block_groups(s, block, &first);
+    int taps = s->kernel_h * s->kernel_w;
+    size_t per_channel = (size_t)(s->in_c / s->groups) * (size_t)taps;
+    size_t index = passes_before(s, block);
+    for (int g = 0; g < groups; g++) {
+        struct pass p = pass_of(s, block, first + g, index + (size_t)g);
+        float *to = (float *)packed + p.index * pass_floats(s);
+        for (int j = p.lane0; j < p.lane1 && j < count; j++)
+            pack_lane(&p, taps, w + (size_t)j * per_channel, (size_t)taps, to + j);
+    }
+}
+
+void window_pack_transposed(const struct conv_shape *s, const float *w, int oc0, int count,
+                            void *packed) {
+    int taps = s->kernel_h * s->kernel_w, per_group = s->out_c / s->groups;
+    size_t c_step = (size_t)per_group * (size_t)taps;
+    for (int oc = oc0; oc < oc0 + count; oc++) {
+        int block = oc / BLOCK, first, group = oc / per_group;
+        size_t before = passes_before(s, block);
+        block_groups(s, block, &first);
+        struct pass p = pass_of(s, block, group, before + (size_t)(group - first));
+        const float *from = w + (size_t)p.c0 * c_step + (size_t)(oc % per_group) * (size_t)taps;
+        pack_lane(&p, taps, from, c_step, (float *)packed + p.index * pass_floats(s) + oc % BLOCK);
+    }
+}
+
+/* ---- running ------------------------------------------------------------------------------------
+ */
+
+struct walk {
+    const struct conv_args *a;
+    const struct micro *m;
+    struct axis ay, ax;
+    int64_t y0, y1; /* the rows at hand */
+    int block;
+    struct pass pass;
+    const float *weights; /* of the pass */
+};
+
+/* Some segments of equal size: the channels of one visit of the output. */
+struct chunk {
+    int c, segs, lanes;
+    bool first;
+};
+
+/* The pixels of one rectangle: ys.count x xs.count outputs from (y, x) on. */
+static void walk_rectangle(const struct walk *k, const struct chunk *ch, int64_t y,
+                           struct axis_run ys, int x, struct axis_run xs) {
+    const struct conv_args *a = k->a;
+    const struct conv_shape *s = a->shape;
+    const struct view *in = &a->in, *out = &a->out;
+    ptrdiff_t lanes = (ptrdiff_t)ch->lanes * BLOCK;
+    struct micro_args m = {.in_seg = in->block_pitch,
+                           .in_y = k->ay.di * in->row_pitch,
+                           .in_x = k->ax.di * in->pixel_pitch,
+                           .w_seg = lanes * s->kernel_h * s->kernel_w,
+                           .w_y = lanes * s->kernel_w * k->ay.dk,
+                           .w_x = lanes * k->ax.dk,
+                           .segs = ch->segs,
+                           .taps_y = ys.taps,
+                           .taps_x = xs.taps,
+                           .lanes = ch->lanes,
+                           .lane0 = k->pass.lane0,
+                           .lane1 = k->pass.lane1,
+                           .init = ch->first ? a->bias + k->block * BLOCK : NULL};
+    bool any = ys.taps > 0 && xs.taps > 0;
+    if (!any && !ch->first)
+        return;
+    const float *from = NULL;
+    if (any) {
+        from = view_at(in, ys.i0, k->pass.c0 + ch->c, (int)xs.i0);
+        m.w = k->weights + (ptrdiff_t)ch->c * s->kernel_h * s->kernel_w * BLOCK +
+              lanes * ((ptrdiff_t)ys.k0 * s->kernel_w + xs.k0);
+    } else {
+        m.segs = 0;
+    }
+    /* Taps side by side in memory as well as in the weights are one longer run of channels. */
+    if (m.in_x == m.lanes && m.w_x == lanes) {
+        m.lanes *= m.taps_x;
+        m.taps_x = 1;
+    }
+    ptrdiff_t in_right = k->ax.advance * in->pixel_pitch, in_down = k->ay.advance * in->row_pitch;
+    ptrdiff_t out_right = k->ax.step * out->pixel_pitch, out_down = k->ay.step * out->row_pitch;
+    float *to = view_at(out, y, k->block * BLOCK, x);
+    bool across = xs.count >= k->m->pixels || xs.count >= ys.count;
+    int lines = across ? ys.count : xs.count, length = across ? xs.count : ys.count;
+    m.in_pixel = across ? in_right : in_down;
+    m.out_pixel = across ? out_right : out_down;
+    for (int i = 0; i < lines; i++) {
+        const float *line_in = any ? from + i * (across ? in_down : in_right) : NULL;
+        float *line_out = to + i * (across ? out_down : out_right);
+        for (int p = 0, n; p < length; p += n) {
+            n = micro_tile(length - p, k->m->pixels);
+            m.in = any ? line_in + p * m.in_pixel : NULL;
+            m.out = line_out + p * m.out_pixel;
+            k->m->run(&m, n);
+        }
+    }
+}
+
+/* All the rows at hand for one chunk of input channels. */
+static void walk_chunk(const struct walk *k, const struct chunk *ch) {
+    int width = k->a->shape->out_w;
+    for (int py = 0; py < k->ay.step && k->y0 + py < k->y1; py++) {
+        struct axis_run ys;
+        for (int64_t y = k->y0 + py; y < k->y1; y += (int64_t)ys.count * k->ay.step) {
+            ys = axis_run_at(&k->ay, y, k->y1);
+            for (int px = 0; px < k->ax.step && px < width; px++) {
+                struct axis_run xs;
+                for (int x = px; x < width; x += xs.count * k->ax.step) {
+                    xs = axis_run_at(&k->ax, x, width);
+                    walk_rectangle(k, ch, y, ys, x, xs);
+                }
+            }
+        }
+    }
+}
+
+static void walk_pass(const struct walk *k) {
+    const struct conv_shape *s = k->a->shape;
+    int at_once = most(1, MICRO_CHUNK / (s->kernel_h * s->kernel_w * BLOCK));
+    struct chunk ch = {.first = true};
+    while (ch.c < k->pass.channels) {
+        int left = k->pass.channels - ch.c;
+        ch.lanes = segment_lanes(k->pass.c0 + ch.c, left);
+        ch.segs = ch.lanes == BLOCK ? least(at_once, left / BLOCK) : 1;
+        walk_chunk(k, &ch);
+        ch.c += ch.segs * ch.lanes;
+        ch.first = false;
+    }
+}
+
+/* How many output rows to take at once so that their input stays near. */
+static int64_t rows_at_once(const struct conv_args *a, bool transposed) {
+    const struct conv_shape *s = a->shape;
+    int64_t row = (int64_t)s->in_c * s->in_w * (int64_t)sizeof(float);
+    int64_t n = transposed ? MICRO_INPUT_BYTES * s->stride_h / row
+                           : MICRO_INPUT_BYTES / (row * s->stride_h);
+    int64_t enough = 64 / s->out_w + 1; /* to make reading the weights worth while */
+    return n > enough ? n : enough;
+}
+
+void window_run(const struct conv_args *a, bool transposed, const struct micro *m) {
+    const struct conv_shape *s = a->shape;
+    struct walk k = {.a = a, .m = m};
+    int64_t rows = rows_at_once(a, transposed);
+    size_t before = passes_before(s, a->block0);
+    k.ay = axis_make(transposed, s->in_h, s->kernel_h, s->stride_h, s->pad_top, s->dilation_h);
+    k.ax = axis_make(transposed, s->in_w, s->kernel_w, s->stride_w, s->pad_left, s->dilation_w);
+    for (k.y0 = a->y0; k.y0 < a->y1; k.y0 = k.y1) {
+        size_t index = before;
+        k.y1 = k.y0 + rows < a->y1 ? k.y0 + rows : a->y1;
+        for (k.block = a->block0; k.block < a->block1; k.block++) {
+            int first, groups = block_groups(s, k.block, &first);
+            for (int g = first; g < first + groups; g++, index++) {
+                k.pass = pass_of(s, k.block, g, index);
+                k.weights = (const float *)a->weights + index * pass_floats(s);
+                /* Lanes beyond out_c have zero weights; a blocked output takes them along. */
+                if (groups == 1 && a->out.blocked)
+                    k.pass.lane1 = BLOCK;
+                walk_pass(&k);
+            }
+            for (int64_t y = k.y0; y < k.y1; y++)
+                epilogue_apply(&a->epilogue, &a->out, y, k.block, 0, s->out_w);
+        }
+    }
+}
