@@ -1,0 +1,228 @@
+/* Plans as JSON; see docs/plan-format.md. */
+#include "planner/plan.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <float.h>
+#include <string.h>
+
+#define BOARDS_MAX 4096
+
+static const char *const mode_names[] = {[PLAN_TILE] = "tile", [PLAN_LOCAL] = "local"};
+
+/* ---- reading -----------------------------------------------------------------------------------
+ */
+
+static enum cohort_code copy_text(char **to, const char *text, struct cohort_error *err) {
+    *to = mem_strdup(text);
+    return *to != NULL ? COHORT_OK : error_memory(err, strlen(text) + 1, "a plan");
+}
+
+/* The format and its version come first: everything else may differ in another version. */
+static enum cohort_code read_version(const struct json_at *root, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const char *format;
+    int64_t version;
+    TRY(json_as_object(root, err));
+    TRY(json_get_text(root, "format", &format, err));
+    if (strcmp(format, PLAN_FORMAT) != 0)
+        return json_fail(root, err, COHORT_ERR_FORMAT, "format is '%s', not '" PLAN_FORMAT "'",
+                         format);
+    TRY(json_get_i64(root, "version", 1, JSON_EXACT_MAX, &version, err));
+    if (version != PLAN_VERSION)
+        return json_fail(root, err, COHORT_ERR_FORMAT,
+                         "a plan of version %lld, but this program reads version %d",
+                         (long long)version, PLAN_VERSION);
+out:
+    return code;
+}
+
+static enum cohort_code read_signature(const struct json_at *root, char signature[33],
+                                       struct cohort_error *err) {
+    const char *text;
+    enum cohort_code code = json_get_text(root, "signature", &text, err);
+    if (code != COHORT_OK)
+        return code;
+    if (strlen(text) != 32 || strspn(text, "0123456789abcdef") != 32)
+        return json_fail(root, err, COHORT_ERR_FORMAT,
+                         "signature must be 32 hexadecimal digits in lower case, not '%.60s'",
+                         text);
+    memcpy(signature, text, 33);
+    return COHORT_OK;
+}
+
+/* boards+1 row numbers that begin at 0 and never fall. */
+static enum cohort_code read_split(const struct json_at *segment, int boards, int64_t **split,
+                                   struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct json_at list;
+    int count, i = 0;
+    int64_t before = 0;
+    TRY(json_need(&list, segment, "split", err));
+    TRY(json_as_array(&list, &count, err));
+    if (count != boards + 1)
+        return json_fail(&list, err, COHORT_ERR_FORMAT,
+                         "must have %d row numbers for %d boards, not %d", boards + 1, boards,
+                         count);
+    *split = mem_alloc((size_t)count * sizeof **split);
+    if (*split == NULL)
+        return error_memory(err, (size_t)count * sizeof **split, "a plan");
+    for (struct json_at e = {0}; json_next(&e, &list); i++) {
+        TRY(json_as_i64(&e, before, i == 0 ? 0 : JSON_EXACT_MAX, &(*split)[i], err));
+        before = (*split)[i];
+    }
+out:
+    return code;
+}
+
+static enum cohort_code read_segment(const struct json_at *at, int boards, struct plan_segment *s,
+                                     struct cohort_error *err) {
+    static const char *const tile_keys[] = {"until", "mode", "split", "predicted_ms"};
+    static const char *const local_keys[] = {"until", "mode", "board", "predicted_ms"};
+    enum cohort_code code = COHORT_OK;
+    struct json_at mode;
+    const char *until;
+    int choice;
+    TRY(json_as_object(at, err));
+    TRY(json_need(&mode, at, "mode", err));
+    TRY(json_as_choice(&mode, mode_names, 2, &choice, err));
+    s->mode = choice == PLAN_TILE ? PLAN_TILE : PLAN_LOCAL;
+    TRY(json_known_keys(at, s->mode == PLAN_TILE ? tile_keys : local_keys, 4, err));
+    TRY(json_get_text(at, "until", &until, err));
+    TRY(copy_text(&s->until, until, err));
+    if (s->mode == PLAN_TILE)
+        TRY(read_split(at, boards, &s->split, err));
+    else
+        TRY(json_get_int(at, "board", 0, boards - 1, &s->board, err));
+    TRY(json_may_f64(at, "predicted_ms", 0, DBL_MAX, &s->predicted_ms, err));
+out:
+    return code;
+}
+
+static enum cohort_code read_segments(const struct json_at *root, struct plan *p,
+                                      struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct json_at list;
+    int count;
+    TRY(json_need(&list, root, "segments", err));
+    TRY(json_as_array(&list, &count, err));
+    p->segments = mem_zalloc((size_t)count, sizeof *p->segments);
+    if (p->segments == NULL)
+        return error_memory(err, (size_t)count * sizeof *p->segments, "a plan");
+    for (struct json_at e = {0}; json_next(&e, &list);) {
+        struct plan_segment *s = &p->segments[p->segment_count++];
+        s->predicted_ms = -1;
+        TRY(read_segment(&e, p->boards, s, err));
+    }
+out:
+    return code;
+}
+
+static enum cohort_code read_plan(struct plan **out_plan, const struct json_at *root,
+                                  struct cohort_error *err) {
+    static const char *const keys[] = {"format",   "version", "network",      "signature",
+                                       "strategy", "boards",  "predicted_ms", "segments"};
+    enum cohort_code code = COHORT_OK;
+    const char *text;
+    struct plan *p = mem_zalloc(1, sizeof *p);
+    if (p == NULL)
+        return error_memory(err, sizeof *p, "a plan");
+    p->predicted_ms = -1;
+    TRY(read_version(root, err));
+    TRY(json_known_keys(root, keys, sizeof keys / sizeof keys[0], err));
+    TRY(json_get_text(root, "network", &text, err));
+    TRY(copy_text(&p->network, text, err));
+    TRY(read_signature(root, p->signature, err));
+    TRY(json_get_text(root, "strategy", &text, err));
+    TRY(copy_text(&p->strategy, text, err));
+    TRY(json_get_int(root, "boards", 1, BOARDS_MAX, &p->boards, err));
+    TRY(json_may_f64(root, "predicted_ms", 0, DBL_MAX, &p->predicted_ms, err));
+    TRY(read_segments(root, p, err));
+    *out_plan = p;
+    p = NULL;
+out:
+    plan_destroy(&p);
+    return code;
+}
+
+enum cohort_code plan_parse(struct plan **p, const char *text, size_t bytes, const char *what,
+                            struct cohort_error *err) {
+    cJSON *document = NULL;
+    enum cohort_code code = json_parse(&document, text, bytes, what, err);
+    if (code != COHORT_OK)
+        return code;
+    const struct json_at root = json_root(document, what);
+    code = read_plan(p, &root, err);
+    json_free(&document);
+    return code;
+}
+
+enum cohort_code plan_load(struct plan **p, const char *path, struct cohort_error *err) {
+    cJSON *document = NULL;
+    enum cohort_code code = json_load(&document, path, JSON_BYTES_MAX, err);
+    if (code != COHORT_OK)
+        return code;
+    const struct json_at root = json_root(document, path);
+    code = read_plan(p, &root, err);
+    json_free(&document);
+    return code;
+}
+
+/* ---- writing -----------------------------------------------------------------------------------
+ */
+
+static void write_segment(cJSON *list, const struct plan_segment *s, int boards, bool *ok) {
+    cJSON *o = json_add_object(list, NULL, ok);
+    json_add_text(o, "until", s->until, ok);
+    json_add_text(o, "mode", mode_names[s->mode], ok);
+    if (s->mode == PLAN_TILE)
+        json_add_i64s(o, "split", s->split, (size_t)boards + 1, ok);
+    else
+        json_add_i64(o, "board", s->board, ok);
+    if (s->predicted_ms >= 0)
+        json_add_f64(o, "predicted_ms", s->predicted_ms, ok);
+}
+
+/* NULL: memory short. */
+static cJSON *document_of(const struct plan *p) {
+    bool ok = true;
+    cJSON *root = cJSON_CreateObject();
+    if (root == NULL)
+        return NULL;
+    json_add_text(root, "format", PLAN_FORMAT, &ok);
+    json_add_i64(root, "version", PLAN_VERSION, &ok);
+    json_add_text(root, "network", p->network, &ok);
+    json_add_text(root, "signature", p->signature, &ok);
+    json_add_text(root, "strategy", p->strategy, &ok);
+    json_add_i64(root, "boards", p->boards, &ok);
+    if (p->predicted_ms >= 0)
+        json_add_f64(root, "predicted_ms", p->predicted_ms, &ok);
+    else
+        json_add_text(root, "predicted_ms", NULL, &ok);
+    cJSON *segments = json_add_array(root, "segments", &ok);
+    for (int i = 0; i < p->segment_count; i++)
+        write_segment(segments, &p->segments[i], p->boards, &ok);
+    if (!ok)
+        json_free(&root);
+    return root;
+}
+
+enum cohort_code plan_print(const struct plan *p, char **text, struct cohort_error *err) {
+    cJSON *document = document_of(p);
+    if (document == NULL)
+        return error_memory(err, (size_t)p->segment_count * 64, "a plan's text");
+    const enum cohort_code code = json_print(text, NULL, document, err);
+    json_free(&document);
+    return code;
+}
+
+enum cohort_code plan_save(const struct plan *p, const char *path, struct cohort_error *err) {
+    cJSON *document = document_of(p);
+    if (document == NULL)
+        return error_memory(err, (size_t)p->segment_count * 64, "a plan's text");
+    const enum cohort_code code = json_save(document, path, err);
+    json_free(&document);
+    return code;
+}
