@@ -57,6 +57,8 @@ static bool read_activation(const struct graph *g, const struct node *n, struct 
         e->b = node_attr_float(n, "beta", 0.5f);
     } else if (node_is(n, "HardSwish")) {
         e->act = ACT_HARD_SWISH;
+    } else if (node_is(n, "Swish") && node_attr_float(n, "alpha", 1) == 1.0f) {
+        e->act = ACT_SILU;
     } else {
         return false;
     }
@@ -96,25 +98,6 @@ static void fuse_activation(struct graph *g, struct node *n) {
     struct node *maker = producer_named(g, n->in[0], NULL);
     if (takes_activation(g, maker) && only_user(g, n->in[0]) >= 0)
         fuse(g, maker, n, &e);
-}
-
-/* x * Sigmoid(x), where nothing else reads x. */
-static void fuse_silu(struct graph *g, struct node *n) {
-    if (!node_is(n, "Mul") || n->in_count != 2)
-        return;
-    for (int i = 0; i < 2; i++) {
-        struct node *gate = producer_named(g, n->in[1 - i], "Sigmoid");
-        int x = n->in[i];
-        if (gate == NULL || gate->in[0] != x || only_user(g, gate->out[0]) < 0 ||
-            gate->epilogue.act != ACT_NONE)
-            continue;
-        struct node *maker = producer_named(g, x, NULL);
-        if (!takes_activation(g, maker) || graph_value(g, x)->uses != 2 || value_is_output(g, x))
-            continue;
-        graph_release_node(gate);
-        fuse(g, maker, n, &(struct epilogue){.act = ACT_SILU});
-        return;
-    }
 }
 
 /* ---- residuals
@@ -173,9 +156,7 @@ enum cohort_code pass_fuse_epilogue(struct graph *g, struct cohort_error *err) {
     for (int i = 0; i < g->node_count && code == COHORT_OK; i++) {
         if (g->nodes[i].op == NULL)
             continue;
-        fuse_silu(g, &g->nodes[i]);
-        if (g->nodes[i].op != NULL)
-            fuse_activation(g, &g->nodes[i]);
+        fuse_activation(g, &g->nodes[i]);
         if (g->nodes[i].op != NULL)
             code = fuse_residual(g, &g->nodes[i], err);
     }

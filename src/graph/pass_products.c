@@ -1,4 +1,5 @@
-/* Activations written out as products: GELU with erf or tanh, HardSwish with Clip or HardSigmoid.
+/* Activations written out as products: GELU with erf or tanh, HardSwish with Clip or HardSigmoid,
+ * SiLU (Swish).
  *
  * Exporters put the factors in any order and the constants anywhere (x*0.5 first, or last; a
  * division by 6, or a product with 1/6).  So a product is flattened into its factors and one
@@ -228,6 +229,18 @@ static enum cohort_code recognise_hard_swish(struct graph *g, struct node *n, bo
     return COHORT_OK;
 }
 
+/* x * Sigmoid(x): ONNX has a name for it since opset 24. */
+static enum cohort_code recognise_silu(struct graph *g, struct node *n, bool *done,
+                                       struct cohort_error *err) {
+    for (int i = 0; node_is(n, "Mul") && n->in_count == 2 && i < 2; i++) {
+        const struct node *gate = producer_named(g, n->in[1 - i], "Sigmoid");
+        int x = n->in[i];
+        if (gate != NULL && gate->in[0] == x)
+            return node_become(g, n, "", "Swish", 24, &x, 1, done, err);
+    }
+    return COHORT_OK;
+}
+
 enum cohort_code recognise_product(struct graph *g, struct node *n, bool *done,
                                    struct cohort_error *err) {
     if ((!node_is(n, "Mul") && !node_is(n, "Div")) || !value_is_f32(g, n->out[0]))
@@ -235,5 +248,7 @@ enum cohort_code recognise_product(struct graph *g, struct node *n, bool *done,
     enum cohort_code code = recognise_gelu(g, n, done, err);
     if (code == COHORT_OK && !*done)
         code = recognise_hard_swish(g, n, done, err);
+    if (code == COHORT_OK && !*done)
+        code = recognise_silu(g, n, done, err);
     return code;
 }

@@ -5,7 +5,7 @@
 
 #include "graph/pass_common.h"
 
-/* GELU (with erf and with tanh), HardSwish: products written out.  pass_products.c */
+/* GELU (with erf and with tanh), HardSwish, SiLU: products written out.  pass_products.c */
 enum cohort_code recognise_product(struct graph *g, struct node *n, bool *done,
                                    struct cohort_error *err);
 /* Mean, variance, division.  pass_layer_norm.c */
