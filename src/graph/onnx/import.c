@@ -12,8 +12,6 @@
 #include <limits.h>
 #include <string.h>
 
-#define OPSET_FIRST 7 /* from here on broadcasting is NumPy's, and operators keep their meaning */
-
 enum cohort_code import_each(struct import *im, struct wire parent, uint32_t number,
                              const char *name, import_visit_fn visit, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -373,21 +371,14 @@ static int opset_of_ir(int64_t ir_version) {
     return ir_version < 0 ? last[0] : last[ir_version < count ? ir_version : count - 1];
 }
 
-static enum cohort_code choose_opset(struct import *im, struct cohort_error *err) {
+/* Which opsets an operator's row implements is the row's to say: a model of opset 1 with nothing
+ * but a Not is fine. */
+static int choose_opset(const struct import *im) {
     int opset = 0;
     for (size_t i = 0; i < im->opset_count; i++)
         if (im->opsets[i].domain.bytes == 0 && im->opsets[i].version > opset)
             opset = im->opsets[i].version;
-    if (opset == 0)
-        opset = opset_of_ir(im->ir_version);
-    if (opset < OPSET_FIRST)
-        return error_set(
-            err, COHORT_ERR_UNSUPPORTED,
-            "opset %d; %d is the first that is supported (ONNX's version converter can "
-            "bring the model there)",
-            opset, OPSET_FIRST);
-    im->g->opset = opset;
-    return COHORT_OK;
+    return opset > 0 ? opset : opset_of_ir(im->ir_version);
 }
 
 static enum cohort_code read_model(struct import *im, struct wire model, struct cohort_error *err) {
@@ -414,7 +405,7 @@ static enum cohort_code read_model(struct import *im, struct wire model, struct 
         goto out;
     }
     TRY(import_each(im, model, MODEL_OPSET_IMPORT, "OperatorSetIdProto", read_opset, err));
-    TRY(choose_opset(im, err));
+    im->g->opset = choose_opset(im);
     TRY(read_graph(im, graph, err));
 out:
     return code;

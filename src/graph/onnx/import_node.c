@@ -246,7 +246,7 @@ static enum cohort_code check_counts(const struct import *im, const struct pendi
     const struct op_desc *op = n->op;
     const int *in = im->pool + n->first_in;
     if (n->in_count < op->min_inputs || n->in_count > op->max_inputs) {
-        if (op->max_inputs == OP_ANY_INPUTS)
+        if (op->max_inputs >= NODE_IN_MAX)
             return error_set(err, COHORT_ERR_FORMAT, "%d inputs, but %s takes %d or more",
                              n->in_count, op->name, op->min_inputs);
         return error_set(err, COHORT_ERR_FORMAT, "%d inputs, but %s takes %d to %d", n->in_count,
@@ -256,7 +256,7 @@ static enum cohort_code check_counts(const struct import *im, const struct pendi
         return error_set(err, COHORT_ERR_FORMAT, "%d outputs, but %s gives 1 to %d", n->out_count,
                          op->name, op->max_outputs);
     for (int i = 0; i < n->in_count; i++)
-        if (in[i] < 0 && (i < op->min_inputs || op->max_inputs == OP_ANY_INPUTS))
+        if (in[i] < 0 && (i < op->min_inputs || op->max_inputs >= NODE_IN_MAX))
             return error_set(err, COHORT_ERR_FORMAT, "its input %d, which %s needs, is left out", i,
                              op->name);
     return COHORT_OK;

@@ -7,7 +7,8 @@
 
 #include "graph/graph.h"
 
-/* Reads a model (opset 7 and up).  The graph has nodes, constants and the declared types of inputs;
+/* Reads a model (opset 7 and up, and older ones where the operators used have not changed since).
+ * The graph has nodes, constants and the declared types of inputs;
  * graph_finish() does the rest.  Initializers that are also inputs are constants.  Errors: io,
  * format (malformed, naming what and at which byte), unsupported (naming node, operator, opset, and
  * the closest supported operators). */
