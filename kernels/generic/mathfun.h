@@ -53,7 +53,8 @@ static inline float math_exp(float x) {
 }
 
 static inline float math_sigmoid(float x) {
-    return 1.0f / (1.0f + math_exp(-x));
+    float e = math_exp(x < 0 ? x : -x); /* never overflows */
+    return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 
 static inline float math_tanh(float x) {

@@ -1,0 +1,158 @@
+/* The kernels' own exp, tanh, erf, sigmoid, log and pow, against the C library's in double.
+ *
+ * Errors are measured in units in the last place of the true value (ulp), over a fine sweep of
+ * every float's exponent and both signs, and printed. */
+#include "base/mem.h"
+#include "kernels/generic/activate.h"
+#include "kernels/generic/mathfun.h"
+#include "tests/support/testmap.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+/* |got - want| in units of the last place that a float near `want` has. */
+static double ulps(float got, double want) {
+    float near_want = (float)want;
+    if (isnan(want))
+        return isnan(got) ? 0 : 1e30;
+    if (isinf(near_want) || isinf(got))
+        return got == near_want                                                    ? 0
+               : fabs(want) > FLT_MAX * 0.99999 && fabsf(got) > FLT_MAX * 0.99999f ? 1
+                                                                                   : 1e30;
+    int e;
+    frexp(want, &e);
+    double unit = ldexp(1, (want == 0 || e < -125 ? -125 : e) - 24);
+    return fabs(got - want) / unit;
+}
+
+/* Every float of a coarse grid over all bit patterns, and a fine one where functions bend. */
+static double worst(float (*f)(float), double (*true_f)(double), const char *name) {
+    double most = 0;
+    float at = 0;
+    for (uint64_t bits = 0; bits < 0x100000000u; bits += 7919) {
+        float x = math_from_bits((uint32_t)bits);
+        double u = ulps(f(x), true_f((double)x));
+        if (u > most) {
+            most = u;
+            at = x;
+        }
+    }
+    for (int i = -1100000; i <= 1100000; i++) {
+        float x = (float)i * 1e-4f;
+        double u = ulps(f(x), true_f((double)x));
+        if (u > most) {
+            most = u;
+            at = x;
+        }
+    }
+    print_message("# %s: at most %.2f ulp, at %g\n", name, most, (double)at);
+    return most;
+}
+
+static double true_sigmoid(double x) {
+    return 1 / (1 + exp(-x));
+}
+
+static void test_functions(void **state) {
+    (void)state;
+    assert_true(worst(math_exp, exp, "exp") < 2);
+    assert_true(worst(math_tanh, tanh, "tanh") < 2);
+    assert_true(worst(math_erf, erf, "erf") < 2);
+    assert_true(worst(math_sigmoid, true_sigmoid, "sigmoid") < 3);
+}
+
+static void test_special_values(void **state) {
+    (void)state;
+    assert_true(math_exp(0) == 1);
+    assert_true(math_exp(-INFINITY) == 0);
+    assert_true(math_exp(INFINITY) == INFINITY);
+    assert_true(math_exp(-200) == 0);
+    assert_true(math_exp(100) == INFINITY);
+    assert_true(math_tanh(INFINITY) == 1 && math_tanh(-INFINITY) == -1);
+    assert_true(math_erf(INFINITY) == 1 && math_erf(-INFINITY) == -1);
+    assert_true(math_tanh(0) == 0 && math_erf(0) == 0);
+    assert_true(math_sigmoid(0) == 0.5f && math_sigmoid(-INFINITY) == 0);
+    assert_true(math_gelu(0) == 0 && fabsf(math_gelu(10) - 10) < 1e-6f);
+}
+
+static void test_log(void **state) {
+    (void)state;
+    double most = 0;
+    struct random r = {3};
+    for (int i = 0; i < 300000; i++) {
+        double x = ldexp(1 + (double)random_next(&r) / 4294967296.0, random_int(&r, -300, 300));
+        double want = log(x), error = fabs(math_log(x) - want);
+        most = fmax(most, error / fmax(fabs(want), 1e-3));
+    }
+    print_message("# log: relative error at most %.2g\n", most);
+    assert_true(most < 1e-14);
+    assert_true(math_log(1) == 0);
+    assert_true(fabs(math_log(1e-310) - log(1e-310)) < 1e-11);
+}
+
+static void test_pow(void **state) {
+    (void)state;
+    static const float specials[] = {0.0f,        -0.0f,  1.0f,     -1.0f,     2.0f, -2.0f,
+                                     0.5f,        -0.5f,  3.0f,     -3.0f,     4.0f, 1e30f,
+                                     -1e30f,      0.75f,  INFINITY, -INFINITY, NAN,  16777216.0f,
+                                     16777215.0f, 1e-40f, -7.0f,    0.9999f};
+    enum { SPECIALS = sizeof specials / sizeof *specials };
+    double most = 0;
+    struct random r = {4};
+    for (int i = 0; i < SPECIALS; i++)
+        for (int j = 0; j < SPECIALS; j++) {
+            double want = pow((double)specials[i], (double)specials[j]);
+            float got = math_pow(specials[i], specials[j]);
+            if (ulps(got, want) > 1 || (!isnan(want) && !signbit(got) != !signbit(want)))
+                fail_msg("pow(%g, %g) is %g, should be %g", (double)specials[i],
+                         (double)specials[j], (double)got, want);
+        }
+    for (int i = 0; i < 300000; i++) {
+        float x = (float)ldexp(1 + random_float(&r) / 2.0, random_int(&r, -40, 40));
+        float y = random_float(&r) * (float)random_int(&r, 1, 6);
+        most = fmax(most, ulps(math_pow(x, y), pow((double)x, (double)y)));
+    }
+    print_message("# pow: at most %.2f ulp\n", most);
+    assert_true(most < 1);
+}
+
+/* A long run is vectorised, single elements are not: the bits must be the same. */
+static void test_same_bits_in_runs(void **state) {
+    (void)state;
+    enum { N = 4099 };
+    static float v[N], w[N];
+    struct random r = {6};
+    for (int act = KACT_NONE; act < KACT_COUNT; act++) {
+        for (int i = 0; i < N; i++)
+            v[i] = w[i] = random_float(&r) * (float)(1 << random_int(&r, 0, 7));
+        activate_run((enum kernel_act)act, 0.1f, 0.6f, v, N);
+        for (int i = 0; i < N; i++)
+            activate_run((enum kernel_act)act, 0.1f, 0.6f, w + i, 1);
+        assert_memory_equal(v, w, sizeof v);
+    }
+}
+
+static void test_no_leaks(void **state) {
+    (void)state;
+    assert_int_equal(mem_live_blocks(), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_functions),
+        cmocka_unit_test(test_special_values),
+        cmocka_unit_test(test_log),
+        cmocka_unit_test(test_pow),
+        cmocka_unit_test(test_same_bits_in_runs),
+        cmocka_unit_test(test_no_leaks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
