@@ -556,6 +556,7 @@ static void test_bad_names(void **state) {
                       "output 'y' is produced by nothing");
     expect_node_error(node_msg("", "Relu", "x", NULL), COHORT_ERR_FORMAT,
                       "node 'Relu#0': 0 outputs");
+    expect_node_error(node_msg("n", "Mul", NULL, NULL), COHORT_ERR_FORMAT, "0 inputs");
     expect_node_error(node_msg("n", "Relu", "x", ","), COHORT_ERR_FORMAT, "0 outputs");
     expect_node_error(node_msg("n", "Relu", "x", "y,z"), COHORT_ERR_FORMAT, "2 outputs");
     expect_node_error(node_msg("n", "Relu", "x,x", "y"), COHORT_ERR_FORMAT,

@@ -178,6 +178,11 @@ static enum cohort_code pool_add(struct import *im, int id, struct cohort_error 
     return COHORT_OK;
 }
 
+/* Value numbers from there on; NULL while there are none at all. */
+static const int *pool_at(const struct import *im, size_t first) {
+    return im->pool != NULL ? im->pool + first : NULL;
+}
+
 /* Calls for each input or output name of a node, in order. */
 typedef enum cohort_code (*name_fn)(struct import *im, struct pending_node *n,
                                     struct wire_text name, int i, struct cohort_error *err);
@@ -244,7 +249,7 @@ out:
 static enum cohort_code check_counts(const struct import *im, const struct pending_node *n,
                                      struct cohort_error *err) {
     const struct op_desc *op = n->op;
-    const int *in = im->pool + n->first_in;
+    const int *in = pool_at(im, n->first_in);
     if (n->in_count < op->min_inputs || n->in_count > op->max_inputs) {
         if (op->max_inputs >= NODE_IN_MAX)
             return error_set(err, COHORT_ERR_FORMAT, "%d inputs, but %s takes %d or more",
@@ -470,8 +475,8 @@ static enum cohort_code add_node(struct import *im, const struct pending_node *n
         goto out;
     }
     TRY(read_attrs(im, n, attrs, &count, err));
-    TRY(graph_add_node(im->g, -1, name, n->op, im->pool + n->first_in, n->in_count,
-                       im->pool + n->first_out, n->out_count, attrs, count, &node, err));
+    TRY(graph_add_node(im->g, -1, name, n->op, pool_at(im, n->first_in), n->in_count,
+                       pool_at(im, n->first_out), n->out_count, attrs, count, &node, err));
     node->opset = n->opset;
 out:
     for (int i = 0; i < count; i++)
