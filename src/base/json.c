@@ -22,8 +22,7 @@ void json_free(cJSON **document) {
     *document = NULL;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static int compare_keys(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -110,8 +109,7 @@ out:
     return code;
 }
 
-/* ---- printing -----------------------------------------------------------------------------------
- */
+/* ---- printing ------------------------------------------------------------------------------- */
 
 struct printer {
     struct buf out;

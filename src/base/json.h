@@ -24,8 +24,7 @@
  * only, before anything uses cJSON: the hooks are the whole process's. */
 void json_use_base_memory(void);
 
-/* ---- documents ----------------------------------------------------------------------------------
- */
+/* ---- documents ------------------------------------------------------------------------------ */
 
 /* Reads text (bytes long, no zero needed behind it); `name` is for messages.
  * Errors: format ("plan.json:3:17: expected ',' or '}'"), memory. */
@@ -43,8 +42,7 @@ enum cohort_code json_print(char **text, size_t *bytes, const cJSON *document,
 enum cohort_code json_save(const cJSON *document, const char *path, struct cohort_error *err);
 void json_free(cJSON **document);
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 /* A value and the way to it.  Lives on the caller's stack; `parent` must live as long. */
 struct json_at {
@@ -111,8 +109,7 @@ enum cohort_code json_may_bool(const struct json_at *object, const char *key, bo
 enum cohort_code json_may_text(const struct json_at *object, const char *key, const char **out,
                                struct cohort_error *err);
 
-/* ---- building -----------------------------------------------------------------------------------
- */
+/* ---- building ------------------------------------------------------------------------------- */
 
 /* Each adds to `container`: under `key` to an object, at the end (key NULL) to an array.  When
  * memory is short *ok becomes false and stays so: look once, at the end.  A NULL container is

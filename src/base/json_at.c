@@ -16,8 +16,7 @@ struct json_at json_root(const cJSON *document, const char *name) {
     return (struct json_at){.value = document, .name = name};
 }
 
-/* ---- messages -----------------------------------------------------------------------------------
- */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 /* Writes "groups[2].split" and returns its length, at most size - 1. */
 static size_t print_path(const struct json_at *at, char *text, size_t size) {
@@ -66,8 +65,7 @@ static enum cohort_code must_be(const struct json_at *at, struct cohort_error *e
                      show(at->value, text, sizeof text));
 }
 
-/* ---- values -------------------------------------------------------------------------------------
- */
+/* ---- values --------------------------------------------------------------------------------- */
 
 enum cohort_code json_as_object(const struct json_at *at, struct cohort_error *err) {
     return cJSON_IsObject(at->value) ? COHORT_OK : must_be(at, err, "an object");
@@ -186,8 +184,7 @@ enum cohort_code json_as_choice(const struct json_at *at, const char *const *nam
     return must_be(at, err, listed);
 }
 
-/* ---- members and elements -----------------------------------------------------------------------
- */
+/* ---- members and elements ------------------------------------------------------------------- */
 
 bool json_find(struct json_at *out, const struct json_at *object, const char *key) {
     const cJSON *v =
@@ -312,8 +309,7 @@ enum cohort_code json_may_text(const struct json_at *object, const char *key, co
     return is_set(&at, object, key) ? json_as_text(&at, out, err) : COHORT_OK;
 }
 
-/* ---- building -----------------------------------------------------------------------------------
- */
+/* ---- building ------------------------------------------------------------------------------- */
 
 /* Takes item over, whatever happens. */
 static cJSON *add(cJSON *container, const char *key, cJSON *item, bool *ok) {

@@ -17,8 +17,7 @@
 #define HELP_COLUMN    30   /* where the help text begins */
 #define HELP_WIDTH     98   /* and where its lines end */
 
-/* ---- the closest name -------------------------------------------------------------------------
- */
+/* ---- the closest name ----------------------------------------------------------------------- */
 
 /* Edits (insert, delete, replace, swap neighbours; case ignored) that turn a into b: the optimal
  * string alignment distance. */
@@ -72,8 +71,7 @@ const char *closest_name(const char *text, const char *const *names, size_t coun
     return best;
 }
 
-/* ---- one value --------------------------------------------------------------------------------
- */
+/* ---- one value ------------------------------------------------------------------------------ */
 
 /* How the user wrote the option: "--threads", "-t" or "COHORT_THREADS", for messages. */
 struct given {
@@ -191,8 +189,7 @@ static enum cohort_code set_value(const struct option_spec *s, struct given g,
     BUG("option kind");
 }
 
-/* ---- the command line -------------------------------------------------------------------------
- */
+/* ---- the command line ----------------------------------------------------------------------- */
 
 struct parser {
     const struct option_spec *specs;
@@ -351,8 +348,7 @@ out:
     return code;
 }
 
-/* ---- --help -----------------------------------------------------------------------------------
- */
+/* ---- --help --------------------------------------------------------------------------------- */
 
 /* Prints text from column HELP_COLUMN on, broken between words. */
 static void print_wrapped(const char *text, int column, FILE *out) {

@@ -1,0 +1,286 @@
+/* From an image to a network's input: fitting it in, and turning bytes into numbers. */
+#include "media/media.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- presets -------------------------------------------------------------------------------- */
+
+#define ONE_255TH (1.0F / 255)
+
+/* The preparations that networks were trained with, by their usual names. */
+static const struct {
+    const char *name;
+    struct preprocess p;
+} presets[] = {
+    /* torchvision's ImageNet classifiers */
+    {"imagenet",
+     {.fit = FIT_CROP,
+      .resize_short = -1,
+      .scale = ONE_255TH,
+      .mean = {0.485F, 0.456F, 0.406F},
+      .std = {0.229F, 0.224F, 0.225F}}},
+    /* YOLO v2 to v8 */
+    {"yolo",
+     {.fit = FIT_LETTERBOX, .centre = true, .fill = 114, .scale = ONE_255TH, .std = {1, 1, 1}}},
+    {"raw", {.fit = FIT_STRETCH, .scale = 1, .std = {1, 1, 1}}},
+    /* YOLOX: top left, blue first, 0 to 255 */
+    {"yolox", {.fit = FIT_LETTERBOX, .fill = 114, .bgr = true, .scale = 1, .std = {1, 1, 1}}},
+    /* Caffe's ImageNet classifiers: blue first, minus the mean picture's colour */
+    {"caffe",
+     {.fit = FIT_CROP,
+      .resize_short = -1,
+      .bgr = true,
+      .scale = 1,
+      .mean = {104, 117, 123},
+      .std = {1, 1, 1}}},
+    /* TensorFlow's and Keras' MobileNets and Inceptions: -1 to 1 */
+    {"tensorflow",
+     {.fit = FIT_CROP,
+      .resize_short = -1,
+      .scale = 1 / 127.5F,
+      .mean = {1, 1, 1},
+      .std = {1, 1, 1}}},
+    /* PP-OCR's detector: ImageNet's figures on blue first; its recogniser: -1 to 1, filled with 0
+       on the right */
+    {"ppocr-det",
+     {.fit = FIT_STRETCH,
+      .bgr = true,
+      .scale = ONE_255TH,
+      .mean = {0.485F, 0.456F, 0.406F},
+      .std = {0.229F, 0.224F, 0.225F}}},
+    {"ppocr-rec",
+     {.fit = FIT_LETTERBOX,
+      .fill = 127.5F,
+      .bgr = true,
+      .scale = 1 / 127.5F,
+      .mean = {1, 1, 1},
+      .std = {1, 1, 1}}},
+};
+#define PRESETS (sizeof presets / sizeof *presets)
+
+bool preprocess_preset(struct preprocess *p, const char *name) {
+    for (size_t i = 0; i < PRESETS; i++) {
+        if (strcmp(presets[i].name, name) == 0) {
+            *p = presets[i].p;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *const *preprocess_presets(int *count) {
+    static const char *const names[PRESETS] = {"imagenet", "yolo",       "raw",       "yolox",
+                                               "caffe",    "tensorflow", "ppocr-det", "ppocr-rec"};
+    *count = (int)PRESETS;
+    return names;
+}
+
+/* ---- fitting -------------------------------------------------------------------------------- */
+
+static int at_least_one(double v) {
+    return v < 1 ? 1 : (int)v;
+}
+
+/* Scales the image so that it covers the input, with a margin when resize_short asks for one, and
+ * cuts out the middle. */
+static enum cohort_code fit_crop(struct image *out, struct placement *where, const struct image *im,
+                                 const struct preprocess *p, int height, int width,
+                                 struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct image big = {0};
+    double input_short = width < height ? width : height, cover, larger = 1;
+    cover = fmax((double)width / im->width, (double)height / im->height);
+    if (p->resize_short < 0)
+        larger = 8.0 / 7;
+    else if (p->resize_short > input_short)
+        larger = p->resize_short / input_short;
+    /* cut to whole pixels, as torchvision does, but never below the crop; the margin of error is
+     * for products like 341*0.75 that fall just short */
+    int w = at_least_one(im->width * cover * larger + 1e-6),
+        h = at_least_one(im->height * cover * larger + 1e-6);
+    w = w < width ? width : w;
+    h = h < height ? height : h;
+    int x = (w - width) / 2, y = (h - height) / 2;
+    TRY(image_resize(&big, im, w, h, err));
+    TRY(image_crop(out, &big, x, y, width, height, err));
+    *where = (struct placement){.scale_x = (float)w / (float)im->width,
+                                .scale_y = (float)h / (float)im->height,
+                                .offset_x = (float)-x,
+                                .offset_y = (float)-y};
+out:
+    image_release(&big);
+    return code;
+}
+
+/* Only scales; the fill is left to the conversion, since it need not be a whole number. */
+static enum cohort_code fit_letterbox(struct image *out, struct placement *where,
+                                      const struct image *im, const struct preprocess *p,
+                                      int height, int width, struct cohort_error *err) {
+    double scale = fmin((double)width / im->width, (double)height / im->height);
+    int w = at_least_one(im->width * scale + 0.5), h = at_least_one(im->height * scale + 0.5);
+    w = w > width ? width : w;
+    h = h > height ? height : h;
+    enum cohort_code code = image_resize(out, im, w, h, err);
+    if (code == COHORT_OK)
+        *where = (struct placement){.scale_x = (float)w / (float)im->width,
+                                    .scale_y = (float)h / (float)im->height,
+                                    .offset_x = p->centre ? (float)((width - w) / 2) : 0,
+                                    .offset_y = p->centre ? (float)((height - h) / 2) : 0};
+    return code;
+}
+
+static enum cohort_code fit(struct image *out, struct placement *where, const struct image *im,
+                            const struct preprocess *p, int height, int width,
+                            struct cohort_error *err) {
+    if (p->fit == FIT_CROP)
+        return fit_crop(out, where, im, p, height, width, err);
+    if (p->fit == FIT_LETTERBOX)
+        return fit_letterbox(out, where, im, p, height, width, err);
+    *where = (struct placement){.scale_x = (float)width / (float)im->width,
+                                .scale_y = (float)height / (float)im->height};
+    return image_resize(out, im, width, height, err);
+}
+
+/* ---- numbers -------------------------------------------------------------------------------- */
+
+/* The pixel's value for channel c of the network's input, on the 0..255 scale.  Grey: the weights
+ * of ITU-R BT.601. */
+static float pixel_value(const uint8_t *rgb, int c, int channels, bool bgr) {
+    if (channels == 1)
+        return 0.299F * rgb[0] + 0.587F * rgb[1] + 0.114F * rgb[2];
+    return rgb[bgr ? 2 - c : c];
+}
+
+/* One channel plane: element (y, x) goes to out[(y*width + x)*step]. */
+static void convert_channel(float *out, size_t step, const struct image *im,
+                            const struct placement *where, const struct preprocess *p, int c,
+                            int channels, int height, int width) {
+    float scale = p->scale == 0 ? 1 : p->scale, std = p->std[c] == 0 ? 1 : p->std[c];
+    int x0 = p->fit == FIT_LETTERBOX ? (int)where->offset_x : 0,
+        y0 = p->fit == FIT_LETTERBOX ? (int)where->offset_y : 0;
+    float outside = (p->fill * scale - p->mean[c]) / std;
+    for (int y = 0; y < height; y++) {
+        for (int x = 0; x < width; x++, out += step) {
+            if (y < y0 || y >= y0 + im->height || x < x0 || x >= x0 + im->width) {
+                *out = outside;
+                continue;
+            }
+            const uint8_t *rgb =
+                im->pixels + ((size_t)(y - y0) * (size_t)im->width + (size_t)(x - x0)) * 3;
+            *out = (pixel_value(rgb, c, channels, p->bgr) * scale - p->mean[c]) / std;
+        }
+    }
+}
+
+enum cohort_code preprocess_image(struct tensor *t, struct placement *where, const struct image *im,
+                                  const struct preprocess *p, int channels, int height, int width,
+                                  struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct image fitted = {0};
+    struct tensor made = {0};
+    struct placement place = {0};
+    if (channels != 1 && channels != 3)
+        return error_set(err, COHORT_ERR_SHAPE,
+                         "an image cannot be the input of %d channels; 1 or 3 are possible",
+                         channels);
+    if (height < 1 || width < 1)
+        return error_set(err, COHORT_ERR_SHAPE, "an image cannot be an input of %dx%d", height,
+                         width);
+    TRY(fit(&fitted, &place, im, p, height, width, err));
+    struct shape shape = p->nhwc ? shape_of(4, (int64_t[]){1, height, width, channels})
+                                 : shape_of(4, (int64_t[]){1, channels, height, width});
+    TRY(tensor_init(&made, DT_F32, &shape, err));
+    size_t plane = (size_t)height * (size_t)width;
+    for (int c = 0; c < channels; c++)
+        convert_channel(tensor_f32(&made) + (p->nhwc ? (size_t)c : (size_t)c * plane),
+                        p->nhwc ? (size_t)channels : 1, &fitted, &place, p, c, channels, height,
+                        width);
+    *t = made;
+    if (where)
+        *where = place;
+out:
+    image_release(&fitted);
+    return code;
+}
+
+/* ---- and back ------------------------------------------------------------------------------- */
+
+/* Where the tensor's height, width and channels are; false when it is no picture. */
+static bool picture_layout(const struct shape *s, int64_t *height, int64_t *width,
+                           int64_t *channels, bool *last) {
+    const int64_t *d = s->dim;
+    int rank = s->rank;
+    for (; rank > 3 && d[0] == 1; rank--)
+        d++;
+    *last = rank == 3 && d[0] != 1 && d[0] != 3;
+    if (rank == 2) {
+        *channels = 1;
+        *height = d[0];
+        *width = d[1];
+    } else if (rank == 3) {
+        *channels = *last ? d[2] : d[0];
+        *height = *last ? d[0] : d[1];
+        *width = *last ? d[1] : d[2];
+    }
+    return (rank == 2 || rank == 3) && (*channels == 1 || *channels == 3) && *height > 0 &&
+           *width > 0 && *height <= INT32_MAX && *width <= INT32_MAX;
+}
+
+/* value*gain + offset is on the 0..255 scale. */
+static void picture_range(const float *v, size_t count, float *gain, float *offset) {
+    float low = INFINITY, high = -INFINITY;
+    for (size_t i = 0; i < count; i++) {
+        low = v[i] < low ? v[i] : low;
+        high = v[i] > high ? v[i] : high;
+    }
+    const float slack = 0.05F; /* a network that was trained on 0..1 steps a little over it */
+    *offset = 0;
+    if (low >= -slack && high <= 1 + slack) {
+        *gain = 255;
+    } else if (low >= -slack * 255 && high <= (1 + slack) * 255) {
+        *gain = 1;
+    } else {
+        *gain = isfinite(high - low) && high > low ? 255 / (high - low) : 0;
+        *offset = -low * *gain;
+    }
+}
+
+enum cohort_code image_from_tensor(struct image *im, const struct tensor *t,
+                                   struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct image made = {0};
+    float *values = NULL, gain, offset;
+    int64_t height = 0, width = 0, channels = 0;
+    bool last;
+    char text[SHAPE_TEXT_BYTES];
+    if (!t->data || !shape_known(&t->shape) ||
+        !picture_layout(&t->shape, &height, &width, &channels, &last))
+        return error_set(err, COHORT_ERR_SHAPE,
+                         "an output of shape %s is not a picture of 1 or 3 channels",
+                         shape_text(&t->shape, text, sizeof text));
+    TRY(image_init(&made, (int)width, (int)height, err));
+    size_t plane = (size_t)(height * width), count = plane * (size_t)channels;
+    values = mem_zalloc(count, sizeof *values);
+    if (!values) {
+        code = error_memory(err, count * sizeof *values, "a picture");
+        goto out;
+    }
+    tensor_load_f32(t, 0, (int64_t)count, values);
+    picture_range(values, count, &gain, &offset);
+    for (size_t i = 0; i < plane; i++) {
+        for (size_t c = 0; c < 3; c++) {
+            size_t from = channels == 1 ? i : last ? i * 3 + c : c * plane + i;
+            float v = values[from] * gain + offset;
+            made.pixels[i * 3 + c] = (uint8_t)(v >= 255 ? 255 : v > 0 ? v + 0.5F : 0);
+        }
+    }
+    *im = made;
+    made = (struct image){0};
+out:
+    mem_free(values);
+    image_release(&made);
+    return code;
+}
