@@ -68,6 +68,17 @@ int cohort_output_count(const struct cohort_model *model);
 struct cohort_tensor cohort_input(const struct cohort_model *model, int i);
 struct cohort_tensor cohort_output(const struct cohort_model *model, int i);
 
+/* ---- the boards --------------------------------------------------------------------------------- */
+
+/* Collective.  Host names of all ranks, in rank order, on every rank (one block: free() it with
+ * cohort_names_free).  `names` has one more entry, NULL. */
+enum cohort_code cohort_board_names(MPI_Comm comm, char ***names, struct cohort_error *err);
+void cohort_names_free(char **names);
+
+/* Collective.  Every rank brings its status; all leave with the status and message of the lowest
+ * failing rank, or COHORT_OK.  For what a program does itself between the calls of this library. */
+enum cohort_code cohort_agree(MPI_Comm comm, enum cohort_code code, struct cohort_error *err);
+
 /* ---- a plan ------------------------------------------------------------------------------------- */
 
 struct cohort_plan;

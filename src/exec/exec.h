@@ -36,6 +36,11 @@ enum cohort_code exec_add_slot(struct program *p, int id, struct rows rows, int 
 enum cohort_code exec_add_op(struct program *p, int node, struct rows out, const int *in_slots,
                              const int *out_slots, int *op, struct cohort_error *err);
 
+int exec_op_count(const struct program *p);
+/* Corrects the last step of a slot's life, before exec_prepare(). */
+void exec_slot_ends(struct program *p, int slot, int last);
+struct rows exec_slot_rows(const struct program *p, int slot);
+
 /* Assigns memory, binds kernels, packs weights.  Errors: memory, unsupported. */
 enum cohort_code exec_prepare(struct program *p, struct cohort_error *err);
 
@@ -44,7 +49,8 @@ void *exec_slot_data(const struct program *p, int slot);
 size_t exec_slot_bytes(const struct program *p, int slot);
 /* The value's current tensor as plain data (PLAIN slots; shape as computed for dynamic ones). */
 const struct tensor *exec_slot_tensor(const struct program *p, int slot);
-/* For graph inputs: copies a plain NCHW tensor into the slot (converting to its form), and back. */
+/* For graph inputs: copies a plain NCHW tensor into the slot (converting to its form), and back.
+ * Fetching into an all-zero tensor allocates it; into one fetched before, its memory is used again. */
 enum cohort_code exec_slot_store(struct program *p, int slot, const struct tensor *from, struct cohort_error *err);
 enum cohort_code exec_slot_fetch(const struct program *p, int slot, struct tensor *to, struct cohort_error *err);
 
@@ -54,6 +60,10 @@ enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_
 /* Constants that the program's operators need packed or read on this board: called for each before
  * exec_prepare(), so that the runtime can fetch them.  Indices are value numbers. */
 enum cohort_code exec_constants(const struct program *p, int **ids, int *count, struct cohort_error *err);
+
+/* After exec_prepare(): is the constant's own data still read when running (by an evaluator), or was
+ * it packed, so that the caller may drop it? */
+bool exec_uses_constant(const struct program *p, int id);
 
 struct exec_memory {
     size_t arena_bytes, pinned_bytes, weights_bytes, workspace_bytes;
@@ -65,8 +75,10 @@ const char *exec_op_kernel(const struct program *p, int op);
 /* ---- convenience for tests and single-board use ---------------------------------------------------- */
 
 /* Runs the whole graph on one thread or pool with the given inputs (in graph order), tiles of
- * `tile_rows` (0: whole); fetches outputs as plain tensors (released by the caller). */
+ * `tile_rows` rows (0: whole); fetches outputs, which are all zero before, as plain tensors that the
+ * caller releases. */
 enum cohort_code exec_run_graph(const struct graph *g, struct pool *pool, const struct exec_options *o,
-                                const struct tensor *inputs, struct tensor *outputs, struct cohort_error *err);
+                                int64_t tile_rows, const struct tensor *inputs, struct tensor *outputs,
+                                struct cohort_error *err);
 
 #endif

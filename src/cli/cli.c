@@ -1,0 +1,273 @@
+/* Ranks, messages, options, networks by name: what all subcommands share. */
+#include "cli/cli.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "synth/synth.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- ranks ------------------------------------------------------------------------------------------ */
+
+static int launch_number(const char *name, const char *other, int otherwise) {
+    const char *text = getenv(name);
+    if (text == NULL)
+        text = getenv(other);
+    return text != NULL ? atoi(text) : otherwise;
+}
+
+int cli_launch_rank(void) {
+    return launch_number("OMPI_COMM_WORLD_RANK", "PMI_RANK", 0);
+}
+
+int cli_launch_size(void) {
+    return launch_number("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", 0);
+}
+
+enum cohort_code cli_ranks_begin(struct cli_ranks *r, struct cohort_error *err) {
+    *r = (struct cli_ranks){.comm = MPI_COMM_NULL, .rank = 0, .size = 1};
+    if (cli_launch_size() == 0)
+        return COHORT_OK;
+    /* Pairs that send large messages to each other at once go half duplex without this. */
+    setenv("OMPI_MCA_btl_tcp_flags", "send", 0);
+    int provided;
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
+        return error_set(err, COHORT_ERR_COMM, "MPI could not be initialised");
+    r->comm = MPI_COMM_WORLD;
+    MPI_Comm_rank(r->comm, &r->rank);
+    MPI_Comm_size(r->comm, &r->size);
+    return COHORT_OK;
+}
+
+void cli_ranks_end(struct cli_ranks *r) {
+    if (r->comm != MPI_COMM_NULL)
+        MPI_Finalize();
+    r->comm = MPI_COMM_NULL;
+}
+
+enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code, struct cohort_error *err) {
+    return r->comm == MPI_COMM_NULL ? code : cohort_agree(r->comm, code, err);
+}
+
+long cli_broadcast(const struct cli_ranks *r, long value) {
+    if (r->comm != MPI_COMM_NULL)
+        MPI_Bcast(&value, 1, MPI_LONG, 0, r->comm);
+    return value;
+}
+
+/* ---- messages ----------------------------------------------------------------------------------------- */
+
+int cli_fail(const struct cohort_error *err) {
+    if (cli_launch_rank() == 0) {
+        fflush(stdout);
+        fprintf(stderr, "cohort: %s\n", err->message);
+    }
+    return err->code == COHORT_ERR_USAGE ? 2 : 1;
+}
+
+const char *cli_environment(const char *name) {
+    return getenv(name);
+}
+
+int cli_help(const struct cli_command *self, const struct option_spec *specs) {
+    if (cli_launch_rank() != 0)
+        return 0;
+    printf("usage: %s\n\n%s.\n\n", self->usage, self->summary);
+    options_print(specs, stdout);
+    return 0;
+}
+
+/* ---- options ------------------------------------------------------------------------------------------- */
+
+void cli_options_init(struct cli_options *o) {
+    *o = (struct cli_options){.repeat = 1, .width = 1, .seed = 1};
+}
+
+bool cli_parse(const struct cli_command *self, const struct option_spec *specs, const bool *help,
+               int argc, char **argv, const char **positional, int max, int *count, int *status) {
+    struct cohort_error err;
+    if (options_parse(specs, argc, argv, cli_environment, positional, max, count, &err) != COHORT_OK) {
+        *status = cli_fail(&err);
+        return false;
+    }
+    if (*help) {
+        *status = cli_help(self, specs);
+        return false;
+    }
+    return true;
+}
+
+char *cli_cache_directory(const struct cli_options *o) {
+    const char *home;
+    if (o->cache != NULL)
+        return mem_strdup(o->cache);
+    if ((home = getenv("XDG_CACHE_HOME")) != NULL && home[0] == '/')
+        return file_join(home, "cohort");
+    if ((home = getenv("HOME")) != NULL && home[0] == '/')
+        return file_join(home, ".cache/cohort");
+    return NULL;
+}
+
+/* ---- networks ------------------------------------------------------------------------------------------- */
+
+/* The file of a generated network in the cache, made when it is not there. */
+static enum cohort_code generated(char **path, const char *name, const struct cli_options *o,
+                                  struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const struct synth_network *net = synth_find(name);
+    char *cache = cli_cache_directory(o), *directory = NULL, *file = NULL;
+    struct synth_options s = {
+        .size = (int)o->size, .width = o->width, .seed = (uint64_t)o->seed, .features = o->features};
+    if (cache == NULL) {
+        code = error_set(err, COHORT_ERR_USAGE,
+                         "no directory for generated networks: set HOME or give --cache DIR");
+        goto out;
+    }
+    directory = file_join(cache, "networks");
+    file = mem_printf("%s/networks/%s-%d-%g-%ld%s-%s.onnx", cache, net->name, s.size > 0 ? s.size : net->size,
+                      o->width, o->seed, o->features ? "-features" : "", cohort_version());
+    if (directory == NULL || file == NULL) {
+        code = error_memory(err, 256, "a file name");
+        goto out;
+    }
+    TRY(file_make_directories(directory, err));
+    if (!file_exists(file))
+        TRY(synth_write(net->name, &s, file, err));
+    fprintf(stderr, "cohort: %s is generated and its weights are random: times are real, answers are not\n",
+            net->name);
+    *path = file;
+    file = NULL;
+out:
+    mem_free(cache);
+    mem_free(directory);
+    mem_free(file);
+    return code;
+}
+
+enum cohort_code cli_open_model(struct cohort_model **m, const char *name, const struct cli_options *o,
+                                struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    char *path = NULL;
+    struct cohort_open_options open = {.shapes = o->shapes.items,
+                                       .shape_count = o->shapes.count,
+                                       .keep_nodes = o->keep_nodes};
+    if (!file_exists(name) && synth_find(name) != NULL)
+        TRY(generated(&path, name, o, err));
+    TRY(cohort_open(m, path != NULL ? path : name, &open, err));
+out:
+    if (code == COHORT_ERR_IO && path == NULL && !file_exists(name) && strchr(name, '/') == NULL &&
+        strchr(name, '.') == NULL)
+        error_set(err, COHORT_ERR_IO, "%s: neither a file nor a network that 'cohort synth --list' knows", name);
+    mem_free(path);
+    return code;
+}
+
+enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_model *m,
+                               const struct cli_options *o, int boards, char **names,
+                               struct cohort_error *err) {
+    if (o->plan != NULL) {
+        if (o->groups != NULL || o->ratio != NULL || o->root != 0)
+            return error_set(err, COHORT_ERR_USAGE,
+                             "--plan already says how to divide: leave out --groups, --ratio and --root");
+        return cohort_plan_load(plan, o->plan, err);
+    }
+    struct cohort_plan_options p = {.boards = boards,
+                                    .groups = o->groups,
+                                    .ratio = o->ratio,
+                                    .board_names = (const char *const *)names,
+                                    .root_feeds = o->root == 1};
+    return cohort_plan_make(plan, m, &p, err);
+}
+
+/* ---- sessions -------------------------------------------------------------------------------------------- */
+
+static void log_line(void *context, int level, const char *line) {
+    const struct cli_session_state *s = context;
+    if (level == 0 || (level == 1 && s->options->verbose))
+        fprintf(stderr, "cohort: %s\n", line);
+}
+
+static double now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+static void show_progress(void *context, const char *what, uint64_t done, uint64_t total) {
+    struct cli_session_state *s = context;
+    double now = now_ms();
+    bool first = s->what != what;
+    s->what = what;
+    if (first)
+        s->shown_ms = now;
+    if (s->rank != 0 || total == 0 || (now - s->shown_ms < (s->plain ? 2000 : 100) && !(s->bar && done == total)))
+        return;
+    s->shown_ms = now;
+    double mb = 1.0 / (1024 * 1024);
+    if (s->plain)
+        fprintf(stderr, "cohort: %s: %.1f of %.1f MB\n", what, (double)done * mb, (double)total * mb);
+    else if (s->bar)
+        fprintf(stderr, "\r%s: %.1f of %.1f MB (%.0f %%)%s", what, (double)done * mb, (double)total * mb,
+                100.0 * (double)done / (double)total, done == total ? "\n" : "");
+}
+
+enum cohort_code cli_session_options(struct cohort_session_options *out, struct cli_session_state *state,
+                                     const struct cli_options *o, const struct cli_ranks *r,
+                                     struct cohort_error *err) {
+    *state = (struct cli_session_state){.options = o, .rank = r->rank};
+    const char *how = o->progress != NULL ? o->progress : "auto";
+    state->bar = strcmp(how, "bar") == 0 || (strcmp(how, "auto") == 0 && r->comm == MPI_COMM_NULL);
+    state->plain = strcmp(how, "plain") == 0 || (strcmp(how, "auto") == 0 && r->comm != MPI_COMM_NULL);
+    if (!state->bar && !state->plain && strcmp(how, "none") != 0)
+        return error_set(err, COHORT_ERR_USAGE, "--progress %s: expected auto, bar, plain or none", how);
+    *out = (struct cohort_session_options){
+        .threads = (int)o->threads,
+        .cores = o->cores,
+        .no_binding = o->no_binding,
+        .kernel = o->kernel,
+        .scatter = (enum cohort_scatter)o->scatter,
+        .timeout_s = o->timeout_s,
+        .cache_limit_bytes = (uint64_t)(o->cache_gb * 1024 * 1024 * 1024),
+        .inject_mpi_call = r->rank == 1 || r->size == 1 ? (int)o->inject_mpi : 0,
+        .log = log_line,
+        .progress = show_progress,
+        .context = state,
+    };
+    if (o->weights == NULL || strcmp(o->weights, "cache") == 0) {
+        out->weights = COHORT_WEIGHTS_CACHE;
+    } else if (strcmp(o->weights, "send") == 0) {
+        out->weights = COHORT_WEIGHTS_SEND;
+    } else if (strncmp(o->weights, "local:", 6) == 0 && o->weights[6] != '\0') {
+        out->weights = COHORT_WEIGHTS_LOCAL;
+        out->weights_path = o->weights + 6;
+    } else {
+        return error_set(err, COHORT_ERR_USAGE, "--weights %s: expected cache, send or local:PATH", o->weights);
+    }
+    state->cache = cli_cache_directory(o);
+    out->cache_directory = state->cache;
+    return COHORT_OK;
+}
+
+void cli_session_release(struct cli_session_state *state) {
+    mem_free(state->cache);
+    state->cache = NULL;
+}
+
+/* ---- times --------------------------------------------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+struct cli_stats cli_statistics(double *ms, int n) {
+    if (n <= 0)
+        return (struct cli_stats){0};
+    qsort(ms, (size_t)n, sizeof *ms, by_value);
+    int p95 = (int)(0.95 * (n - 1) + 0.5);
+    return (struct cli_stats){.median = n % 2 ? ms[n / 2] : 0.5 * (ms[n / 2 - 1] + ms[n / 2]),
+                              .p95 = ms[p95],
+                              .min = ms[0]};
+}

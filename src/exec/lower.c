@@ -1,0 +1,132 @@
+/* Finding the lowering of a node, and what lowerings share: views of slots, images, parallel work. */
+#include "exec/lower.h"
+
+#include <string.h>
+
+bool lower_is_map(const struct graph *g, const struct node *n) {
+    const struct value *v = node_out(g, n, 0);
+    return v != NULL && v->form == FORM_MAP;
+}
+
+const struct lowering *lowering_find(const struct graph *g, const struct node *n) {
+    const struct lowering *const tables[] = {lowerings_conv,        lowerings_gemm, lowerings_pool,
+                                             lowerings_elementwise, lowerings_move, lowerings_normalise};
+    for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++)
+        for (const struct lowering *l = tables[t]; l->op != NULL; l++)
+            if (strcmp(l->op, n->op->name) == 0 && l->accepts(g, n))
+                return l;
+    return lowering_reference;
+}
+
+enum cohort_code bound_state(struct bound *b, size_t bytes, struct cohort_error *err) {
+    b->state = mem_zalloc(1, bytes);
+    return b->state != NULL ? COHORT_OK : error_memory(err, bytes, "an operator's state");
+}
+
+struct view slot_view(const struct program *p, int slot) {
+    const struct slot *s = &p->slots[slot];
+    const struct value *v = graph_value(p->graph, s->value);
+    struct geometry geo = value_geometry(v);
+    float *data = (float *)(void *)s->data;
+    if (v->form == FORM_MAP)
+        return view_map(data, s->rows.begin, rows_count(s->rows), (int)geo.channels, (int)geo.width);
+    return view_tokens(data, s->rows.begin, rows_count(s->rows), (int)geo.channels);
+}
+
+struct view slot_image(const struct program *p, int slot, int64_t image) {
+    struct view v = slot_view(p, slot);
+    v.row0 -= image * value_geometry(op_value(p, slot)).height;
+    return v;
+}
+
+bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows *part) {
+    if (*at >= out.end || height <= 0)
+        return false;
+    int64_t image = *at / height;
+    int64_t stop = (image + 1) * height < out.end ? (image + 1) * height : out.end;
+    *part = (struct image_rows){
+        .image = image, .y0 = *at - image * height, .y1 = stop - image * height};
+    *at = stop;
+    return true;
+}
+
+/* ---- parallel work ------------------------------------------------------------------------------- */
+
+struct work {
+    work_fn fn;
+    void *context;
+    int64_t y0, y1, rows_each;
+    int blocks, blocks_each;
+    int64_t row_items;
+};
+
+static void work_item(void *context, int64_t item, int thread) {
+    const struct work *w = context;
+    int64_t y0 = w->y0 + item % w->row_items * w->rows_each;
+    int64_t y1 = y0 + w->rows_each < w->y1 ? y0 + w->rows_each : w->y1;
+    int b0 = (int)(item / w->row_items) * w->blocks_each;
+    int b1 = b0 + w->blocks_each < w->blocks ? b0 + w->blocks_each : w->blocks;
+    w->fn(w->context, y0, y1, b0, b1, thread);
+}
+
+void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks, work_fn fn,
+                  void *context) {
+    if (y0 >= y1 || channel_blocks <= 0)
+        return;
+    int threads = pool_threads(p->pool);
+    if (threads == 1) {
+        fn(context, y0, y1, 0, channel_blocks, 0);
+        return;
+    }
+    int64_t rows = y1 - y0;
+    int64_t wanted = 4 * threads; /* items: enough that unequal cores even out */
+    struct work w = {.fn = fn, .context = context, .y0 = y0, .y1 = y1, .blocks = channel_blocks};
+    int64_t row_items = rows < wanted ? rows : wanted;
+    w.rows_each = (rows + row_items - 1) / row_items;
+    w.row_items = (rows + w.rows_each - 1) / w.rows_each;
+    int64_t block_items = (wanted + w.row_items - 1) / w.row_items;
+    if (block_items > channel_blocks)
+        block_items = channel_blocks;
+    w.blocks_each = (int)((channel_blocks + block_items - 1) / block_items);
+    block_items = (channel_blocks + w.blocks_each - 1) / w.blocks_each;
+    pool_run(p->pool, w.row_items * block_items, work_item, &w);
+}
+
+/* ---- epilogue and constants ------------------------------------------------------------------------ */
+
+struct kernel_epilogue op_epilogue(const struct program *p, const struct exec_op *op, int64_t image,
+                                   struct view *residual) {
+    const struct epilogue *e = &op->bound->node->epilogue;
+    struct kernel_epilogue k = {
+        .act = (enum kernel_act)e->act, .a = e->a, .b = e->b, .residual_last = e->residual_last};
+    if (e->residual >= 0) {
+        *residual = slot_image(p, op->in_slots[e->residual], image);
+        k.residual = residual;
+    }
+    return k;
+}
+
+_Static_assert((int)ACT_COUNT == (int)KACT_COUNT && (int)ACT_CLIP == (int)KACT_CLIP &&
+                   (int)ACT_SILU == (int)KACT_SILU && (int)ACT_HARD_SWISH == (int)KACT_HARD_SWISH,
+               "the graph's and the kernels' activations have the same numbers");
+
+enum cohort_code vector_from_constant(float **out, const struct tensor *t, int64_t count,
+                                      struct cohort_error *err) {
+    size_t padded = (size_t)(count + BLOCK - 1) / BLOCK * BLOCK;
+    float *v = mem_zalloc(padded, sizeof *v);
+    if (v == NULL)
+        return error_memory(err, padded * sizeof *v, "a vector of parameters");
+    if (t != NULL && shape_count(&t->shape) == count) {
+        tensor_load_f32(t, 0, count, v);
+    } else if (t != NULL && shape_count(&t->shape) == 1) {
+        tensor_load_f32(t, 0, 1, v);
+        for (int64_t i = 1; i < count; i++)
+            v[i] = v[0];
+    } else if (t != NULL) {
+        mem_free(v);
+        return error_set(err, COHORT_ERR_SHAPE, "a parameter vector has %lld values instead of %lld",
+                         (long long)shape_count(&t->shape), (long long)count);
+    }
+    *out = v;
+    return COHORT_OK;
+}

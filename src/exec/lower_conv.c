@@ -1,0 +1,179 @@
+/* Convolution and transposed convolution on feature maps. */
+#include "exec/lower.h"
+
+#include <string.h>
+
+struct conv_state {
+    struct conv_shape shape;
+    const struct conv_kernel *kernel;
+    void *weights;
+    float *bias;
+};
+
+static bool conv_accepts(const struct graph *g, const struct node *n) {
+    return lower_is_map(g, n) && node_const(g, n, 1) != NULL;
+}
+
+static struct conv_shape conv_shape_of(const struct graph *g, const struct node *n) {
+    struct geometry in = value_geometry(node_in(g, n, 0));
+    struct geometry out = value_geometry(node_out(g, n, 0));
+    const struct window *w = &n->window;
+    return (struct conv_shape){
+        .in_c = (int)in.channels,
+        .in_h = (int)in.height,
+        .in_w = (int)in.width,
+        .out_c = (int)out.channels,
+        .out_h = (int)out.height,
+        .out_w = (int)out.width,
+        .groups = (int)n->group,
+        .kernel_h = (int)w->kernel[0],
+        .kernel_w = (int)w->kernel[1],
+        .stride_h = (int)w->stride[0],
+        .stride_w = (int)w->stride[1],
+        .pad_top = (int)w->pad_begin[0],
+        .pad_left = (int)w->pad_begin[1],
+        .dilation_h = (int)w->dilation[0],
+        .dilation_w = (int)w->dilation[1],
+        .in_blocked = in.blocked,
+        .out_blocked = out.blocked,
+    };
+}
+
+/* Packs a convolution's weights 16 output channels at a time, so that the file's weights are never
+ * copied whole.  factors: one per output channel, or NULL. */
+static enum cohort_code pack_conv(struct conv_state *s, const struct tensor *w, const float *factors,
+                                  struct cohort_error *err) {
+    const struct conv_shape *c = &s->shape;
+    int64_t each = (int64_t)(c->in_c / c->groups) * c->kernel_h * c->kernel_w;
+    float *chunk = mem_alloc((size_t)each * BLOCK * sizeof *chunk);
+    if (chunk == NULL)
+        return error_memory(err, (size_t)each * BLOCK * sizeof *chunk, "packing weights");
+    for (int oc = 0; oc < c->out_c; oc += BLOCK) {
+        int count = c->out_c - oc < BLOCK ? c->out_c - oc : BLOCK;
+        tensor_load_f32(w, oc * each, count * each, chunk);
+        for (int j = 0; factors != NULL && j < count; j++)
+            for (int64_t k = 0; k < each; k++)
+                chunk[j * each + k] *= factors[oc + j];
+        s->kernel->pack(c, chunk, oc, count, s->weights);
+    }
+    mem_free(chunk);
+    return COHORT_OK;
+}
+
+/* A transposed convolution's weights are [in_c][out_c/groups][kh][kw]: taken in one piece. */
+static enum cohort_code pack_deconv(struct conv_state *s, const struct tensor *w,
+                                    const float *factors, struct cohort_error *err) {
+    const struct conv_shape *c = &s->shape;
+    int64_t taps = (int64_t)c->kernel_h * c->kernel_w;
+    int64_t outs = c->out_c / c->groups; /* per group */
+    int64_t count = (int64_t)c->in_c * outs * taps;
+    float *all = mem_alloc((size_t)count * sizeof *all);
+    if (all == NULL)
+        return error_memory(err, (size_t)count * sizeof *all, "packing weights");
+    tensor_load_f32(w, 0, count, all);
+    int64_t in_each = c->in_c / c->groups;
+    for (int64_t i = 0; factors != NULL && i < count; i++) {
+        int64_t ic = i / (outs * taps);
+        int64_t oc = ic / in_each * outs + i / taps % outs;
+        all[i] *= factors[oc];
+    }
+    s->kernel->pack(c, all, 0, c->out_c, s->weights);
+    mem_free(all);
+    return COHORT_OK;
+}
+
+static enum cohort_code bind_any(struct program *p, struct bound *b, bool transposed,
+                                 struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    float *factors = NULL;
+    const struct graph *g = p->graph;
+    const struct node *n = b->node;
+    TRY(bound_state(b, sizeof(struct conv_state), err));
+    struct conv_state *s = b->state;
+    s->shape = conv_shape_of(g, n);
+    s->kernel = (transposed ? kernel_choose_deconv : kernel_choose_conv)(&s->shape, p->isa_mask,
+                                                                         p->options.kernel);
+    if (s->kernel == NULL) {
+        code = error_set(err, COHORT_ERR_UNSUPPORTED,
+                         "no kernel for %d to %d channels, %dx%d, stride %dx%d, %d groups",
+                         s->shape.in_c, s->shape.out_c, s->shape.kernel_h, s->shape.kernel_w,
+                         s->shape.stride_h, s->shape.stride_w, s->shape.groups);
+        goto out;
+    }
+    b->kernel = s->kernel->name;
+    b->weights_bytes = s->kernel->weights_bytes(&s->shape);
+    b->workspace_bytes = s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
+    s->weights = mem_zalloc(1, b->weights_bytes);
+    if (s->weights == NULL) {
+        code = error_memory(err, b->weights_bytes, "packed weights");
+        goto out;
+    }
+    const struct tensor *bias = n->in_count > 2 && n->epilogue.residual != 2 ? node_const(g, n, 2) : NULL;
+    TRY(vector_from_constant(&s->bias, p->options.zero_weights ? NULL : bias, s->shape.out_c, err));
+    if (p->options.zero_weights)
+        goto out;
+    if (n->weight_scale >= 0)
+        TRY(vector_from_constant(&factors, &g->values[n->weight_scale].constant, s->shape.out_c, err));
+    TRY((transposed ? pack_deconv : pack_conv)(s, node_const(g, n, 1), factors, err));
+out:
+    mem_free(factors);
+    return code;
+}
+
+static enum cohort_code bind_conv(struct program *p, struct bound *b, struct cohort_error *err) {
+    return bind_any(p, b, false, err);
+}
+
+static enum cohort_code bind_deconv(struct program *p, struct bound *b, struct cohort_error *err) {
+    return bind_any(p, b, true, err);
+}
+
+static void unbind_conv(struct bound *b) {
+    struct conv_state *s = b->state;
+    mem_free(s->weights);
+    mem_free(s->bias);
+}
+
+struct conv_work {
+    const struct program *program;
+    const struct conv_kernel *kernel;
+    struct conv_args args;
+};
+
+static void conv_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+    const struct conv_work *w = context;
+    struct conv_args a = w->args;
+    a.y0 = y0;
+    a.y1 = y1;
+    a.block0 = block0;
+    a.block1 = block1;
+    a.workspace = thread_workspace(w->program, thread);
+    w->kernel->run(&a);
+}
+
+static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
+                                 struct cohort_error *err) {
+    (void)err;
+    const struct conv_state *s = op->bound->state;
+    struct image_rows part;
+    for (int64_t at = op->out.begin; next_image(op->out, s->shape.out_h, &at, &part);) {
+        struct view residual;
+        struct conv_work w = {.program = p, .kernel = s->kernel};
+        w.args = (struct conv_args){
+            .shape = &s->shape,
+            .weights = s->weights,
+            .bias = s->bias,
+            .in = slot_image(p, op->in_slots[0], part.image),
+            .out = slot_image(p, op->out_slots[0], part.image),
+            .epilogue = op_epilogue(p, op, part.image, &residual),
+        };
+        run_parallel(p, part.y0, part.y1, view_blocks(&w.args.out), conv_part, &w);
+    }
+    return COHORT_OK;
+}
+
+const struct lowering lowerings_conv[] = {
+    {"Conv", conv_accepts, bind_conv, unbind_conv, run_conv},
+    {"ConvTranspose", conv_accepts, bind_deconv, unbind_conv, run_conv},
+    {0},
+};

@@ -1,0 +1,216 @@
+/* Products with constant matrices: Gemm and MatMul on tokens, and Gemm on a flattened feature map
+ * (whose weight columns are permuted here, once, so that ONNX's NCHW order costs nothing later). */
+#include "exec/lower.h"
+
+#include <string.h>
+
+struct gemm_state {
+    struct gemm_shape shape;
+    const struct gemm_kernel *kernel;
+    void *weights;
+    float *bias;         /* [n], or NULL */
+    ptrdiff_t in_pitch;  /* floats from one input row to the next */
+    int64_t rows_per_in; /* input rows (of the value) behind one row of the product */
+};
+
+/* How the constant B lies: element (k, n) at k*k_step + n*n_step. */
+struct matrix {
+    const struct tensor *b;
+    int64_t k, n, k_step, n_step;
+};
+
+static bool is_gemm(const struct node *n) {
+    return strcmp(n->op->name, "Gemm") == 0;
+}
+
+static bool matrix_of(const struct graph *g, const struct node *n, struct matrix *m) {
+    const struct tensor *b = node_const(g, n, 1);
+    if (b == NULL || b->shape.rank != 2)
+        return false;
+    bool transposed = is_gemm(n) && node_attr_int(n, "transB", 0) != 0;
+    *m = (struct matrix){.b = b};
+    m->k = b->shape.dim[transposed ? 1 : 0];
+    m->n = b->shape.dim[transposed ? 0 : 1];
+    m->k_step = transposed ? 1 : m->n;
+    m->n_step = transposed ? m->k : 1;
+    return m->k > 0 && m->n > 0;
+}
+
+/* Bias input of a Gemm: index 2 unless that is the residual. NULL: none. */
+static const struct value *bias_of(const struct graph *g, const struct node *n) {
+    return is_gemm(n) && n->epilogue.residual != 2 ? node_in(g, n, 2) : NULL;
+}
+
+static bool gemm_accepts(const struct graph *g, const struct node *n) {
+    const struct value *a = node_in(g, n, 0), *c = bias_of(g, n), *y = node_out(g, n, 0);
+    struct matrix m;
+    if (!matrix_of(g, n, &m) || a->type != DT_F32 || !shape_known(&a->shape) || a->is_constant ||
+        y->form != FORM_PLAIN || shape_count(&a->shape) == 0)
+        return false;
+    if (is_gemm(n) && node_attr_int(n, "transA", 0) != 0)
+        return false;
+    if (a->form == FORM_PLAIN && a->shape.rank < 2)
+        return false;
+    if (c == NULL)
+        return true;
+    int64_t count = shape_count(&c->shape); /* one value, or one per column, the same for every row */
+    return c->is_constant &&
+           (count == 1 || (count == m.n && c->shape.dim[c->shape.rank - 1] == m.n));
+}
+
+/* Where channel c, row y, column x of one image of a map lies in the image's memory, in floats. */
+static int64_t map_offset(const struct geometry *geo, int64_t c, int64_t y, int64_t x) {
+    int64_t row = (int64_t)(geo->row_bytes / sizeof(float));
+    if (geo->blocked)
+        return y * row + c / MAP_BLOCK * geo->width * MAP_BLOCK + x * MAP_BLOCK + c % MAP_BLOCK;
+    return y * row + x * geo->channels + c;
+}
+
+/* Reads features [n, n+count) of B, each contiguous: feature j at out + j * pitch. */
+static void load_features(const struct matrix *m, int64_t n, int count, float *out, int64_t pitch) {
+    if (m->k_step == 1) {
+        for (int j = 0; j < count; j++)
+            tensor_load_f32(m->b, (n + j) * m->n_step, m->k, out + j * pitch);
+        return;
+    }
+    for (int64_t k = 0; k < m->k; k++) {
+        float row[BLOCK];
+        tensor_load_f32(m->b, k * m->k_step + n, count, row);
+        for (int j = 0; j < count; j++)
+            out[j * pitch + k] = row[j];
+    }
+}
+
+static void spread_over_map(const struct geometry *geo, const float *in, float *out) {
+    for (int64_t c = 0; c < geo->channels; c++)
+        for (int64_t y = 0; y < geo->height; y++)
+            for (int64_t x = 0; x < geo->width; x++)
+                out[map_offset(geo, c, y, x)] = *in++;
+}
+
+static enum cohort_code pack_gemm(const struct program *p, struct bound *b, struct gemm_state *s,
+                                  const struct matrix *m, const float *factors,
+                                  struct cohort_error *err) {
+    const struct value *a = node_in(p->graph, b->node, 0);
+    struct geometry geo = value_geometry(a);
+    bool map = a->form == FORM_MAP;
+    int64_t k_wide = s->shape.k;
+    float alpha = is_gemm(b->node) ? node_attr_float(b->node, "alpha", 1.0f) : 1.0f;
+    size_t floats = (size_t)((k_wide + m->k) * BLOCK);
+    float *chunk = mem_zalloc(floats, sizeof *chunk);
+    if (chunk == NULL)
+        return error_memory(err, floats * sizeof *chunk, "packing weights");
+    float *loaded = chunk + k_wide * BLOCK; /* [16][m->k], as in the file */
+    for (int64_t n0 = 0; n0 < m->n; n0 += BLOCK) {
+        int count = (int)(m->n - n0 < BLOCK ? m->n - n0 : BLOCK);
+        load_features(m, n0, count, loaded, m->k);
+        for (int j = 0; j < count; j++) {
+            float *feature = loaded + j * m->k;
+            float scale = alpha * (factors != NULL ? factors[n0 + j] : 1.0f);
+            for (int64_t k = 0; scale != 1.0f && k < m->k; k++)
+                feature[k] *= scale;
+            if (map)
+                spread_over_map(&geo, feature, chunk + j * k_wide);
+        }
+        s->kernel->pack(&s->shape, map ? chunk : loaded, (int)n0, count, s->weights);
+    }
+    mem_free(chunk);
+    return COHORT_OK;
+}
+
+static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    float *factors = NULL;
+    const struct graph *g = p->graph;
+    const struct value *a = node_in(g, b->node, 0), *c = bias_of(g, b->node);
+    struct matrix m;
+    TRY(bound_state(b, sizeof(struct gemm_state), err));
+    struct gemm_state *s = b->state;
+    matrix_of(g, b->node, &m);
+    struct geometry geo = value_geometry(a);
+    bool map = a->form == FORM_MAP;
+    s->rows_per_in = map ? geo.height : 1;
+    s->in_pitch = (ptrdiff_t)(geo.row_bytes / sizeof(float)) * s->rows_per_in;
+    s->shape = (struct gemm_shape){.rows = map ? geo.images : geo.height,
+                                   .k = (int)(map ? (int64_t)s->in_pitch : m.k),
+                                   .n = (int)m.n};
+    s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, p->options.kernel);
+    if (s->kernel == NULL) {
+        code = error_set(err, COHORT_ERR_UNSUPPORTED, "no kernel for a product with a %dx%d matrix",
+                         s->shape.k, s->shape.n);
+        goto out;
+    }
+    b->kernel = s->kernel->name;
+    b->weights_bytes = s->kernel->weights_bytes(&s->shape);
+    b->workspace_bytes = s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
+    s->weights = mem_zalloc(1, b->weights_bytes);
+    if (s->weights == NULL) {
+        code = error_memory(err, b->weights_bytes, "packed weights");
+        goto out;
+    }
+    if (p->options.zero_weights)
+        goto out;
+    if (c != NULL) {
+        TRY(vector_from_constant(&s->bias, &c->constant, m.n, err));
+        float beta = node_attr_float(b->node, "beta", 1.0f);
+        for (int64_t i = 0; i < m.n; i++)
+            s->bias[i] *= beta;
+    }
+    if (b->node->weight_scale >= 0)
+        TRY(vector_from_constant(&factors, &g->values[b->node->weight_scale].constant, m.n, err));
+    TRY(pack_gemm(p, b, s, &m, factors, err));
+out:
+    mem_free(factors);
+    return code;
+}
+
+static void unbind_gemm(struct bound *b) {
+    struct gemm_state *s = b->state;
+    mem_free(s->weights);
+    mem_free(s->bias);
+}
+
+struct gemm_work {
+    const struct program *program;
+    const struct gemm_kernel *kernel;
+    struct gemm_args args;
+};
+
+static void gemm_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+    const struct gemm_work *w = context;
+    struct gemm_args a = w->args;
+    a.y0 = y0;
+    a.y1 = y1;
+    a.n0 = block0 * BLOCK;
+    a.n1 = block1 * BLOCK < a.shape->n ? block1 * BLOCK : a.shape->n;
+    a.workspace = thread_workspace(w->program, thread);
+    w->kernel->run(&a);
+}
+
+static enum cohort_code run_gemm(struct program *p, const struct exec_op *op,
+                                 struct cohort_error *err) {
+    (void)err;
+    const struct gemm_state *s = op->bound->state;
+    struct view in = slot_view(p, op->in_slots[0]), out = slot_view(p, op->out_slots[0]), residual;
+    struct gemm_work w = {.program = p, .kernel = s->kernel};
+    w.args = (struct gemm_args){
+        .shape = &s->shape,
+        .weights = s->weights,
+        .bias = s->bias,
+        .in = in.data,
+        .out = out.data,
+        .in_row0 = in.row0 / s->rows_per_in,
+        .out_row0 = out.row0,
+        .in_pitch = s->in_pitch,
+        .out_pitch = out.row_pitch,
+        .epilogue = op_epilogue(p, op, 0, &residual),
+    };
+    run_parallel(p, op->out.begin, op->out.end, (s->shape.n + BLOCK - 1) / BLOCK, gemm_part, &w);
+    return COHORT_OK;
+}
+
+const struct lowering lowerings_gemm[] = {
+    {"Gemm", gemm_accepts, bind_gemm, unbind_gemm, run_gemm},
+    {"MatMul", gemm_accepts, bind_gemm, unbind_gemm, run_gemm},
+    {0},
+};

@@ -1,0 +1,127 @@
+/* Pooling in windows and over the whole image. */
+#include "exec/lower.h"
+
+#include <string.h>
+
+struct pool_state {
+    struct pool_args args; /* views and ranges are filled in per call */
+    const struct pool_kernel *kernel;
+};
+
+static bool pool_accepts(const struct graph *g, const struct node *n) {
+    return lower_is_map(g, n) && n->out_count == 1;
+}
+
+static enum cohort_code bind_pool(struct program *p, struct bound *b, struct cohort_error *err) {
+    const struct node *n = b->node;
+    struct geometry in = value_geometry(node_in(p->graph, n, 0));
+    struct geometry out = value_geometry(node_out(p->graph, n, 0));
+    const struct window *w = &n->window;
+    enum cohort_code code = bound_state(b, sizeof(struct pool_state), err);
+    if (code != COHORT_OK)
+        return code;
+    struct pool_state *s = b->state;
+    s->args = (struct pool_args){
+        .kind = strcmp(n->op->name, "MaxPool") == 0 ? POOL_MAX : POOL_AVERAGE,
+        .in_h = (int)in.height,
+        .in_w = (int)in.width,
+        .out_h = (int)out.height,
+        .out_w = (int)out.width,
+        .kernel_h = (int)w->kernel[0],
+        .kernel_w = (int)w->kernel[1],
+        .stride_h = (int)w->stride[0],
+        .stride_w = (int)w->stride[1],
+        .pad_top = (int)w->pad_begin[0],
+        .pad_left = (int)w->pad_begin[1],
+        .pad_bottom = (int)w->pad_end[0],
+        .pad_right = (int)w->pad_end[1],
+        .dilation_h = (int)w->dilation[0],
+        .dilation_w = (int)w->dilation[1],
+        .count_pad = node_attr_int(n, "count_include_pad", 0) != 0,
+    };
+    s->kernel = kernel_choose_pool(&s->args, p->isa_mask, p->options.kernel);
+    if (s->kernel == NULL) /* --kernel may name one of another family */
+        s->kernel = kernel_choose_pool(&s->args, p->isa_mask, NULL);
+    if (s->kernel == NULL)
+        return error_set(err, COHORT_ERR_UNSUPPORTED, "no kernel for pooling %dx%d",
+                         s->args.kernel_h, s->args.kernel_w);
+    b->kernel = s->kernel->name;
+    return COHORT_OK;
+}
+
+struct pool_work {
+    const struct pool_kernel *kernel;
+    struct pool_args args;
+};
+
+static void pool_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+    (void)thread;
+    const struct pool_work *w = context;
+    struct pool_args a = w->args;
+    a.y0 = y0;
+    a.y1 = y1;
+    a.block0 = block0;
+    a.block1 = block1;
+    w->kernel->run(&a);
+}
+
+static enum cohort_code run_pool(struct program *p, const struct exec_op *op,
+                                 struct cohort_error *err) {
+    (void)err;
+    const struct pool_state *s = op->bound->state;
+    struct image_rows part;
+    for (int64_t at = op->out.begin; next_image(op->out, s->args.out_h, &at, &part);) {
+        struct pool_work w = {.kernel = s->kernel, .args = s->args};
+        w.args.in = slot_image(p, op->in_slots[0], part.image);
+        w.args.out = slot_image(p, op->out_slots[0], part.image);
+        run_parallel(p, part.y0, part.y1, view_blocks(&w.args.out), pool_part, &w);
+    }
+    return COHORT_OK;
+}
+
+/* ---- over the whole image ------------------------------------------------------------------------- */
+
+struct reduce_work {
+    enum reduce_op op;
+    struct view in, out;
+    int64_t in_h;
+};
+
+static void reduce_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+    (void)y0;
+    (void)y1;
+    (void)thread;
+    const struct reduce_work *w = context;
+    global_reduce(w->op, &w->in, w->in_h, &w->out, 0, block0, block1);
+}
+
+static enum reduce_op reduction_of(const char *name) {
+    if (strcmp(name, "GlobalMaxPool") == 0 || strcmp(name, "ReduceMax") == 0)
+        return REDUCE_MAX;
+    return strcmp(name, "ReduceSum") == 0 ? REDUCE_SUM : REDUCE_MEAN;
+}
+
+static enum cohort_code run_reduce(struct program *p, const struct exec_op *op,
+                                   struct cohort_error *err) {
+    (void)err;
+    int64_t in_h = value_geometry(op_value(p, op->in_slots[0])).height;
+    for (int64_t image = op->out.begin; image < op->out.end; image++) { /* one row per image */
+        struct reduce_work w = {.op = reduction_of(op->bound->node->op->name),
+                                .in = slot_image(p, op->in_slots[0], image),
+                                .out = slot_image(p, op->out_slots[0], image),
+                                .in_h = in_h};
+        run_parallel(p, 0, 1, view_blocks(&w.out), reduce_part, &w);
+    }
+    return COHORT_OK;
+}
+
+const struct lowering lowerings_pool[] = {
+    {"MaxPool", pool_accepts, bind_pool, NULL, run_pool},
+    {"AveragePool", pool_accepts, bind_pool, NULL, run_pool},
+    {"GlobalAveragePool", lower_is_map, NULL, NULL, run_reduce},
+    {"GlobalMaxPool", lower_is_map, NULL, NULL, run_reduce},
+    {"ReduceMean", lower_is_map, NULL, NULL, run_reduce},
+    {"ReduceMax", lower_is_map, NULL, NULL, run_reduce},
+    {"ReduceSum", lower_is_map, NULL, NULL, run_reduce},
+    {0},
+};

@@ -1,0 +1,308 @@
+/* A program's life: slots and operators are declared, memory is assigned, nodes are bound, run. */
+#include "exec/arena.h"
+#include "exec/lower.h"
+
+#include <cblas.h>
+#include <string.h>
+
+enum cohort_code exec_create(struct program **out, const struct graph *g, struct pool *pool,
+                             const struct exec_options *o, struct cohort_error *err) {
+    struct program *p = mem_zalloc(1, sizeof *p);
+    struct bound *bounds = mem_zalloc((size_t)g->node_count, sizeof *bounds);
+    if (p == NULL || bounds == NULL) {
+        mem_free(p);
+        mem_free(bounds);
+        return error_memory(err, sizeof *p, "a program");
+    }
+    p->graph = g;
+    p->pool = pool;
+    p->bounds = bounds;
+    if (o != NULL)
+        p->options = *o;
+    p->isa_mask = kernel_isa_available();
+    if (p->options.isa_mask != 0)
+        p->isa_mask &= p->options.isa_mask;
+    openblas_set_num_threads(1); /* its pool and ours would fight for the cores */
+    *out = p;
+    return COHORT_OK;
+}
+
+void exec_destroy(struct program **pp) {
+    struct program *p = *pp;
+    if (p == NULL)
+        return;
+    for (int i = 0; i < p->graph->node_count; i++) {
+        struct bound *b = &p->bounds[i];
+        if (b->how != NULL && b->how->unbind != NULL && b->state != NULL)
+            b->how->unbind(b);
+        mem_free(b->state);
+    }
+    for (int i = 0; i < p->slot_count; i++)
+        tensor_release(&p->slots[i].tensor);
+    for (int i = 0; i < p->op_count; i++) {
+        mem_free(p->ops[i].in_slots);
+        mem_free(p->ops[i].out_slots);
+    }
+    mem_free(p->bounds);
+    mem_free(p->slots);
+    mem_free(p->ops);
+    mem_free(p->arena);
+    mem_free(p->workspace);
+    mem_free(p);
+    *pp = NULL;
+}
+
+enum cohort_code exec_add_slot(struct program *p, int id, struct rows rows, int first, int last,
+                               bool pinned, int *slot, struct cohort_error *err) {
+    const struct value *v = graph_value(p->graph, id);
+    if (!MEM_GROW(p->slots, p->slot_capacity, (size_t)p->slot_count))
+        return error_memory(err, sizeof *p->slots, "a slot");
+    struct slot *s = &p->slots[p->slot_count];
+    *s = (struct slot){
+        .value = id, .rows = rows, .first = first, .last = last, .pinned = pinned};
+    s->dynamic = !shape_known(&v->shape);
+    if (!s->dynamic)
+        s->bytes = (size_t)rows_count(rows) * value_geometry(v).row_bytes;
+    *slot = p->slot_count++;
+    return COHORT_OK;
+}
+
+enum cohort_code exec_add_op(struct program *p, int node, struct rows out, const int *in_slots,
+                             const int *out_slots, int *op, struct cohort_error *err) {
+    const struct node *n = &p->graph->nodes[node];
+    int *in = mem_alloc((size_t)n->in_count * sizeof *in);
+    int *outs = mem_alloc((size_t)n->out_count * sizeof *outs);
+    if (in == NULL || outs == NULL || !MEM_GROW(p->ops, p->op_capacity, (size_t)p->op_count)) {
+        mem_free(in);
+        mem_free(outs);
+        return error_memory(err, sizeof *p->ops, "an operator");
+    }
+    memcpy(in, in_slots, (size_t)n->in_count * sizeof *in);
+    memcpy(outs, out_slots, (size_t)n->out_count * sizeof *outs);
+    p->ops[p->op_count] = (struct exec_op){.node = node,
+                                           .out = out,
+                                           .in_slots = in,
+                                           .out_slots = outs,
+                                           .bound = &p->bounds[node]};
+    if (op != NULL)
+        *op = p->op_count;
+    p->op_count++;
+    return COHORT_OK;
+}
+
+int exec_op_count(const struct program *p) {
+    return p->op_count;
+}
+
+void exec_slot_ends(struct program *p, int slot, int last) {
+    p->slots[slot].last = last;
+}
+
+struct rows exec_slot_rows(const struct program *p, int slot) {
+    return p->slots[slot].rows;
+}
+
+/* ---- preparing --------------------------------------------------------------------------------------- */
+
+static enum cohort_code assign_memory(struct program *p, struct cohort_error *err) {
+    struct arena_item *items = mem_zalloc((size_t)p->slot_count, sizeof *items);
+    if (items == NULL)
+        return error_memory(err, (size_t)p->slot_count * sizeof *items, "the arena's plan");
+    for (int i = 0; i < p->slot_count; i++) {
+        const struct slot *s = &p->slots[i];
+        items[i] = (struct arena_item){.bytes = s->bytes, .first = s->first, .last = s->last};
+        if (s->pinned) {
+            items[i].first = INT32_MIN;
+            items[i].last = INT32_MAX;
+            p->pinned_bytes += s->bytes;
+        }
+    }
+    enum cohort_code code = arena_assign(items, p->slot_count, &p->arena_bytes, err);
+    if (code == COHORT_OK) {
+        p->arena = mem_zalloc(1, p->arena_bytes);
+        if (p->arena == NULL)
+            code = error_memory(err, p->arena_bytes, "activations");
+    }
+    for (int i = 0; code == COHORT_OK && i < p->slot_count; i++) {
+        struct slot *s = &p->slots[i];
+        const struct value *v = graph_value(p->graph, s->value);
+        s->offset = items[i].offset;
+        s->data = s->bytes > 0 ? p->arena + s->offset : NULL;
+        if (v->form == FORM_PLAIN && !s->dynamic)
+            s->tensor = (struct tensor){.type = v->type, .shape = v->shape, .data = s->bytes > 0 ? s->data : p->arena};
+    }
+    mem_free(items);
+    return code;
+}
+
+static enum cohort_code bind_nodes(struct program *p, struct cohort_error *err) {
+    for (int i = 0; i < p->op_count; i++) {
+        struct bound *b = p->ops[i].bound;
+        if (b->how != NULL)
+            continue;
+        b->node = &p->graph->nodes[p->ops[i].node];
+        b->how = lowering_find(p->graph, b->node);
+        if (b->how->bind == NULL)
+            continue;
+        enum cohort_code code = b->how->bind(p, b, err);
+        if (code != COHORT_OK) {
+            error_wrap(err, "node '%s' (%s)", b->node->name, b->node->op->name);
+            return code;
+        }
+    }
+    return COHORT_OK;
+}
+
+static enum cohort_code find_workspace(struct program *p, struct cohort_error *err) {
+    for (int i = 0; i < p->op_count; i++)
+        if (p->ops[i].bound->workspace_bytes > p->workspace_stride)
+            p->workspace_stride = p->ops[i].bound->workspace_bytes;
+    p->workspace_stride = (p->workspace_stride + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
+    size_t threads = (size_t)pool_threads(p->pool);
+    p->workspace = mem_zalloc(threads, p->workspace_stride);
+    if (p->workspace == NULL)
+        return error_memory(err, threads * p->workspace_stride, "the kernels' workspace");
+    return COHORT_OK;
+}
+
+enum cohort_code exec_prepare(struct program *p, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    BUG_UNLESS(!p->prepared);
+    TRY(assign_memory(p, err));
+    TRY(bind_nodes(p, err));
+    TRY(find_workspace(p, err));
+    p->prepared = true;
+out:
+    return code;
+}
+
+enum cohort_code exec_constants(const struct program *p, int **ids, int *count,
+                                struct cohort_error *err) {
+    const struct graph *g = p->graph;
+    bool *wanted = mem_zalloc((size_t)g->value_count, sizeof *wanted);
+    int *list = mem_alloc((size_t)g->value_count * sizeof *list);
+    if (wanted == NULL || list == NULL) {
+        mem_free(wanted);
+        mem_free(list);
+        return error_memory(err, (size_t)g->value_count * sizeof *list, "a list of weights");
+    }
+    for (int i = 0; i < p->op_count; i++) {
+        const struct node *n = &g->nodes[p->ops[i].node];
+        for (int k = 0; k < n->in_count; k++)
+            if (n->in[k] >= 0 && g->values[n->in[k]].is_constant)
+                wanted[n->in[k]] = true;
+        if (n->weight_scale >= 0)
+            wanted[n->weight_scale] = true;
+    }
+    int n = 0;
+    for (int i = 0; i < g->value_count; i++)
+        if (wanted[i])
+            list[n++] = i;
+    mem_free(wanted);
+    *ids = list;
+    *count = n;
+    return COHORT_OK;
+}
+
+bool exec_uses_constant(const struct program *p, int id) {
+    for (int i = 0; i < p->graph->node_count; i++) {
+        const struct bound *b = &p->bounds[i];
+        if (b->how != lowering_reference)
+            continue;
+        for (int k = 0; k < b->node->in_count; k++)
+            if (b->node->in[k] == id)
+                return true;
+    }
+    return false;
+}
+
+/* ---- running ------------------------------------------------------------------------------------------ */
+
+enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_error *err) {
+    BUG_UNLESS(p->prepared);
+    pool_set_float_mode();
+    for (int i = first; i < last; i++) {
+        const struct exec_op *op = &p->ops[i];
+        enum cohort_code code = op->bound->how->run(p, op, err);
+        if (code != COHORT_OK) {
+            error_wrap(err, "node '%s' (%s)", op->bound->node->name, op->bound->node->op->name);
+            return code;
+        }
+    }
+    return COHORT_OK;
+}
+
+/* ---- looking ------------------------------------------------------------------------------------------- */
+
+void *exec_slot_data(const struct program *p, int slot) {
+    return p->slots[slot].data;
+}
+
+size_t exec_slot_bytes(const struct program *p, int slot) {
+    return p->slots[slot].bytes;
+}
+
+const struct tensor *exec_slot_tensor(const struct program *p, int slot) {
+    return &p->slots[slot].tensor;
+}
+
+const char *exec_op_kernel(const struct program *p, int op) {
+    const struct bound *b = p->ops[op].bound;
+    return b->kernel != NULL ? b->kernel : b->how->op != NULL ? "generic" : "reference";
+}
+
+struct exec_memory exec_memory(const struct program *p) {
+    struct exec_memory m = {.arena_bytes = p->arena_bytes - p->pinned_bytes,
+                            .pinned_bytes = p->pinned_bytes};
+    for (int i = 0; i < p->graph->node_count; i++)
+        m.weights_bytes += p->bounds[i].weights_bytes;
+    m.workspace_bytes = p->workspace_stride * (size_t)pool_threads(p->pool);
+    return m;
+}
+
+enum cohort_code exec_slot_store(struct program *p, int slot, const struct tensor *from,
+                                 struct cohort_error *err) {
+    struct slot *s = &p->slots[slot];
+    const struct value *v = graph_value(p->graph, s->value);
+    char want[SHAPE_TEXT_BYTES], got[SHAPE_TEXT_BYTES];
+    if (from->type != v->type)
+        return error_set(err, COHORT_ERR_SHAPE, "input '%s' is %s, but %s was given", v->name,
+                         dtype_name(v->type), dtype_name(from->type));
+    if (s->dynamic) {
+        tensor_release(&s->tensor);
+        return tensor_copy(&s->tensor, from, err);
+    }
+    if (!shape_equal(&from->shape, &v->shape))
+        return error_set(err, COHORT_ERR_SHAPE, "input '%s' is %s, but %s was given", v->name,
+                         shape_text(&v->shape, want, sizeof want),
+                         shape_text(&from->shape, got, sizeof got));
+    if (v->form == FORM_MAP) {
+        struct view view = slot_view(p, slot);
+        map_from_nchw(from->data, value_geometry(v).height, &view, s->rows.begin, s->rows.end);
+    } else if (s->bytes > 0) {
+        memcpy(s->data, from->data, s->bytes);
+    }
+    return COHORT_OK;
+}
+
+enum cohort_code exec_slot_fetch(const struct program *p, int slot, struct tensor *to,
+                                 struct cohort_error *err) {
+    const struct slot *s = &p->slots[slot];
+    const struct value *v = graph_value(p->graph, s->value);
+    if (s->dynamic) {
+        tensor_release(to);
+        return tensor_copy(to, &s->tensor, err);
+    }
+    if (to->data == NULL) {
+        enum cohort_code code = tensor_init(to, v->type, &v->shape, err);
+        if (code != COHORT_OK)
+            return code;
+    }
+    if (v->form == FORM_MAP) {
+        struct view view = slot_view(p, slot);
+        map_to_nchw(&view, value_geometry(v).height, to->data, s->rows.begin, s->rows.end);
+    } else if (s->bytes > 0) {
+        memcpy(to->data, s->data, s->bytes);
+    }
+    return COHORT_OK;
+}

@@ -1,0 +1,102 @@
+/* One inference: the steps of the plan, in order, each with its time. */
+#include "runtime/session.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+/* The index of the graph input called `name`; -1 when there is none. */
+static int input_index(const struct graph *g, const char *name) {
+    for (int i = 0; i < g->input_count; i++)
+        if (strcmp(graph_value(g, g->inputs[i])->name, name) == 0)
+            return i;
+    return -1;
+}
+
+static enum cohort_code store_input(struct cohort_session *s, const struct cohort_tensor *in, int k,
+                                    struct cohort_error *err) {
+    int i = in->name != NULL ? input_index(s->graph, in->name) : k;
+    if (i < 0)
+        return error_set(err, COHORT_ERR_USAGE, "the network has no input called '%s'", in->name);
+    if (in->rank < 0 || in->rank > RANK_MAX || in->data == NULL)
+        return error_set(err, COHORT_ERR_USAGE, "input %d has no data, or a rank of %d", k, in->rank);
+    struct tensor t = {.type = (enum dtype)in->type,
+                       .shape = shape_of(in->rank, in->dims),
+                       .data = in->data};
+    return exec_slot_store(s->program, s->input_slots[i], &t, err);
+}
+
+static enum cohort_code store_inputs(struct cohort_session *s, const struct cohort_tensor *inputs,
+                                     int count, struct cohort_error *err) {
+    if (count != s->graph->input_count)
+        return error_set(err, COHORT_ERR_USAGE, "the network has %d inputs, but %d were given",
+                         s->graph->input_count, count);
+    for (int i = 0; i < count; i++) {
+        enum cohort_code code = store_input(s, &inputs[i], i, err);
+        if (code != COHORT_OK)
+            return code;
+    }
+    return COHORT_OK;
+}
+
+static enum cohort_code fetch_outputs(struct cohort_session *s, struct cohort_tensor *outputs,
+                                      int count, struct cohort_error *err) {
+    if (count > s->graph->output_count)
+        return error_set(err, COHORT_ERR_USAGE, "the network has %d outputs, but %d were asked for",
+                         s->graph->output_count, count);
+    for (int i = 0; i < count; i++) {
+        struct tensor *t = &s->outputs[i];
+        enum cohort_code code = exec_slot_fetch(s->program, s->output_slots[i], t, err);
+        if (code != COHORT_OK)
+            return code;
+        outputs[i] = (struct cohort_tensor){.name = graph_value(s->graph, s->graph->outputs[i])->name,
+                                            .type = (enum cohort_type)t->type,
+                                            .rank = t->shape.rank,
+                                            .data = t->data};
+        for (int k = 0; k < t->shape.rank; k++)
+            outputs[i].dims[k] = t->shape.dim[k];
+    }
+    return COHORT_OK;
+}
+
+static enum cohort_code run_step(struct cohort_session *s, struct step *step, struct cohort_error *err) {
+    if (step->kind == STEP_COMPUTE)
+        return exec_run(s->program, step->first_op, step->last_op, err);
+    enum cohort_code code = comm_transfer_begin(step->transfer, err);
+    return code != COHORT_OK ? code : comm_transfer_end(step->transfer, err);
+}
+
+static enum cohort_code run_steps(struct cohort_session *s, struct cohort_error *err) {
+    double then = clock_ms();
+    for (int i = 0; i < s->step_count; i++) {
+        enum cohort_code code = run_step(s, &s->steps[i], err);
+        if (code != COHORT_OK)
+            return code;
+        double now = clock_ms();
+        s->steps[i].ms = now - then;
+        then = now;
+    }
+    return COHORT_OK;
+}
+
+enum cohort_code cohort_run(struct cohort_session *s, const struct cohort_tensor *inputs,
+                            int input_count, struct cohort_tensor *outputs, int output_count,
+                            struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    if (s->failed)
+        return error_set(err, COHORT_ERR_USAGE, "an earlier run of this session failed: close it");
+    double start = clock_ms();
+    if (s->rank == 0)
+        TRY(store_inputs(s, inputs, input_count, err));
+    TRY(run_steps(s, err));
+    if (s->rank == 0)
+        TRY(fetch_outputs(s, outputs, output_count, err));
+    s->run_ms = clock_ms() - start;
+out:
+    if (code != COHORT_OK) {
+        s->failed = true;
+        if (s->comm != NULL && !comm_aborted(s->comm))
+            comm_abort(s->comm, err);
+    }
+    return code;
+}

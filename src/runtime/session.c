@@ -1,0 +1,222 @@
+/* Preparing: from a network and a plan on rank 0 to boards that are ready to run.
+ *
+ * Every phase ends in an agreement, so that a failure on one rank is the same error on all. */
+#include "runtime/session.h"
+
+#include "base/hash.h"
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void session_log(const struct cohort_session *s, int level, const char *fmt, ...) {
+    if (s->options.log == NULL)
+        return;
+    char line[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    s->options.log(s->options.context, level, line);
+}
+
+/* Local alone, collective otherwise. */
+static enum cohort_code agree(struct cohort_session *s, enum cohort_code code, struct cohort_error *err) {
+    return s->comm == NULL ? code : comm_agree(s->comm, code, err);
+}
+
+/* ---- bringing graph and plan to every rank ----------------------------------------------------------- */
+
+/* Rank 0's own copy of the plan: the caller's, or the default. */
+static enum cohort_code root_plan(struct cohort_session *s, const struct cohort_plan *plan,
+                                  struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    char *text = NULL;
+    if (plan != NULL) {
+        TRY(plan_print(plan->plan, &text, err));
+        TRY(plan_parse(&s->plan, text, strlen(text), "plan", err));
+    } else {
+        struct plan_request r = {.boards = s->size};
+        TRY(plan_make(&s->plan, s->graph, &r, err));
+    }
+    TRY(plan_check(s->plan, s->graph, s->size, err));
+out:
+    mem_free(text);
+    return code;
+}
+
+/* What rank 0 tells the others: u32 scatter method, plan as text, serialised graph. */
+static enum cohort_code root_message(struct cohort_session *s, const struct cohort_plan *plan,
+                                     struct buf *b, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    char *text = NULL;
+    TRY(root_plan(s, plan, err));
+    if (s->comm == NULL)
+        goto out;
+    TRY(plan_print(s->plan, &text, err));
+    buf_u32(b, (uint32_t)s->options.scatter);
+    buf_string(b, text);
+    TRY(graph_serialize(s->graph, b, err));
+    if (b->failed)
+        code = error_memory(err, b->size, "the network's description");
+out:
+    mem_free(text);
+    return code;
+}
+
+static enum cohort_code take_message(struct cohort_session *s, const struct buf *b,
+                                     struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct reader r = reader_of(b->data, b->size);
+    s->options.scatter = (enum cohort_scatter)read_u32(&r);
+    char *text = read_string(&r);
+    if (text == NULL) {
+        code = error_set(err, r.failed ? COHORT_ERR_INTERNAL : COHORT_ERR_MEMORY,
+                         "the network's description did not arrive whole");
+        goto out;
+    }
+    TRY(plan_parse(&s->plan, text, strlen(text), "plan", err));
+    TRY(graph_deserialize(&s->graph, r.at, (size_t)(r.end - r.at), err));
+    s->owns_graph = true;
+    TRY(plan_check(s->plan, s->graph, s->size, err));
+out:
+    mem_free(text);
+    return code;
+}
+
+static enum cohort_code share_network(struct cohort_session *s, struct cohort_model *model,
+                                      const struct cohort_plan *plan, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct buf b = {0};
+    if (s->rank == 0) {
+        s->graph = model != NULL ? model->graph : NULL;
+        code = model == NULL ? error_set(err, COHORT_ERR_USAGE, "rank 0 was given no network")
+                             : root_message(s, plan, &b, err);
+    }
+    TRY(agree(s, code, err));
+    if (s->comm == NULL)
+        goto out;
+    TRY(comm_broadcast(s->comm, &b, err));
+    if (s->rank != 0)
+        code = take_message(s, &b, err);
+    TRY(agree(s, code, err));
+    char signature[33];
+    TRY(agree(s, graph_signature(s->graph, signature, err), err));
+    TRY(comm_prove_equal(s->comm, "Cohort's version", cohort_version(), err));
+    TRY(comm_prove_equal(s->comm, "the network's signature", signature, err));
+out:
+    buf_release(&b);
+    return code;
+}
+
+/* ---- this board ------------------------------------------------------------------------------------------ */
+
+static enum cohort_code open_board(struct cohort_session *s, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct board_options o = {
+        .threads = s->options.threads,
+        .cores = s->options.cores,
+        .local_rank = s->comm != NULL ? comm_local_rank(s->comm) : 0,
+        .local_size = s->comm != NULL ? comm_local_size(s->comm) : 1,
+        .bind = !s->options.no_binding,
+    };
+    TRY(board_detect(&s->board, &o, err));
+    if (s->board.oversubscribed)
+        session_log(s, 0, "%s: %d ranks share %d cores: times will not be those of real boards",
+                    s->board.name, o.local_size, s->board.cores_total);
+    else if (s->board.shared)
+        session_log(s, 1, "%s: %d ranks share its %d cores", s->board.name, o.local_size,
+                    s->board.cores_total);
+    TRY(pool_create(&s->pool, &s->board, o.bind && !s->board.oversubscribed, err));
+    struct exec_options exec = {.kernel = s->options.kernel};
+    TRY(exec_create(&s->program, s->graph, s->pool, &exec, err));
+out:
+    return code;
+}
+
+/* Constants that are outputs of the network as they stand. */
+static enum cohort_code store_constant_outputs(struct cohort_session *s, struct cohort_error *err) {
+    for (int i = 0; s->rank == 0 && i < s->graph->output_count; i++) {
+        const struct value *v = graph_value(s->graph, s->graph->outputs[i]);
+        if (!v->is_constant)
+            continue;
+        enum cohort_code code = exec_slot_store(s->program, s->output_slots[i], &v->constant, err);
+        if (code != COHORT_OK)
+            return code;
+    }
+    return COHORT_OK;
+}
+
+static enum cohort_code prepare(struct cohort_session *s, struct cohort_model *model,
+                                const struct cohort_plan *plan, MPI_Comm comm,
+                                struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    double start = clock_ms();
+    if (comm != MPI_COMM_NULL) {
+        struct comm_options o = {.timeout_s = s->options.timeout_s,
+                                 .inject_call = s->options.inject_mpi_call};
+        TRY(comm_create(&s->comm, comm, &o, err));
+        s->rank = comm_rank(s->comm);
+        s->size = comm_size(s->comm);
+    }
+    TRY(share_network(s, model, plan, err));
+    TRY(agree(s, open_board(s, err), err));
+    TRY(agree(s, session_compile(s, err), err));
+    double before = clock_ms();
+    TRY(session_fetch_weights(s, err));
+    s->weights_ms = clock_ms() - before;
+    TRY(agree(s, exec_prepare(s->program, err), err));
+    session_drop_weights(s);
+    TRY(agree(s, store_constant_outputs(s, err), err));
+    if (s->comm != NULL)
+        TRY(session_make_transfers(s, err));
+    s->outputs = mem_zalloc((size_t)s->graph->output_count + 1, sizeof *s->outputs);
+    TRY(agree(s, s->outputs != NULL ? COHORT_OK : error_memory(err, 64, "outputs"), err));
+    s->prepare_ms = clock_ms() - start;
+out:
+    return code;
+}
+
+enum cohort_code cohort_prepare(struct cohort_session **session, struct cohort_model *model,
+                                const struct cohort_plan *plan, MPI_Comm comm,
+                                const struct cohort_session_options *options,
+                                struct cohort_error *err) {
+    struct cohort_session *s = mem_zalloc(1, sizeof *s);
+    if (s == NULL)
+        return error_memory(err, sizeof *s, "a session");
+    if (options != NULL)
+        s->options = *options;
+    s->size = 1;
+    enum cohort_code code = prepare(s, model, plan, comm, err);
+    if (code == COHORT_OK) {
+        *session = s;
+        return code;
+    }
+    s->failed = true;
+    cohort_close(&s);
+    return code;
+}
+
+void cohort_close(struct cohort_session **session) {
+    struct cohort_session *s = *session;
+    if (s == NULL)
+        return;
+    session_release_steps(s);
+    exec_destroy(&s->program);
+    pool_destroy(&s->pool);
+    for (int i = 0; s->outputs != NULL && i < s->graph->output_count; i++)
+        tensor_release(&s->outputs[i]);
+    mem_free(s->outputs);
+    mem_free(s->input_slots);
+    mem_free(s->output_slots);
+    plan_destroy(&s->plan);
+    if (s->owns_graph)
+        graph_destroy(&s->graph);
+    for (int i = 0; i < s->weight_map_count; i++)
+        file_unmap(&s->weight_maps[i].map);
+    mem_free(s->weight_maps);
+    comm_destroy(&s->comm);
+    mem_free(s);
+    *session = NULL;
+}

@@ -1,0 +1,94 @@
+/* Inside src/runtime: a session, and the steps that a plan becomes on one board.
+ *
+ * cohort_prepare() (session.c) brings graph, plan and weights to every rank and compiles the plan
+ * (compile.c) into a list of steps; cohort_run() (run.c) executes them; report.c tells what they
+ * took. */
+#ifndef COHORT_RUNTIME_SESSION_H
+#define COHORT_RUNTIME_SESSION_H
+
+#include "cohort.h"
+
+#include "board/board.h"
+#include "board/pool.h"
+#include "comm/comm.h"
+#include "exec/exec.h"
+#include "graph/graph.h"
+#include "planner/plan.h"
+
+#include <stdbool.h>
+
+struct cohort_model {
+    struct graph *graph;
+    char *path;
+};
+
+struct cohort_plan {
+    struct plan *plan;
+};
+
+enum step_kind { STEP_SCATTER, STEP_COMPUTE, STEP_GATHER };
+
+/* One step of a plan on this board; all ranks have the same steps in the same order. */
+struct step {
+    enum step_kind kind;
+    int segment;
+    int value;             /* SCATTER, GATHER: which tensor moves */
+    int slot;              /* SCATTER, GATHER: this board's rows of it, or -1 */
+    int root_slot;         /* on rank 0: the whole of it */
+    int64_t *begin, *end;  /* SCATTER, GATHER: each rank's rows */
+    struct comm_transfer *transfer;
+    int first_op, last_op; /* COMPUTE: operators [first, last) of the program */
+    int64_t rows;          /* COMPUTE: this board's rows of the segment's last tensor */
+    int64_t halo_rows;     /* COMPUTE: input rows that it needs beyond its share */
+    double ms;             /* of the last run: computing, or moving and waiting */
+};
+
+struct weight_map {
+    struct file_map map;
+    int value;
+};
+
+struct cohort_session {
+    struct cohort_session_options options;
+    struct comm *comm; /* NULL: alone */
+    int rank, size;
+    struct graph *graph; /* rank 0: the model's; elsewhere its own */
+    bool owns_graph;
+    struct plan *plan; /* its own copy */
+    struct board board;
+    struct pool *pool;
+    struct program *program;
+    struct step *steps;
+    int step_count;
+    size_t step_capacity;
+    int *input_slots, *output_slots; /* rank 0: of the graph's inputs and outputs */
+    struct tensor *outputs;          /* rank 0: fetched, reused by the next run */
+    struct weight_map *weight_maps;  /* cache files that constants borrow from */
+    int weight_map_count;
+    size_t weight_map_capacity;
+    double prepare_ms, weights_ms, run_ms; /* run: the last one, on this rank */
+    uint64_t weights_received_bytes;
+    bool failed; /* a run failed: only cohort_close is allowed now */
+};
+
+/* compile.c.  Local and deterministic: fills in steps, slots and operators from graph and plan.
+ * Errors: plan, memory. */
+enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *err);
+/* Collective.  Makes the transfers, after exec_prepare(). */
+enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err);
+void session_release_steps(struct cohort_session *s);
+
+/* weights.c.  Collective.  Brings every constant that this rank's program needs into the graph: from
+ * the cache, a local file, or the ranks before it in the chain. */
+enum cohort_code session_fetch_weights(struct cohort_session *s, struct cohort_error *err);
+/* Local.  Drops the data of constants that were packed; not on rank 0, whose graph is the model's. */
+void session_drop_weights(struct cohort_session *s);
+
+/* Local.  Says something through the caller's log function. */
+void session_log(const struct cohort_session *s, int level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Milliseconds on the monotonic clock. */
+double clock_ms(void);
+
+#endif
