@@ -21,7 +21,6 @@ struct cli_command {
     int (*main)(const struct cli_command *self, int argc, char **argv);
     bool mpi;            /* may run under mpirun on several ranks */
 };
-extern const struct cli_command *const cli_commands[]; /* ended by NULL */
 
 int cmd_run(const struct cli_command *self, int argc, char **argv);
 int cmd_verify(const struct cli_command *self, int argc, char **argv);
@@ -30,7 +29,6 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv);
 int cmd_synth(const struct cli_command *self, int argc, char **argv);
 int cmd_kernels(const struct cli_command *self, int argc, char **argv);
 int cmd_bench(const struct cli_command *self, int argc, char **argv);
-int cmd_read(const struct cli_command *self, int argc, char **argv);
 
 /* ---- ranks -------------------------------------------------------------------------------------- */
 

@@ -1,4 +1,5 @@
 /* The public face: opening networks, making and keeping plans. */
+#include "runtime/model.h"
 #include "runtime/session.h"
 
 #include "base/mem.h"
@@ -106,6 +107,14 @@ void cohort_model_free(struct cohort_model **model) {
     mem_free(m->path);
     mem_free(m);
     *model = NULL;
+}
+
+const struct graph *cohort_model_graph(const struct cohort_model *m) {
+    return m->graph;
+}
+
+const struct plan *cohort_plan_of(const struct cohort_plan *p) {
+    return p->plan;
 }
 
 int cohort_input_count(const struct cohort_model *model) {

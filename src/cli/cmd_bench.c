@@ -1,0 +1,160 @@
+/* cohort bench: median times of networks, each on all boards of the job, runs interleaved so that a
+ * drifting clock hits all alike. */
+#include "cli/cli.h"
+#include "cli/inputs.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <string.h>
+#include <time.h>
+
+#define NETWORKS_MAX 64
+
+struct contender {
+    const char *name;
+    struct cohort_model *model;     /* rank 0 */
+    struct cohort_plan *plan;       /* rank 0 */
+    struct cohort_session *session;
+    struct cli_session_state state;
+    struct input_set *sets;         /* rank 0: one set of made-up numbers */
+    int set_count;
+    struct cohort_tensor output;
+    double *ms;
+    int count;
+};
+
+struct bench {
+    struct cli_options common;
+    struct cli_ranks ranks;
+    struct contender nets[NETWORKS_MAX];
+    int count;
+};
+
+static double now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+static enum cohort_code open_on_root(struct bench *b, struct contender *c, struct cohort_error *err) {
+    const struct input_options plain = {0};
+    const struct option_list none = {0};
+    enum cohort_code code = COHORT_OK;
+    c->ms = mem_zalloc((size_t)b->common.repeat, sizeof *c->ms);
+    if (c->ms == NULL)
+        return error_memory(err, (size_t)b->common.repeat * sizeof *c->ms, "times");
+    TRY(cli_open_model(&c->model, c->name, &b->common, err));
+    TRY(cli_make_plan(&c->plan, c->model, &b->common, b->ranks.size, NULL, err));
+    TRY(inputs_load(&c->sets, &c->set_count, c->model, &none, &plain, err));
+out:
+    return code;
+}
+
+static enum cohort_code prepare(struct bench *b, struct contender *c, struct cohort_error *err) {
+    struct cohort_session_options options;
+    enum cohort_code code = cli_session_options(&options, &c->state, &b->common, &b->ranks, err);
+    if (code == COHORT_OK && b->ranks.rank == 0)
+        code = open_on_root(b, c, err);
+    TRY(cli_agree(&b->ranks, code, err));
+    TRY(cohort_prepare(&c->session, c->model, c->plan, b->ranks.comm, &options, err));
+out:
+    return code;
+}
+
+static enum cohort_code run_one(struct bench *b, struct contender *c, bool timed, struct cohort_error *err) {
+    double start = now_ms();
+    bool root = b->ranks.rank == 0;
+    enum cohort_code code = cohort_run(c->session, root ? c->sets[0].tensors : NULL, root ? c->sets[0].count : 0,
+                                       root ? &c->output : NULL, root ? 1 : 0, err);
+    if (root && timed)
+        c->ms[c->count++] = now_ms() - start;
+    return code;
+}
+
+static enum cohort_code run(struct bench *b, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < b->count; i++)
+        TRY(prepare(b, &b->nets[i], err));
+    for (long k = -b->common.warmup; k < b->common.repeat; k++)
+        for (int i = 0; i < b->count; i++)
+            TRY(run_one(b, &b->nets[i], k >= 0, err));
+out:
+    return code;
+}
+
+static enum cohort_code show(struct bench *b, struct cohort_error *err) {
+    cJSON *root = cJSON_CreateObject(), *rows = cJSON_AddArrayToObject(root, "networks");
+    enum cohort_code code = COHORT_OK;
+    char *text = NULL;
+    cJSON_AddStringToObject(root, "format", "cohort-bench");
+    cJSON_AddNumberToObject(root, "version", 1);
+    cJSON_AddNumberToObject(root, "boards", b->ranks.size);
+    if (!b->common.json)
+        printf("%-28s %10s %10s %10s   (%ld runs on %d board%s)\n", "network", "median ms", "p95 ms", "min ms",
+               b->common.repeat, b->ranks.size, b->ranks.size == 1 ? "" : "s");
+    for (int i = 0; i < b->count; i++) {
+        struct cli_stats s = cli_statistics(b->nets[i].ms, b->nets[i].count);
+        cJSON *o = cJSON_CreateObject(), *l = cJSON_AddObjectToObject(o, "latency_ms");
+        cJSON_AddStringToObject(o, "network", b->nets[i].name);
+        cJSON_AddNumberToObject(l, "median", s.median);
+        cJSON_AddNumberToObject(l, "p95", s.p95);
+        cJSON_AddNumberToObject(l, "min", s.min);
+        cJSON_AddItemToArray(rows, o);
+        if (!b->common.json)
+            printf("%-28s %10.2f %10.2f %10.2f\n", b->nets[i].name, s.median, s.p95, s.min);
+    }
+    if (b->common.json && (code = json_print(&text, NULL, root, err)) == COHORT_OK)
+        fputs(text, stdout);
+    mem_free(text);
+    cJSON_Delete(root);
+    return code;
+}
+
+static void release(struct bench *b) {
+    for (int i = 0; i < b->count; i++) {
+        struct contender *c = &b->nets[i];
+        cohort_close(&c->session);
+        cohort_plan_free(&c->plan);
+        cohort_model_free(&c->model);
+        inputs_release(&c->sets, c->set_count);
+        cli_session_release(&c->state);
+        mem_free(c->ms);
+    }
+}
+
+int cmd_bench(const struct cli_command *self, int argc, char **argv) {
+    struct bench b = {.ranks = {.comm = MPI_COMM_NULL, .size = 1}};
+    struct cohort_error err = {0};
+    const char *names[NETWORKS_MAX];
+    int status;
+    cli_options_init(&b.common);
+    b.common.repeat = 10;
+    b.common.warmup = 1;
+    const struct option_spec specs[] = {
+        {"repeat", 'n', OPTION_INT, &b.common.repeat, "N", "timed runs of each network (10)", 1, 1000000},
+        {"warmup", 0, OPTION_INT, &b.common.warmup, "N", "runs before, not timed (1)", 0, 1000000},
+        {"json", 0, OPTION_FLAG, &b.common.json, NULL, "print one JSON document instead", 0, 0},
+        CLI_PLAN_OPTIONS(b.common),
+        CLI_BOARD_OPTIONS(b.common),
+        CLI_MODEL_OPTIONS(b.common),
+        CLI_COMMON_OPTIONS(b.common),
+        CLI_OPTIONS_END,
+    };
+    if (!cli_parse(self, specs, &b.common.help, argc, argv, names, NETWORKS_MAX, &b.count, &status))
+        return status;
+    for (int i = 0; i < b.count; i++)
+        b.nets[i].name = names[i];
+    if (b.count == 0) {
+        error_set(&err, COHORT_ERR_USAGE, "no network was named: %s", self->usage);
+        return cli_fail(&err);
+    }
+    enum cohort_code code = cli_ranks_begin(&b.ranks, &err);
+    if (code == COHORT_OK)
+        code = run(&b, &err);
+    if (code == COHORT_OK && b.ranks.rank == 0)
+        code = show(&b, &err);
+    release(&b);
+    cli_ranks_end(&b.ranks);
+    return code == COHORT_OK ? 0 : cli_fail(&err);
+}

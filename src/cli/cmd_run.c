@@ -1,0 +1,178 @@
+/* cohort run: one network on one board, or on all that mpirun was given. */
+#include "cli/cli.h"
+#include "cli/inputs.h"
+#include "cli/results.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <string.h>
+#include <time.h>
+
+struct run_options {
+    struct cli_options common;
+    struct input_options input;
+    struct result_options result;
+    struct option_list inputs;
+    bool report;
+};
+
+static double now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+/* Everything of one `cohort run`. */
+struct run {
+    const struct run_options *o;
+    struct cli_ranks ranks;
+    struct cohort_model *model;   /* rank 0 */
+    struct cohort_plan *plan;     /* rank 0 */
+    struct cohort_session *session;
+    struct cli_session_state state;
+    struct input_set *sets;       /* rank 0 */
+    int set_count;                /* the same on all ranks */
+    struct cohort_tensor *outputs; /* rank 0 */
+    int output_count;
+    char **names;
+    double *ms;                   /* of each timed run, rank 0 */
+    int ms_count;
+};
+
+static enum cohort_code open_on_root(struct run *r, const char *model, struct cohort_error *err) {
+    const struct run_options *o = r->o;
+    enum cohort_code code = COHORT_OK;
+    TRY(cli_open_model(&r->model, model, &o->common, err));
+    TRY(cli_make_plan(&r->plan, r->model, &o->common, r->ranks.size, r->names, err));
+    if (o->common.save_plan != NULL)
+        TRY(cohort_plan_save(r->plan, o->common.save_plan, err));
+    TRY(result_check(&o->result, r->model, err));
+    TRY(inputs_load(&r->sets, &r->set_count, r->model, &o->inputs, &o->input, err));
+    r->output_count = cohort_output_count(r->model);
+    r->outputs = mem_zalloc((size_t)r->output_count + 1, sizeof *r->outputs);
+    r->ms = mem_zalloc((size_t)r->set_count * (size_t)o->common.repeat + 1, sizeof *r->ms);
+    if (r->outputs == NULL || r->ms == NULL)
+        code = error_memory(err, 64, "results");
+out:
+    return code;
+}
+
+static enum cohort_code run_once(struct run *r, int set, struct cohort_error *err) {
+    if (r->ranks.rank != 0)
+        return cohort_run(r->session, NULL, 0, NULL, 0, err);
+    return cohort_run(r->session, r->sets[set].tensors, r->sets[set].count, r->outputs, r->output_count, err);
+}
+
+/* All runs of one set of inputs, then its results. */
+static enum cohort_code run_set(struct run *r, int set, struct results *results, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (long i = 0; i < r->o->common.warmup; i++)
+        TRY(run_once(r, set, err));
+    for (long i = 0; i < r->o->common.repeat; i++) {
+        double start = now_ms();
+        TRY(run_once(r, set, err));
+        if (r->ranks.rank == 0)
+            r->ms[r->ms_count++] = now_ms() - start;
+    }
+    if (r->ranks.rank == 0)
+        TRY(result_show(results, &r->o->result, &r->sets[set], r->outputs, r->output_count, err));
+out:
+    return code;
+}
+
+/* Results whose showing failed on rank 0 must end the others too: their next collective is this. */
+static enum cohort_code run_all(struct run *r, struct results *results, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int set = 0; set < r->set_count; set++) {
+        code = run_set(r, set, results, err);
+        TRY(cli_agree(&r->ranks, code, err));
+    }
+out:
+    return code;
+}
+
+static enum cohort_code report(struct run *r, struct results *results, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    char *json = NULL;
+    TRY(cohort_report(r->session, &json, err));
+    if (r->ranks.rank == 0)
+        TRY(results_finish(results, &r->o->result, r->ms, r->ms_count, json, r->o->report || r->o->common.repeat > 1,
+                           err));
+out:
+    cohort_text_free(json);
+    return code;
+}
+
+static enum cohort_code run(struct run *r, const char *model, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct cohort_session_options session;
+    struct results results = {0};
+    if (r->ranks.comm != MPI_COMM_NULL)
+        TRY(cohort_board_names(r->ranks.comm, &r->names, err));
+    code = cli_session_options(&session, &r->state, &r->o->common, &r->ranks, err);
+    if (code == COHORT_OK && r->ranks.rank == 0)
+        code = open_on_root(r, model, err);
+    TRY(cli_agree(&r->ranks, code, err));
+    r->set_count = (int)cli_broadcast(&r->ranks, r->set_count);
+    TRY(cohort_prepare(&r->session, r->model, r->plan, r->ranks.comm, &session, err));
+    TRY(run_all(r, &results, err));
+    code = report(r, &results, err);
+    TRY(cli_agree(&r->ranks, code, err));
+out:
+    results_release(&results);
+    return code;
+}
+
+static void release(struct run *r) {
+    cohort_close(&r->session);
+    cohort_plan_free(&r->plan);
+    cohort_model_free(&r->model);
+    inputs_release(&r->sets, r->ranks.rank == 0 ? r->set_count : 0);
+    cohort_names_free(r->names);
+    cli_session_release(&r->state);
+    mem_free(r->outputs);
+    mem_free(r->ms);
+}
+
+int cmd_run(const struct cli_command *self, int argc, char **argv) {
+    struct run_options o = {0};
+    struct cohort_error err = {0};
+    const char *model = NULL;
+    int count, status;
+    cli_options_init(&o.common);
+    const struct option_spec specs[] = {
+        {"input", 'i', OPTION_LIST, &o.inputs, "[NAME=]FILE",
+         "JPEG, PNG, .npy or .pb; several files are several runs (none: made-up numbers)", 0, 0},
+        {"preset", 0, OPTION_TEXT, &o.input.preset, "NAME", "preprocessing: imagenet (default), yolo or raw", 0, 0},
+        {"mean", 0, OPTION_TEXT, &o.input.mean, "A,B,C", "subtracted after scaling", 0, 0},
+        {"std", 0, OPTION_TEXT, &o.input.std, "A,B,C", "divided by, after the mean", 0, 0},
+        {"scale", 0, OPTION_TEXT, &o.input.scale, "F", "factor on pixels 0..255, e.g. 1/255", 0, 0},
+        {"bgr", 0, OPTION_FLAG, &o.input.bgr, NULL, "blue first", 0, 0},
+        {"layout", 0, OPTION_TEXT, &o.input.layout, "nchw|nhwc", "of a picture's input (by its shape)", 0, 0},
+        {"resize", 0, OPTION_TEXT, &o.input.resize, "HOW", "stretch, crop, letterbox, or the short side", 0, 0},
+        RESULT_OPTIONS(o.result),
+        {"repeat", 'n', OPTION_INT, &o.common.repeat, "N", "timed runs (1)", 1, 1000000},
+        {"warmup", 0, OPTION_INT, &o.common.warmup, "N", "runs before, not timed (0)", 0, 1000000},
+        {"report", 0, OPTION_FLAG, &o.report, NULL, "print the table of steps and boards", 0, 0},
+        {"save-plan", 0, OPTION_TEXT, &o.common.save_plan, "FILE", "write the plan that is used", 0, 0},
+        CLI_PLAN_OPTIONS(o.common),
+        CLI_BOARD_OPTIONS(o.common),
+        CLI_MODEL_OPTIONS(o.common),
+        CLI_COMMON_OPTIONS(o.common),
+        CLI_OPTIONS_END,
+    };
+    if (!cli_parse(self, specs, &o.common.help, argc, argv, &model, 1, &count, &status))
+        return status;
+    if (count != 1) {
+        error_set(&err, COHORT_ERR_USAGE, "no network was named: %s", self->usage);
+        return cli_fail(&err);
+    }
+    struct run r = {.o = &o, .ranks = {.comm = MPI_COMM_NULL, .size = 1}};
+    enum cohort_code code = cli_ranks_begin(&r.ranks, &err);
+    if (code == COHORT_OK)
+        code = run(&r, model, &err);
+    release(&r);
+    cli_ranks_end(&r.ranks);
+    return code == COHORT_OK ? 0 : cli_fail(&err);
+}

@@ -1,0 +1,67 @@
+/* The report of a session as a table: a row per step, a column group per board. */
+#include "cli/cli.h"
+
+#include "base/json.h"
+
+#include <string.h>
+
+static double number(const cJSON *o, const char *key) {
+    const cJSON *v = cJSON_GetObjectItem(o, key);
+    return cJSON_IsNumber(v) ? v->valuedouble : 0;
+}
+
+static const char *text(const cJSON *o, const char *key) {
+    const cJSON *v = cJSON_GetObjectItem(o, key);
+    return cJSON_IsString(v) ? v->valuestring : "";
+}
+
+/* "28+2 rows  12.3 ms" for computing; "28 rows  43 KB  1.2 ms" for moving; "-" for nothing. */
+static void print_cell(FILE *out, const cJSON *cell, bool computing) {
+    char buffer[64];
+    double rows = number(cell, "rows"), kb = number(cell, "bytes") / 1024;
+    double ms = number(cell, computing ? "compute_ms" : "wait_ms");
+    if (rows == 0 && kb == 0)
+        snprintf(buffer, sizeof buffer, "-");
+    else if (computing && number(cell, "halo_rows") > 0)
+        snprintf(buffer, sizeof buffer, "%.0f+%.0f rows %.2f ms", rows, number(cell, "halo_rows"), ms);
+    else if (computing)
+        snprintf(buffer, sizeof buffer, "%.0f rows %.2f ms", rows, ms);
+    else
+        snprintf(buffer, sizeof buffer, "%.0f KB %.2f ms", kb, ms);
+    fprintf(out, " %22s", buffer);
+}
+
+enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_error *err) {
+    cJSON *root = NULL;
+    const cJSON *o, *cell;
+    enum cohort_code code = json_parse(&root, json, strlen(json), "report", err);
+    if (code != COHORT_OK)
+        return code;
+    fprintf(out, "\n%-4s %-8s %-24s", "seg", "step", "tensor");
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) {
+        char name[96];
+        snprintf(name, sizeof name, "%.14s (rank %.0f)", text(o, "host"), number(o, "rank"));
+        fprintf(out, " %22s", name);
+    }
+    fprintf(out, "\n");
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "steps")) {
+        const char *kind = text(o, "kind"), *tensor = text(o, "tensor");
+        size_t n = strlen(tensor);
+        fprintf(out, "%-4.0f %-8s %-24s", number(o, "segment"), kind, n > 24 ? tensor + n - 24 : tensor);
+        cJSON_ArrayForEach(cell, cJSON_GetObjectItem(o, "boards")) print_cell(out, cell, strcmp(kind, "compute") == 0);
+        fprintf(out, "\n");
+    }
+    const char *const lines[][2] = {{"run_ms", "ms in all"},
+                                    {"activation_bytes", "MB activations"},
+                                    {"weights_bytes", "MB packed weights"},
+                                    {"weights_received_bytes", "MB weights received"}};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        double scale = i == 0 ? 1 : 1.0 / (1024 * 1024);
+        fprintf(out, "%-38s", lines[i][1]);
+        cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) fprintf(out, " %22.2f", number(o, lines[i][0]) * scale);
+        fprintf(out, "\n");
+    }
+    fprintf(out, "prepared in %.1f ms, of which weights %.1f ms\n", number(root, "prepare_ms"), number(root, "weights_ms"));
+    json_free(&root);
+    return COHORT_OK;
+}

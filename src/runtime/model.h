@@ -1,0 +1,14 @@
+/* From the public handles to what is behind them, for the command line's tools that look inside
+ * (inspect, plan); programs use include/cohort.h. */
+#ifndef COHORT_RUNTIME_MODEL_H
+#define COHORT_RUNTIME_MODEL_H
+
+#include "cohort.h"
+
+#include "graph/graph.h"
+#include "planner/plan.h"
+
+const struct graph *cohort_model_graph(const struct cohort_model *m);
+const struct plan *cohort_plan_of(const struct cohort_plan *p);
+
+#endif
