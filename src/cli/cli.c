@@ -9,7 +9,8 @@
 #include <string.h>
 #include <time.h>
 
-/* ---- ranks ------------------------------------------------------------------------------------------ */
+/* ---- ranks
+ * ------------------------------------------------------------------------------------------ */
 
 static int launch_number(const char *name, const char *other, int otherwise) {
     const char *text = getenv(name);
@@ -47,7 +48,8 @@ void cli_ranks_end(struct cli_ranks *r) {
     r->comm = MPI_COMM_NULL;
 }
 
-enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code, struct cohort_error *err) {
+enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code,
+                           struct cohort_error *err) {
     return r->comm == MPI_COMM_NULL ? code : cohort_agree(r->comm, code, err);
 }
 
@@ -57,7 +59,8 @@ long cli_broadcast(const struct cli_ranks *r, long value) {
     return value;
 }
 
-/* ---- messages ----------------------------------------------------------------------------------------- */
+/* ---- messages
+ * ----------------------------------------------------------------------------------------- */
 
 int cli_fail(const struct cohort_error *err) {
     if (cli_launch_rank() == 0) {
@@ -79,7 +82,8 @@ int cli_help(const struct cli_command *self, const struct option_spec *specs) {
     return 0;
 }
 
-/* ---- options ------------------------------------------------------------------------------------------- */
+/* ---- options
+ * ------------------------------------------------------------------------------------------- */
 
 void cli_options_init(struct cli_options *o) {
     *o = (struct cli_options){.repeat = 1, .width = 1, .seed = 1};
@@ -88,7 +92,8 @@ void cli_options_init(struct cli_options *o) {
 bool cli_parse(const struct cli_command *self, const struct option_spec *specs, const bool *help,
                int argc, char **argv, const char **positional, int max, int *count, int *status) {
     struct cohort_error err;
-    if (options_parse(specs, argc, argv, cli_environment, positional, max, count, &err) != COHORT_OK) {
+    if (options_parse(specs, argc, argv, cli_environment, positional, max, count, &err) !=
+        COHORT_OK) {
         *status = cli_fail(&err);
         return false;
     }
@@ -110,7 +115,8 @@ char *cli_cache_directory(const struct cli_options *o) {
     return NULL;
 }
 
-/* ---- networks ------------------------------------------------------------------------------------------- */
+/* ---- networks
+ * ------------------------------------------------------------------------------------------- */
 
 /* The file of a generated network in the cache, made when it is not there. */
 static enum cohort_code generated(char **path, const char *name, const struct cli_options *o,
@@ -118,16 +124,19 @@ static enum cohort_code generated(char **path, const char *name, const struct cl
     enum cohort_code code = COHORT_OK;
     const struct synth_network *net = synth_find(name);
     char *cache = cli_cache_directory(o), *directory = NULL, *file = NULL;
-    struct synth_options s = {
-        .size = (int)o->size, .width = o->width, .seed = (uint64_t)o->seed, .features = o->features};
+    struct synth_options s = {.size = (int)o->size,
+                              .width = o->width,
+                              .seed = (uint64_t)o->seed,
+                              .features = o->features};
     if (cache == NULL) {
         code = error_set(err, COHORT_ERR_USAGE,
                          "no directory for generated networks: set HOME or give --cache DIR");
         goto out;
     }
     directory = file_join(cache, "networks");
-    file = mem_printf("%s/networks/%s-%d-%g-%ld%s-%s.onnx", cache, net->name, s.size > 0 ? s.size : net->size,
-                      o->width, o->seed, o->features ? "-features" : "", cohort_version());
+    file = mem_printf("%s/networks/%s-%d-%g-%ld%s-%s.onnx", cache, net->name,
+                      s.size > 0 ? s.size : net->size, o->width, o->seed,
+                      o->features ? "-features" : "", cohort_version());
     if (directory == NULL || file == NULL) {
         code = error_memory(err, 256, "a file name");
         goto out;
@@ -135,7 +144,8 @@ static enum cohort_code generated(char **path, const char *name, const struct cl
     TRY(file_make_directories(directory, err));
     if (!file_exists(file))
         TRY(synth_write(net->name, &s, file, err));
-    fprintf(stderr, "cohort: %s is generated and its weights are random: times are real, answers are not\n",
+    fprintf(stderr,
+            "cohort: %s is generated and its weights are random: times are real, answers are not\n",
             net->name);
     *path = file;
     file = NULL;
@@ -146,20 +156,20 @@ out:
     return code;
 }
 
-enum cohort_code cli_open_model(struct cohort_model **m, const char *name, const struct cli_options *o,
-                                struct cohort_error *err) {
+enum cohort_code cli_open_model(struct cohort_model **m, const char *name,
+                                const struct cli_options *o, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     char *path = NULL;
-    struct cohort_open_options open = {.shapes = o->shapes.items,
-                                       .shape_count = o->shapes.count,
-                                       .keep_nodes = o->keep_nodes};
+    struct cohort_open_options open = {
+        .shapes = o->shapes.items, .shape_count = o->shapes.count, .keep_nodes = o->keep_nodes};
     if (!file_exists(name) && synth_find(name) != NULL)
         TRY(generated(&path, name, o, err));
     TRY(cohort_open(m, path != NULL ? path : name, &open, err));
 out:
     if (code == COHORT_ERR_IO && path == NULL && !file_exists(name) && strchr(name, '/') == NULL &&
         strchr(name, '.') == NULL)
-        error_set(err, COHORT_ERR_IO, "%s: neither a file nor a network that 'cohort synth --list' knows", name);
+        error_set(err, COHORT_ERR_IO,
+                  "%s: neither a file nor a network that 'cohort synth --list' knows", name);
     mem_free(path);
     return code;
 }
@@ -169,8 +179,9 @@ enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_mo
                                struct cohort_error *err) {
     if (o->plan != NULL) {
         if (o->groups != NULL || o->ratio != NULL || o->root != 0)
-            return error_set(err, COHORT_ERR_USAGE,
-                             "--plan already says how to divide: leave out --groups, --ratio and --root");
+            return error_set(
+                err, COHORT_ERR_USAGE,
+                "--plan already says how to divide: leave out --groups, --ratio and --root");
         return cohort_plan_load(plan, o->plan, err);
     }
     struct cohort_plan_options p = {.boards = boards,
@@ -181,7 +192,8 @@ enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_mo
     return cohort_plan_make(plan, m, &p, err);
 }
 
-/* ---- sessions -------------------------------------------------------------------------------------------- */
+/* ---- sessions
+ * -------------------------------------------------------------------------------------------- */
 
 static void log_line(void *context, int level, const char *line) {
     const struct cli_session_state *s = context;
@@ -202,26 +214,31 @@ static void show_progress(void *context, const char *what, uint64_t done, uint64
     s->what = what;
     if (first)
         s->shown_ms = now;
-    if (s->rank != 0 || total == 0 || (now - s->shown_ms < (s->plain ? 2000 : 100) && !(s->bar && done == total)))
+    if (s->rank != 0 || total == 0 ||
+        (now - s->shown_ms < (s->plain ? 2000 : 100) && !(s->bar && done == total)))
         return;
     s->shown_ms = now;
     double mb = 1.0 / (1024 * 1024);
     if (s->plain)
-        fprintf(stderr, "cohort: %s: %.1f of %.1f MB\n", what, (double)done * mb, (double)total * mb);
+        fprintf(stderr, "cohort: %s: %.1f of %.1f MB\n", what, (double)done * mb,
+                (double)total * mb);
     else if (s->bar)
-        fprintf(stderr, "\r%s: %.1f of %.1f MB (%.0f %%)%s", what, (double)done * mb, (double)total * mb,
-                100.0 * (double)done / (double)total, done == total ? "\n" : "");
+        fprintf(stderr, "\r%s: %.1f of %.1f MB (%.0f %%)%s", what, (double)done * mb,
+                (double)total * mb, 100.0 * (double)done / (double)total,
+                done == total ? "\n" : "");
 }
 
-enum cohort_code cli_session_options(struct cohort_session_options *out, struct cli_session_state *state,
-                                     const struct cli_options *o, const struct cli_ranks *r,
-                                     struct cohort_error *err) {
+enum cohort_code cli_session_options(struct cohort_session_options *out,
+                                     struct cli_session_state *state, const struct cli_options *o,
+                                     const struct cli_ranks *r, struct cohort_error *err) {
     *state = (struct cli_session_state){.options = o, .rank = r->rank};
     const char *how = o->progress != NULL ? o->progress : "auto";
     state->bar = strcmp(how, "bar") == 0 || (strcmp(how, "auto") == 0 && r->comm == MPI_COMM_NULL);
-    state->plain = strcmp(how, "plain") == 0 || (strcmp(how, "auto") == 0 && r->comm != MPI_COMM_NULL);
+    state->plain =
+        strcmp(how, "plain") == 0 || (strcmp(how, "auto") == 0 && r->comm != MPI_COMM_NULL);
     if (!state->bar && !state->plain && strcmp(how, "none") != 0)
-        return error_set(err, COHORT_ERR_USAGE, "--progress %s: expected auto, bar, plain or none", how);
+        return error_set(err, COHORT_ERR_USAGE, "--progress %s: expected auto, bar, plain or none",
+                         how);
     *out = (struct cohort_session_options){
         .threads = (int)o->threads,
         .cores = o->cores,
@@ -243,7 +260,8 @@ enum cohort_code cli_session_options(struct cohort_session_options *out, struct 
         out->weights = COHORT_WEIGHTS_LOCAL;
         out->weights_path = o->weights + 6;
     } else {
-        return error_set(err, COHORT_ERR_USAGE, "--weights %s: expected cache, send or local:PATH", o->weights);
+        return error_set(err, COHORT_ERR_USAGE, "--weights %s: expected cache, send or local:PATH",
+                         o->weights);
     }
     state->cache = cli_cache_directory(o);
     out->cache_directory = state->cache;
@@ -255,7 +273,9 @@ void cli_session_release(struct cli_session_state *state) {
     state->cache = NULL;
 }
 
-/* ---- times --------------------------------------------------------------------------------------------------- */
+/* ---- times
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;

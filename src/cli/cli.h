@@ -1,8 +1,8 @@
 /* What all subcommands share: the table of commands, MPI, options, messages, networks by name.
  *
  * src/cli is the only place that reads the environment, initialises MPI, prints results, and exits.
- * A command is a function that returns the process's exit status: 0, 1 (it failed), 2 (it was called
- * wrongly). */
+ * A command is a function that returns the process's exit status: 0, 1 (it failed), 2 (it was
+ * called wrongly). */
 #ifndef COHORT_CLI_CLI_H
 #define COHORT_CLI_CLI_H
 
@@ -19,7 +19,7 @@ struct cli_command {
     const char *usage;   /* "cohort run MODEL --input FILE [options]" */
     const char *summary; /* one line */
     int (*main)(const struct cli_command *self, int argc, char **argv);
-    bool mpi;            /* may run under mpirun on several ranks */
+    bool mpi; /* may run under mpirun on several ranks */
 };
 
 int cmd_run(const struct cli_command *self, int argc, char **argv);
@@ -30,7 +30,8 @@ int cmd_synth(const struct cli_command *self, int argc, char **argv);
 int cmd_kernels(const struct cli_command *self, int argc, char **argv);
 int cmd_bench(const struct cli_command *self, int argc, char **argv);
 
-/* ---- ranks -------------------------------------------------------------------------------------- */
+/* ---- ranks --------------------------------------------------------------------------------------
+ */
 
 /* Rank and number of ranks that mpirun gave, from the environment, without initialising MPI. */
 int cli_launch_rank(void);
@@ -44,11 +45,13 @@ struct cli_ranks {
 enum cohort_code cli_ranks_begin(struct cli_ranks *r, struct cohort_error *err);
 void cli_ranks_end(struct cli_ranks *r);
 /* Collective. The lowest failing rank's error on all; nothing to do when alone. */
-enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code, struct cohort_error *err);
+enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code,
+                           struct cohort_error *err);
 /* Collective. Rank 0's number on all ranks. */
 long cli_broadcast(const struct cli_ranks *r, long value);
 
-/* ---- messages ------------------------------------------------------------------------------------- */
+/* ---- messages
+ * ------------------------------------------------------------------------------------- */
 
 /* "cohort: MESSAGE" to stderr, on rank 0 only; returns the exit status for the code. */
 int cli_fail(const struct cohort_error *err);
@@ -56,7 +59,8 @@ const char *cli_environment(const char *name);
 /* Handles --help: prints usage and options to stdout. */
 int cli_help(const struct cli_command *self, const struct option_spec *specs);
 
-/* ---- options that several commands have -------------------------------------------------------------- */
+/* ---- options that several commands have
+ * -------------------------------------------------------------- */
 
 struct cli_options {
     bool help, json, verbose;
@@ -80,69 +84,106 @@ void cli_options_init(struct cli_options *o);
 /* Rows of option tables, to be put together by commands: COMMON, then what fits. */
 #define CLI_COMMON_OPTIONS(o)                                                                      \
     {"help", 'h', OPTION_FLAG, &(o).help, NULL, "this text", 0, 0},                                \
-        {"verbose", 'v', OPTION_FLAG, &(o).verbose, NULL, "say more", 0, 0},                       \
-        {"cache", 0, OPTION_TEXT, &(o).cache, "DIR",                                               \
-         "where weights and generated networks are kept ($XDG_CACHE_HOME/cohort)", 0, 0}
+        {"verbose", 'v', OPTION_FLAG, &(o).verbose, NULL, "say more", 0, 0}, {                     \
+        "cache", 0, OPTION_TEXT, &(o).cache, "DIR",                                                \
+            "where weights and generated networks are kept ($XDG_CACHE_HOME/cohort)", 0, 0         \
+    }
 #define CLI_MODEL_OPTIONS(o)                                                                       \
-    {"shape", 0, OPTION_LIST, &(o).shapes, "NAME=DIMS",                                            \
-     "fix an input's shape, e.g. x=1x3x480x640 (NAME= may be left out)", 0, 0},                    \
-        {"keep-nodes", 0, OPTION_FLAG, &(o).keep_nodes, NULL,                                      \
-         "no fusing: every node as in the file, by its reference (slow)", 0, 0},                   \
-        {"size", 0, OPTION_INT, &(o).size, "N", "generated networks: input height and width", 0, 8192}, \
-        {"width", 0, OPTION_DOUBLE, &(o).width, "F", "generated networks: factor on channels", 0.01, 16}, \
-        {"seed", 0, OPTION_INT, &(o).seed, "N", "generated networks: seed of the weights", 0, 2147483647}, \
-        {"features", 0, OPTION_FLAG, &(o).features, NULL,                                          \
-         "generated networks: without the classifier", 0, 0}
-#define CLI_BOARD_OPTIONS(o)                                                                       \
-    {"threads", 't', OPTION_INT, &(o).threads, "N", "threads per rank (every core of its share)", 1, 1024}, \
-        {"cores", 0, OPTION_TEXT, &(o).cores, "LIST", "all, big, or numbers such as 0-3,6", 0, 0}, \
-        {"no-binding", 0, OPTION_FLAG, &(o).no_binding, NULL, "leave threads where the system puts them", 0, 0}, \
-        {"kernel", 0, OPTION_TEXT, &(o).kernel, "NAME",                                            \
-         "an instruction set or a kernel from 'cohort kernels'", 0, 0},                            \
-        {"timeout", 0, OPTION_DOUBLE, &(o).timeout_s, "S", "a board silent for so long is lost (30)", 0.05, 86400}, \
-        {"scatter", 0, OPTION_CHOICE, &(o).scatter, "scatterv|ordered",                            \
-         "how rank 0 deals out rows", 0, 0},                                                       \
-        {"weights", 0, OPTION_TEXT, &(o).weights, "HOW",                                           \
-         "cache (default), send, or local:PATH of the model on each board", 0, 0},                 \
-        {"cache-limit", 0, OPTION_DOUBLE, &(o).cache_gb, "GB", "size of the cache of weights (4)", 0.001, 1e6}, \
-        {"progress", 0, OPTION_TEXT, &(o).progress, "HOW", "auto, bar, plain or none", 0, 0},      \
-        {"inject-mpi", 0, OPTION_INT, &(o).inject_mpi, "N",                                        \
-         "for tests: the Nth MPI call of rank 1 fails", 0, 1000000}
-#define CLI_PLAN_OPTIONS(o)                                                                        \
-    {"plan", 0, OPTION_TEXT, &(o).plan, "FILE", "divide as this plan says", 0, 0},                 \
-        {"groups", 0, OPTION_TEXT, &(o).groups, "LIST",                                            \
-         "fused groups by node, 0-4,5-9,10-, or by the tensors that end them", 0, 0},              \
-        {"ratio", 0, OPTION_TEXT, &(o).ratio, "LIST",                                              \
-         "shares of the boards, 3:3:2 or pc=0,pi1=3,pi2=2", 0, 0},                                 \
-        {"root", 0, OPTION_CHOICE, &(o).root, "work|feed",                                         \
-         "rank 0 computes too, or only feeds the others", 0, 0}
-#define CLI_OPTIONS_END {NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0}
+    {"shape",     0,                                                                               \
+     OPTION_LIST, &(o).shapes,                                                                     \
+     "NAME=DIMS", "fix an input's shape, e.g. x=1x3x480x640 (NAME= may be left out)",              \
+     0,           0},                                                                              \
+        {"keep-nodes",                                                                             \
+         0,                                                                                        \
+         OPTION_FLAG,                                                                              \
+         &(o).keep_nodes,                                                                          \
+         NULL,                                                                                     \
+         "no fusing: every node as in the file, by its reference (slow)",                          \
+         0,                                                                                        \
+         0},                                                                                       \
+        {"size", 0,   OPTION_INT, &(o).size, "N", "generated networks: input height and width",    \
+         0,      8192},                                                                            \
+        {"width", 0, OPTION_DOUBLE, &(o).width, "F", "generated networks: factor on channels",     \
+         0.01,    16},                                                                             \
+        {"seed", 0,         OPTION_INT, &(o).seed, "N", "generated networks: seed of the weights", \
+         0,      2147483647},                                                                      \
+    {                                                                                              \
+        "features", 0, OPTION_FLAG, &(o).features, NULL,                                           \
+            "generated networks: without the classifier", 0, 0                                     \
+    }
+#define CLI_BOARD_OPTIONS(o)                                                                         \
+    {"threads", 't', OPTION_INT, &(o).threads, "N", "threads per rank (every core of its share)",    \
+     1,         1024},                                                                               \
+        {"cores", 0, OPTION_TEXT, &(o).cores, "LIST", "all, big, or numbers such as 0-3,6", 0, 0},   \
+        {"no-binding",                                                                               \
+         0,                                                                                          \
+         OPTION_FLAG,                                                                                \
+         &(o).no_binding,                                                                            \
+         NULL,                                                                                       \
+         "leave threads where the system puts them",                                                 \
+         0,                                                                                          \
+         0},                                                                                         \
+        {"kernel",    0,      OPTION_TEXT,                                                           \
+         &(o).kernel, "NAME", "an instruction set or a kernel from 'cohort kernels'",                \
+         0,           0},                                                                            \
+        {"timeout",      0,    OPTION_DOUBLE,                                                        \
+         &(o).timeout_s, "S",  "a board silent for so long is lost (30)",                            \
+         0.05,           86400},                                                                     \
+        {"scatter", 0, OPTION_CHOICE, &(o).scatter, "scatterv|ordered", "how rank 0 deals out rows", \
+         0,         0},                                                                              \
+        {"weights",   0,                                                                             \
+         OPTION_TEXT, &(o).weights,                                                                  \
+         "HOW",       "cache (default), send, or local:PATH of the model on each board",             \
+         0,           0},                                                                            \
+        {"cache-limit", 0,  OPTION_DOUBLE, &(o).cache_gb, "GB", "size of the cache of weights (4)",  \
+         0.001,         1e6},                                                                        \
+        {"progress", 0, OPTION_TEXT, &(o).progress, "HOW", "auto, bar, plain or none", 0, 0}, {      \
+        "inject-mpi", 0, OPTION_INT, &(o).inject_mpi, "N",                                           \
+            "for tests: the Nth MPI call of rank 1 fails", 0, 1000000                                \
+    }
+#define CLI_PLAN_OPTIONS(o)                                                                         \
+    {"plan", 0, OPTION_TEXT, &(o).plan, "FILE", "divide as this plan says", 0, 0},                  \
+        {"groups",    0,      OPTION_TEXT,                                                          \
+         &(o).groups, "LIST", "fused groups by node, 0-4,5-9,10-, or by the tensors that end them", \
+         0,           0},                                                                           \
+        {"ratio",    0,      OPTION_TEXT,                                                           \
+         &(o).ratio, "LIST", "shares of the boards, 3:3:2 or pc=0,pi1=3,pi2=2",                     \
+         0,          0},                                                                            \
+    {                                                                                               \
+        "root", 0, OPTION_CHOICE, &(o).root, "work|feed",                                           \
+            "rank 0 computes too, or only feeds the others", 0, 0                                   \
+    }
+#define CLI_OPTIONS_END                                                                            \
+    { NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0 }
 
 /* Parses into targets; takes --help and mistakes off the caller's hands: false means leave with
  * *status. */
 bool cli_parse(const struct cli_command *self, const struct option_spec *specs, const bool *help,
                int argc, char **argv, const char **positional, int max, int *count, int *status);
 
-/* ---- networks and sessions ----------------------------------------------------------------------------- */
+/* ---- networks and sessions
+ * ----------------------------------------------------------------------------- */
 
 /* Opens a file, or a generated network by its name (made in the cache the first time). */
-enum cohort_code cli_open_model(struct cohort_model **m, const char *name, const struct cli_options *o,
-                                struct cohort_error *err);
+enum cohort_code cli_open_model(struct cohort_model **m, const char *name,
+                                const struct cli_options *o, struct cohort_error *err);
 /* The plan that the options ask for; *plan stays NULL when they ask for none. Rank 0 only.
  * names: boards' host names or NULL. */
 enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_model *m,
-                               const struct cli_options *o, int boards, char **names, struct cohort_error *err);
+                               const struct cli_options *o, int boards, char **names,
+                               struct cohort_error *err);
 /* Fills in the session's options; `state` must live as long as the session. */
 struct cli_session_state {
     const struct cli_options *options;
-    char *cache;           /* freed by cli_session_release */
-    const char *what;      /* progress: what it was last about, and when it was shown */
+    char *cache;      /* freed by cli_session_release */
+    const char *what; /* progress: what it was last about, and when it was shown */
     double shown_ms;
     bool bar, plain;
     int rank;
 };
-enum cohort_code cli_session_options(struct cohort_session_options *out, struct cli_session_state *state,
-                                     const struct cli_options *o, const struct cli_ranks *r, struct cohort_error *err);
+enum cohort_code cli_session_options(struct cohort_session_options *out,
+                                     struct cli_session_state *state, const struct cli_options *o,
+                                     const struct cli_ranks *r, struct cohort_error *err);
 void cli_session_release(struct cli_session_state *state);
 
 /* The cache directory, new: --cache, else $XDG_CACHE_HOME/cohort, else ~/.cache/cohort; NULL when

@@ -13,11 +13,11 @@
 
 struct contender {
     const char *name;
-    struct cohort_model *model;     /* rank 0 */
-    struct cohort_plan *plan;       /* rank 0 */
+    struct cohort_model *model; /* rank 0 */
+    struct cohort_plan *plan;   /* rank 0 */
     struct cohort_session *session;
     struct cli_session_state state;
-    struct input_set *sets;         /* rank 0: one set of made-up numbers */
+    struct input_set *sets; /* rank 0: one set of made-up numbers */
     int set_count;
     struct cohort_tensor output;
     double *ms;
@@ -37,7 +37,8 @@ static double now_ms(void) {
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-static enum cohort_code open_on_root(struct bench *b, struct contender *c, struct cohort_error *err) {
+static enum cohort_code open_on_root(struct bench *b, struct contender *c,
+                                     struct cohort_error *err) {
     const struct input_options plain = {0};
     const struct option_list none = {0};
     enum cohort_code code = COHORT_OK;
@@ -62,11 +63,13 @@ out:
     return code;
 }
 
-static enum cohort_code run_one(struct bench *b, struct contender *c, bool timed, struct cohort_error *err) {
+static enum cohort_code run_one(struct bench *b, struct contender *c, bool timed,
+                                struct cohort_error *err) {
     double start = now_ms();
     bool root = b->ranks.rank == 0;
-    enum cohort_code code = cohort_run(c->session, root ? c->sets[0].tensors : NULL, root ? c->sets[0].count : 0,
-                                       root ? &c->output : NULL, root ? 1 : 0, err);
+    enum cohort_code code =
+        cohort_run(c->session, root ? c->sets[0].tensors : NULL, root ? c->sets[0].count : 0,
+                   root ? &c->output : NULL, root ? 1 : 0, err);
     if (root && timed)
         c->ms[c->count++] = now_ms() - start;
     return code;
@@ -91,8 +94,8 @@ static enum cohort_code show(struct bench *b, struct cohort_error *err) {
     cJSON_AddNumberToObject(root, "version", 1);
     cJSON_AddNumberToObject(root, "boards", b->ranks.size);
     if (!b->common.json)
-        printf("%-28s %10s %10s %10s   (%ld runs on %d board%s)\n", "network", "median ms", "p95 ms", "min ms",
-               b->common.repeat, b->ranks.size, b->ranks.size == 1 ? "" : "s");
+        printf("%-28s %10s %10s %10s   (%ld runs on %d board%s)\n", "network", "median ms",
+               "p95 ms", "min ms", b->common.repeat, b->ranks.size, b->ranks.size == 1 ? "" : "s");
     for (int i = 0; i < b->count; i++) {
         struct cli_stats s = cli_statistics(b->nets[i].ms, b->nets[i].count);
         cJSON *o = cJSON_CreateObject(), *l = cJSON_AddObjectToObject(o, "latency_ms");
@@ -132,7 +135,8 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
     b.common.repeat = 10;
     b.common.warmup = 1;
     const struct option_spec specs[] = {
-        {"repeat", 'n', OPTION_INT, &b.common.repeat, "N", "timed runs of each network (10)", 1, 1000000},
+        {"repeat", 'n', OPTION_INT, &b.common.repeat, "N", "timed runs of each network (10)", 1,
+         1000000},
         {"warmup", 0, OPTION_INT, &b.common.warmup, "N", "runs before, not timed (1)", 0, 1000000},
         {"json", 0, OPTION_FLAG, &b.common.json, NULL, "print one JSON document instead", 0, 0},
         CLI_PLAN_OPTIONS(b.common),

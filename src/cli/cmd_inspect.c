@@ -14,7 +14,8 @@ struct node_figures {
     int64_t parameters;
     double mflop;
     double activation_mb;
-    int64_t halo; /* input rows beyond those of a stride-sized share, for one output row; -1: all rows */
+    int64_t halo; /* input rows beyond those of a stride-sized share, for one output row; -1: all
+                     rows */
 };
 
 static struct node_figures figures_of(const struct graph *g, const struct node *n) {
@@ -27,7 +28,8 @@ static struct node_figures figures_of(const struct graph *g, const struct node *
     for (int i = 0; i < n->out_count; i++) {
         const struct value *v = node_out(g, n, i);
         if (v != NULL && shape_known(&v->shape))
-            f.activation_mb += (double)value_rows(v) * (double)value_geometry(v).row_bytes / (1024 * 1024);
+            f.activation_mb +=
+                (double)value_rows(v) * (double)value_geometry(v).row_bytes / (1024 * 1024);
     }
     for (int i = 0; i < n->in_count && n->rowmap != NULL; i++) {
         const struct rowmap *m = &n->rowmap[i];
@@ -54,18 +56,19 @@ static struct node_figures total_of(const struct graph *g) {
     return total;
 }
 
-static const char *const act_names[ACT_COUNT] = {"", "+relu", "+leaky", "+clip", "+sigmoid",
-                                                 "+tanh", "+hsigmoid", "+hswish", "+silu"};
+static const char *const act_names[ACT_COUNT] = {
+    "", "+relu", "+leaky", "+clip", "+sigmoid", "+tanh", "+hsigmoid", "+hswish", "+silu"};
 
 static void print_table(const struct graph *g) {
     char shape[SHAPE_TEXT_BYTES], op[64], halo[16];
     printf("%s: opset %d, %d nodes\n", g->name, g->opset, g->node_count);
     for (int i = 0; i < g->input_count; i++) {
         const struct value *v = graph_value(g, g->inputs[i]);
-        printf("input  %-24s %s %s\n", v->name, dtype_name(v->type), shape_text(&v->shape, shape, sizeof shape));
+        printf("input  %-24s %s %s\n", v->name, dtype_name(v->type),
+               shape_text(&v->shape, shape, sizeof shape));
     }
-    printf("\n%4s  %-24s %-26s %-18s %12s %10s %9s %5s\n", "no", "output", "operator", "shape", "parameters",
-           "MFLOP", "MB", "halo");
+    printf("\n%4s  %-24s %-26s %-18s %12s %10s %9s %5s\n", "no", "output", "operator", "shape",
+           "parameters", "MFLOP", "MB", "halo");
     for (int i = 0; i < g->node_count; i++) {
         const struct node *n = &g->nodes[i];
         const struct value *v = node_out(g, n, 0);
@@ -74,28 +77,35 @@ static void print_table(const struct graph *g) {
         snprintf(op, sizeof op, "%s%s%s", n->op->name, n->epilogue.residual >= 0 ? "+add" : "",
                  act_names[n->epilogue.act]);
         snprintf(halo, sizeof halo, f.halo < 0 ? "all" : "%lld", (long long)f.halo);
-        printf("%4d  %-24s %-26s %-18s %12lld %10.2f %9.3f %5s\n", i, length > 24 ? v->name + length - 24 : v->name, op,
-               shape_text(&v->shape, shape, sizeof shape), (long long)f.parameters, f.mflop, f.activation_mb, halo);
+        printf("%4d  %-24s %-26s %-18s %12lld %10.2f %9.3f %5s\n", i,
+               length > 24 ? v->name + length - 24 : v->name, op,
+               shape_text(&v->shape, shape, sizeof shape), (long long)f.parameters, f.mflop,
+               f.activation_mb, halo);
     }
     struct node_figures t = total_of(g);
-    printf("%4s  %-24s %-26s %-18s %12lld %10.2f %9.3f\n\n", "", "total", "", "", (long long)t.parameters, t.mflop,
-           t.activation_mb);
+    printf("%4s  %-24s %-26s %-18s %12lld %10.2f %9.3f\n\n", "", "total", "", "",
+           (long long)t.parameters, t.mflop, t.activation_mb);
     for (int i = 0; i < g->output_count; i++) {
         const struct value *v = graph_value(g, g->outputs[i]);
-        printf("output %-24s %s %s\n", v->name, dtype_name(v->type), shape_text(&v->shape, shape, sizeof shape));
+        printf("output %-24s %s %s\n", v->name, dtype_name(v->type),
+               shape_text(&v->shape, shape, sizeof shape));
     }
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------ */
+/* ---- JSON
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static cJSON *shape_json(const struct shape *s) {
     cJSON *list = cJSON_CreateArray();
     for (int i = 0; i < s->rank; i++)
-        cJSON_AddItemToArray(list, s->dim[i] < 0 ? cJSON_CreateNull() : cJSON_CreateNumber((double)s->dim[i]));
+        cJSON_AddItemToArray(list, s->dim[i] < 0 ? cJSON_CreateNull()
+                                                 : cJSON_CreateNumber((double)s->dim[i]));
     return list;
 }
 
-static void add_ports(cJSON *root, const char *key, const struct graph *g, const int *ids, int count) {
+static void add_ports(cJSON *root, const char *key, const struct graph *g, const int *ids,
+                      int count) {
     cJSON *list = cJSON_AddArrayToObject(root, key);
     for (int i = 0; i < count; i++) {
         const struct value *v = graph_value(g, ids[i]);
@@ -136,7 +146,9 @@ static enum cohort_code print_json(const struct graph *g, struct cohort_error *e
         cJSON_AddStringToObject(o, "output", node_out(g, n, 0)->name);
         cJSON_AddItemToObject(o, "shape", shape_json(&node_out(g, n, 0)->shape));
         add_figures(o, &f);
-        cJSON_AddItemToObject(o, "halo_rows", f.halo < 0 ? cJSON_CreateString("all") : cJSON_CreateNumber((double)f.halo));
+        cJSON_AddItemToObject(o, "halo_rows",
+                              f.halo < 0 ? cJSON_CreateString("all")
+                                         : cJSON_CreateNumber((double)f.halo));
         cJSON_AddItemToArray(nodes, o);
     }
     struct node_figures t = total_of(g);
@@ -149,7 +161,8 @@ out:
     return code;
 }
 
-/* ---- Graphviz --------------------------------------------------------------------------------------------- */
+/* ---- Graphviz
+ * --------------------------------------------------------------------------------------------- */
 
 static void print_quoted(const char *text) {
     putchar('"');
@@ -207,7 +220,8 @@ int cmd_inspect(const struct cli_command *self, int argc, char **argv) {
     if (!cli_parse(self, specs, &o.help, argc, argv, &name, 1, &count, &status))
         return status;
     if (count != 1 || (o.json && dot)) {
-        error_set(&err, COHORT_ERR_USAGE, count != 1 ? "no network was named: %s" : "--json or --dot, not both: %s",
+        error_set(&err, COHORT_ERR_USAGE,
+                  count != 1 ? "no network was named: %s" : "--json or --dot, not both: %s",
                   self->usage);
         return cli_fail(&err);
     }

@@ -1,4 +1,5 @@
-/* cohort kernels: which kernels this program has, which of them this CPU runs, and which operators. */
+/* cohort kernels: which kernels this program has, which of them this CPU runs, and which operators.
+ */
 #include "cli/cli.h"
 
 #include "graph/op.h"
@@ -6,7 +7,8 @@
 
 static void print_kernel(const char *family, const char *name, enum kernel_isa isa, bool exact) {
     bool usable = kernel_isa_available() & (1u << isa);
-    printf("%-8s %-28s %-8s %-9s %s\n", family, name, kernel_isa_name(isa), usable ? "usable" : "not here",
+    printf("%-8s %-28s %-8s %-9s %s\n", family, name, kernel_isa_name(isa),
+           usable ? "usable" : "not here",
            exact ? "same bits for any rows" : "rounding depends on the rows");
 }
 
@@ -32,7 +34,8 @@ int cmd_kernels(const struct cli_command *self, int argc, char **argv) {
     const char *none[1];
     cli_options_init(&o);
     const struct option_spec specs[] = {
-        {"operators", 0, OPTION_FLAG, &operators, NULL, "list the operators of ONNX that are supported", 0, 0},
+        {"operators", 0, OPTION_FLAG, &operators, NULL,
+         "list the operators of ONNX that are supported", 0, 0},
         CLI_COMMON_OPTIONS(o),
         CLI_OPTIONS_END,
     };

@@ -7,15 +7,16 @@
 
 #include <string.h>
 
-static enum cohort_code make(const char *name, const struct cli_options *o, long boards, const char *path,
-                             struct cohort_error *err) {
+static enum cohort_code make(const char *name, const struct cli_options *o, long boards,
+                             const char *path, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct cohort_model *model = NULL;
     struct cohort_plan *plan = NULL;
     char *text = NULL;
     TRY(cli_open_model(&model, name, o, err));
     TRY(cli_make_plan(&plan, model, o, (int)boards, NULL, err));
-    TRY(plan_check(cohort_plan_of(plan), cohort_model_graph(model), cohort_plan_of(plan)->boards, err));
+    TRY(plan_check(cohort_plan_of(plan), cohort_model_graph(model), cohort_plan_of(plan)->boards,
+                   err));
     TRY(plan_print(cohort_plan_of(plan), &text, err));
     if (path == NULL)
         fputs(text, stdout);
@@ -46,7 +47,8 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
     if (!cli_parse(self, specs, &o.help, argc, argv, &name, 1, &count, &status))
         return status;
     if (count != 1 || (boards == 0 && o.plan == NULL)) {
-        error_set(&err, COHORT_ERR_USAGE, "%s is missing: %s", count != 1 ? "the network" : "--boards N", self->usage);
+        error_set(&err, COHORT_ERR_USAGE, "%s is missing: %s",
+                  count != 1 ? "the network" : "--boards N", self->usage);
         return cli_fail(&err);
     }
     enum cohort_code code = make(name, &o, boards, path, &err);

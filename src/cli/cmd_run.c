@@ -27,16 +27,16 @@ static double now_ms(void) {
 struct run {
     const struct run_options *o;
     struct cli_ranks ranks;
-    struct cohort_model *model;   /* rank 0 */
-    struct cohort_plan *plan;     /* rank 0 */
+    struct cohort_model *model; /* rank 0 */
+    struct cohort_plan *plan;   /* rank 0 */
     struct cohort_session *session;
     struct cli_session_state state;
-    struct input_set *sets;       /* rank 0 */
-    int set_count;                /* the same on all ranks */
+    struct input_set *sets;        /* rank 0 */
+    int set_count;                 /* the same on all ranks */
     struct cohort_tensor *outputs; /* rank 0 */
     int output_count;
     char **names;
-    double *ms;                   /* of each timed run, rank 0 */
+    double *ms; /* of each timed run, rank 0 */
     int ms_count;
 };
 
@@ -61,11 +61,13 @@ out:
 static enum cohort_code run_once(struct run *r, int set, struct cohort_error *err) {
     if (r->ranks.rank != 0)
         return cohort_run(r->session, NULL, 0, NULL, 0, err);
-    return cohort_run(r->session, r->sets[set].tensors, r->sets[set].count, r->outputs, r->output_count, err);
+    return cohort_run(r->session, r->sets[set].tensors, r->sets[set].count, r->outputs,
+                      r->output_count, err);
 }
 
 /* All runs of one set of inputs, then its results. */
-static enum cohort_code run_set(struct run *r, int set, struct results *results, struct cohort_error *err) {
+static enum cohort_code run_set(struct run *r, int set, struct results *results,
+                                struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     for (long i = 0; i < r->o->common.warmup; i++)
         TRY(run_once(r, set, err));
@@ -97,8 +99,8 @@ static enum cohort_code report(struct run *r, struct results *results, struct co
     char *json = NULL;
     TRY(cohort_report(r->session, &json, err));
     if (r->ranks.rank == 0)
-        TRY(results_finish(results, &r->o->result, r->ms, r->ms_count, json, r->o->report || r->o->common.repeat > 1,
-                           err));
+        TRY(results_finish(results, &r->o->result, r->ms, r->ms_count, json,
+                           r->o->report || r->o->common.repeat > 1, err));
 out:
     cohort_text_free(json);
     return code;
@@ -144,18 +146,22 @@ int cmd_run(const struct cli_command *self, int argc, char **argv) {
     const struct option_spec specs[] = {
         {"input", 'i', OPTION_LIST, &o.inputs, "[NAME=]FILE",
          "JPEG, PNG, .npy or .pb; several files are several runs (none: made-up numbers)", 0, 0},
-        {"preset", 0, OPTION_TEXT, &o.input.preset, "NAME", "preprocessing: imagenet (default), yolo or raw", 0, 0},
+        {"preset", 0, OPTION_TEXT, &o.input.preset, "NAME",
+         "preprocessing: imagenet (default), yolo or raw", 0, 0},
         {"mean", 0, OPTION_TEXT, &o.input.mean, "A,B,C", "subtracted after scaling", 0, 0},
         {"std", 0, OPTION_TEXT, &o.input.std, "A,B,C", "divided by, after the mean", 0, 0},
         {"scale", 0, OPTION_TEXT, &o.input.scale, "F", "factor on pixels 0..255, e.g. 1/255", 0, 0},
         {"bgr", 0, OPTION_FLAG, &o.input.bgr, NULL, "blue first", 0, 0},
-        {"layout", 0, OPTION_TEXT, &o.input.layout, "nchw|nhwc", "of a picture's input (by its shape)", 0, 0},
-        {"resize", 0, OPTION_TEXT, &o.input.resize, "HOW", "stretch, crop, letterbox, or the short side", 0, 0},
+        {"layout", 0, OPTION_TEXT, &o.input.layout, "nchw|nhwc",
+         "of a picture's input (by its shape)", 0, 0},
+        {"resize", 0, OPTION_TEXT, &o.input.resize, "HOW",
+         "stretch, crop, letterbox, or the short side", 0, 0},
         RESULT_OPTIONS(o.result),
         {"repeat", 'n', OPTION_INT, &o.common.repeat, "N", "timed runs (1)", 1, 1000000},
         {"warmup", 0, OPTION_INT, &o.common.warmup, "N", "runs before, not timed (0)", 0, 1000000},
         {"report", 0, OPTION_FLAG, &o.report, NULL, "print the table of steps and boards", 0, 0},
-        {"save-plan", 0, OPTION_TEXT, &o.common.save_plan, "FILE", "write the plan that is used", 0, 0},
+        {"save-plan", 0, OPTION_TEXT, &o.common.save_plan, "FILE", "write the plan that is used", 0,
+         0},
         CLI_PLAN_OPTIONS(o.common),
         CLI_BOARD_OPTIONS(o.common),
         CLI_MODEL_OPTIONS(o.common),

@@ -1,7 +1,7 @@
 /* cohort verify: runs folders in ONNX's test layout and compares with the recorded outputs.
  *
- * DIR/model.onnx and DIR/test_data_set_K/{input,output}_I.pb.  Rank 0 reads; every data set is opened
- * with the shapes of its inputs, prepared on all ranks, run and closed. */
+ * DIR/model.onnx and DIR/test_data_set_K/{input,output}_I.pb.  Rank 0 reads; every data set is
+ * opened with the shapes of its inputs, prepared on all ranks, run and closed. */
 #include "cli/cli.h"
 
 #include "base/file.h"
@@ -39,8 +39,8 @@ static void data_set_release(struct data_set *d) {
     *d = (struct data_set){0};
 }
 
-static enum cohort_code load_numbered(const char *directory, const char *kind, struct tensor *out, char **names,
-                                      int *count, struct cohort_error *err) {
+static enum cohort_code load_numbered(const char *directory, const char *kind, struct tensor *out,
+                                      char **names, int *count, struct cohort_error *err) {
     for (*count = 0; *count < PORTS_MAX; (*count)++) {
         char *name = NULL, *path = mem_printf("%s/%s_%d.pb", directory, kind, *count);
         if (path == NULL)
@@ -61,7 +61,8 @@ static enum cohort_code load_numbered(const char *directory, const char *kind, s
     return COHORT_OK;
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------------- */
+/* ---- comparing
+ * ---------------------------------------------------------------------------------------- */
 
 /* max|a-b| / max|b| over finite elements; infinity when NaN or infinities do not agree. */
 static double worst_difference(const struct tensor *got, const struct tensor *want) {
@@ -79,28 +80,32 @@ static double worst_difference(const struct tensor *got, const struct tensor *wa
     return size > 1e-6 ? most / size : most;
 }
 
-static enum cohort_code compare(const struct cohort_tensor *got, const struct tensor *want, double tolerance,
-                                double *worst, struct cohort_error *err) {
+static enum cohort_code compare(const struct cohort_tensor *got, const struct tensor *want,
+                                double tolerance, double *worst, struct cohort_error *err) {
     char a[SHAPE_TEXT_BYTES], b[SHAPE_TEXT_BYTES];
-    struct tensor t = {.type = (enum dtype)got->type, .shape = shape_of(got->rank, got->dims), .data = got->data};
+    struct tensor t = {
+        .type = (enum dtype)got->type, .shape = shape_of(got->rank, got->dims), .data = got->data};
     if (t.type != want->type)
-        return error_set(err, COHORT_ERR_SHAPE, "output '%s' is %s instead of %s", got->name, dtype_name(t.type),
-                         dtype_name(want->type));
+        return error_set(err, COHORT_ERR_SHAPE, "output '%s' is %s instead of %s", got->name,
+                         dtype_name(t.type), dtype_name(want->type));
     if (!shape_equal(&t.shape, &want->shape))
         return error_set(err, COHORT_ERR_SHAPE, "output '%s' is %s instead of %s", got->name,
                          shape_text(&t.shape, a, sizeof a), shape_text(&want->shape, b, sizeof b));
     double d = worst_difference(&t, want);
     *worst = d > *worst ? d : *worst;
     if (d > (dtype_is_float(t.type) ? tolerance : 0))
-        return error_set(err, COHORT_ERR_INTERNAL, "output '%s' differs by %.3g of its largest value", got->name, d);
+        return error_set(err, COHORT_ERR_INTERNAL,
+                         "output '%s' differs by %.3g of its largest value", got->name, d);
     return COHORT_OK;
 }
 
-/* ---- one data set ---------------------------------------------------------------------------------------- */
+/* ---- one data set
+ * ---------------------------------------------------------------------------------------- */
 
 /* The network with the shapes of this data set's inputs. */
-static enum cohort_code open_for(struct cohort_model **m, const char *path, const struct data_set *d,
-                                 const struct cli_options *o, struct cohort_error *err) {
+static enum cohort_code open_for(struct cohort_model **m, const char *path,
+                                 const struct data_set *d, const struct cli_options *o,
+                                 struct cohort_error *err) {
     struct graph *g = NULL;
     char *texts[PORTS_MAX] = {NULL};
     char shape[SHAPE_TEXT_BYTES];
@@ -111,7 +116,8 @@ static enum cohort_code open_for(struct cohort_model **m, const char *path, cons
         const struct value *v = graph_value(g, g->inputs[i]);
         if (shape_known(&v->shape) || d->in[i].shape.rank == 0)
             continue;
-        texts[count] = mem_printf("%s=%s", v->name, shape_text(&d->in[i].shape, shape, sizeof shape));
+        texts[count] =
+            mem_printf("%s=%s", v->name, shape_text(&d->in[i].shape, shape, sizeof shape));
         if (texts[count++] == NULL) {
             code = error_memory(err, 256, "a shape");
             goto out;
@@ -137,8 +143,9 @@ static void point_inputs(struct cohort_tensor *in, const struct data_set *d) {
     }
 }
 
-static enum cohort_code compare_all(const struct cohort_tensor *out, int count, const struct data_set *d,
-                                    double tolerance, double *worst, struct cohort_error *err) {
+static enum cohort_code compare_all(const struct cohort_tensor *out, int count,
+                                    const struct data_set *d, double tolerance, double *worst,
+                                    struct cohort_error *err) {
     for (int i = 0; i < d->want_count && i < count; i++) {
         enum cohort_code code = compare(&out[i], &d->want[i], tolerance, worst, err);
         if (code != COHORT_OK)
@@ -150,8 +157,8 @@ static enum cohort_code compare_all(const struct cohort_tensor *out, int count, 
 }
 
 /* Collective: the outcome is the same on all ranks.  `d` and `path` count on rank 0. */
-static enum cohort_code run_data_set(struct verify *v, const char *path, struct data_set *d, double *worst,
-                                     struct cohort_error *err) {
+static enum cohort_code run_data_set(struct verify *v, const char *path, struct data_set *d,
+                                     double *worst, struct cohort_error *err) {
     struct cohort_model *m = NULL;
     struct cohort_plan *plan = NULL;
     struct cohort_session *s = NULL;
@@ -183,10 +190,15 @@ out:
     return code;
 }
 
-/* ---- all ----------------------------------------------------------------------------------------------------- */
+/* ---- all
+ * -----------------------------------------------------------------------------------------------------
+ */
 
-static void tell(struct verify *v, const char *name, enum cohort_code code, double worst, const struct cohort_error *err) {
-    const char *verdict = code == COHORT_OK ? "ok" : code == COHORT_ERR_UNSUPPORTED ? "skipped" : "FAILED";
+static void tell(struct verify *v, const char *name, enum cohort_code code, double worst,
+                 const struct cohort_error *err) {
+    const char *verdict = code == COHORT_OK                ? "ok"
+                          : code == COHORT_ERR_UNSUPPORTED ? "skipped"
+                                                           : "FAILED";
     if (code == COHORT_OK)
         v->passed++;
     else if (code == COHORT_ERR_UNSUPPORTED)
@@ -195,7 +207,10 @@ static void tell(struct verify *v, const char *name, enum cohort_code code, doub
         v->failed++;
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "case", name);
-    cJSON_AddStringToObject(o, "verdict", code == COHORT_OK ? "passed" : code == COHORT_ERR_UNSUPPORTED ? "skipped" : "failed");
+    cJSON_AddStringToObject(o, "verdict",
+                            code == COHORT_OK                ? "passed"
+                            : code == COHORT_ERR_UNSUPPORTED ? "skipped"
+                                                             : "failed");
     cJSON_AddNumberToObject(o, "worst", worst);
     if (code != COHORT_OK)
         cJSON_AddStringToObject(o, "message", err->message);
@@ -221,7 +236,8 @@ static void verify_directory(struct verify *v, const char *directory) {
         if (cli_broadcast(&v->ranks, more) != 0) {
             enum cohort_code code = COHORT_OK;
             double worst = 0;
-            if (root && (code = load_numbered(name, "input", d.in, d.names, &d.in_count, &err)) == COHORT_OK)
+            if (root && (code = load_numbered(name, "input", d.in, d.names, &d.in_count, &err)) ==
+                            COHORT_OK)
                 code = load_numbered(name, "output", d.want, NULL, &d.want_count, &err);
             code = cli_agree(&v->ranks, code, &err);
             if (code == COHORT_OK)
@@ -271,7 +287,8 @@ int cmd_verify(const struct cli_command *self, int argc, char **argv) {
     int count, status;
     cli_options_init(&v.common);
     const struct option_spec specs[] = {
-        {"tolerance", 0, OPTION_DOUBLE, &v.tolerance, "T", "largest |a-b| / max|b| that passes (1e-4)", 0, 1},
+        {"tolerance", 0, OPTION_DOUBLE, &v.tolerance, "T",
+         "largest |a-b| / max|b| that passes (1e-4)", 0, 1},
         {"json", 0, OPTION_FLAG, &v.common.json, NULL, "print one JSON document instead", 0, 0},
         CLI_PLAN_OPTIONS(v.common),
         CLI_BOARD_OPTIONS(v.common),

@@ -25,7 +25,8 @@ void inputs_release(struct input_set **sets, int count) {
     *sets = NULL;
 }
 
-/* ---- preprocessing options ---------------------------------------------------------------------- */
+/* ---- preprocessing options ----------------------------------------------------------------------
+ */
 
 /* "a" or "a,b,c" into three numbers. */
 static enum cohort_code three_numbers(const char *option, const char *text, float out[3],
@@ -43,8 +44,9 @@ static enum cohort_code three_numbers(const char *option, const char *text, floa
     if (n == 1 && *end == '\0')
         out[1] = out[2] = out[0];
     else if (n != 3 || *end != '\0')
-        return error_set(err, COHORT_ERR_USAGE, "--%s %s: expected one number or three, as in 0.5 or 0.4,0.5,0.6",
-                         option, text);
+        return error_set(err, COHORT_ERR_USAGE,
+                         "--%s %s: expected one number or three, as in 0.5 or 0.4,0.5,0.6", option,
+                         text);
     return COHORT_OK;
 }
 
@@ -56,8 +58,9 @@ static enum cohort_code preprocessing(struct preprocess *p, const struct input_o
         int n;
         const char *const *names = preprocess_presets(&n);
         const char *close = closest_name(preset, names, (size_t)n);
-        return error_set(err, COHORT_ERR_USAGE, "--preset %s: expected imagenet, yolo or raw%s%s%s", preset,
-                         close != NULL ? " (did you mean " : "", close != NULL ? close : "", close != NULL ? "?)" : "");
+        return error_set(err, COHORT_ERR_USAGE, "--preset %s: expected imagenet, yolo or raw%s%s%s",
+                         preset, close != NULL ? " (did you mean " : "", close != NULL ? close : "",
+                         close != NULL ? "?)" : "");
     }
     if (o->mean != NULL)
         TRY(three_numbers("mean", o->mean, p->mean, err));
@@ -67,11 +70,14 @@ static enum cohort_code preprocessing(struct preprocess *p, const struct input_o
         char *end;
         p->scale = strtof(o->scale, &end);
         if (end == o->scale || (*end != '\0' && *end != '/'))
-            return error_set(err, COHORT_ERR_USAGE, "--scale %s: expected a number such as 0.00392 or 1/255", o->scale);
+            return error_set(err, COHORT_ERR_USAGE,
+                             "--scale %s: expected a number such as 0.00392 or 1/255", o->scale);
         if (*end == '/') {
             float divisor = strtof(end + 1, &end);
             if (divisor == 0 || *end != '\0')
-                return error_set(err, COHORT_ERR_USAGE, "--scale %s: expected a number such as 0.00392 or 1/255", o->scale);
+                return error_set(err, COHORT_ERR_USAGE,
+                                 "--scale %s: expected a number such as 0.00392 or 1/255",
+                                 o->scale);
             p->scale /= divisor;
         }
     }
@@ -90,15 +96,18 @@ static enum cohort_code preprocessing(struct preprocess *p, const struct input_o
             p->fit = FIT_CROP;
             p->resize_short = (int)side;
         } else {
-            return error_set(err, COHORT_ERR_USAGE,
-                             "--resize %s: expected stretch, crop, letterbox, or the short side in pixels", o->resize);
+            return error_set(
+                err, COHORT_ERR_USAGE,
+                "--resize %s: expected stretch, crop, letterbox, or the short side in pixels",
+                o->resize);
         }
     }
 out:
     return code;
 }
 
-/* ---- one file --------------------------------------------------------------------------------------- */
+/* ---- one file
+ * --------------------------------------------------------------------------------------- */
 
 static bool ends_with(const char *text, const char *end) {
     size_t n = strlen(text), k = strlen(end);
@@ -109,24 +118,29 @@ static bool ends_with(const char *text, const char *end) {
 static bool channels_last(const struct cohort_tensor *in, const struct input_options *o) {
     if (o->layout != NULL)
         return strcmp(o->layout, "nhwc") == 0;
-    return in->rank == 4 && (in->dims[3] == 3 || in->dims[3] == 1) && in->dims[1] != 3 && in->dims[1] != 1;
+    return in->rank == 4 && (in->dims[3] == 3 || in->dims[3] == 1) && in->dims[1] != 3 &&
+           in->dims[1] != 1;
 }
 
 static enum cohort_code load_picture(struct input_set *s, int i, const struct cohort_tensor *in,
-                                     const char *path, const struct input_options *o, struct cohort_error *err) {
+                                     const char *path, const struct input_options *o,
+                                     struct cohort_error *err) {
     struct preprocess p;
     enum cohort_code code = COHORT_OK;
     TRY(preprocessing(&p, o, err));
     p.nhwc = channels_last(in, o);
     int64_t channels = in->rank == 4 ? in->dims[p.nhwc ? 3 : 1] : 0;
     if (in->rank != 4 || in->dims[0] != 1 || (channels != 1 && channels != 3))
-        return error_set(err, COHORT_ERR_SHAPE,
-                         "%s: a picture does not fit input '%s', which is no 1x3xHxW, 1x1xHxW or 1xHxWx3", path, in->name);
+        return error_set(
+            err, COHORT_ERR_SHAPE,
+            "%s: a picture does not fit input '%s', which is no 1x3xHxW, 1x1xHxW or 1xHxWx3", path,
+            in->name);
     s->height = (int)in->dims[p.nhwc ? 1 : 2];
     s->width = (int)in->dims[p.nhwc ? 2 : 3];
     image_release(&s->image);
     TRY(image_load(&s->image, path, err));
-    TRY(preprocess_image(&s->owned[i], &s->where, &s->image, &p, (int)channels, s->height, s->width, err));
+    TRY(preprocess_image(&s->owned[i], &s->where, &s->image, &p, (int)channels, s->height, s->width,
+                         err));
 out:
     return code;
 }
@@ -148,7 +162,8 @@ static enum cohort_code convert(struct tensor *t, enum dtype type, struct cohort
 }
 
 static enum cohort_code load_one(struct input_set *s, int i, const struct cohort_tensor *in,
-                                 const char *path, const struct input_options *o, struct cohort_error *err) {
+                                 const char *path, const struct input_options *o,
+                                 struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     char *name = NULL;
     if (ends_with(path, ".npy"))
@@ -166,11 +181,13 @@ out:
 }
 
 /* Seeded numbers, the same on every board. */
-static enum cohort_code make_up(struct tensor *t, const struct cohort_tensor *in, struct cohort_error *err) {
+static enum cohort_code make_up(struct tensor *t, const struct cohort_tensor *in,
+                                struct cohort_error *err) {
     struct shape shape = shape_of(in->rank, in->dims);
     uint64_t state = 0x9e3779b97f4a7c15u;
     enum cohort_code code = tensor_init(t, (enum dtype)in->type, &shape, err);
-    for (int64_t i = 0; code == COHORT_OK && dtype_is_float(t->type) && i < shape_count(&shape); i++) {
+    for (int64_t i = 0; code == COHORT_OK && dtype_is_float(t->type) && i < shape_count(&shape);
+         i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
         tensor_set_f64(t, i, (double)(state >> 40) * 0x1p-23 - 1.0);
     }
@@ -196,7 +213,8 @@ static void set_finish(struct input_set *s, const struct cohort_model *m) {
     }
 }
 
-/* ---- all files ------------------------------------------------------------------------------------------ */
+/* ---- all files
+ * ------------------------------------------------------------------------------------------ */
 
 /* Splits "NAME=FILE" when NAME is an input of the network. */
 static int input_of(const struct cohort_model *m, const char *text, const char **path) {
@@ -221,9 +239,10 @@ static enum cohort_code load_by_name(struct input_set *s, const struct cohort_mo
         const char *path;
         int i = input_of(m, texts->items[k], &path);
         if (i < 0)
-            return error_set(err, COHORT_ERR_USAGE,
-                             "--input %s: the network has %d inputs, so say which: NAME=FILE ('%s', …)",
-                             texts->items[k], s->count, cohort_input(m, 0).name);
+            return error_set(
+                err, COHORT_ERR_USAGE,
+                "--input %s: the network has %d inputs, so say which: NAME=FILE ('%s', …)",
+                texts->items[k], s->count, cohort_input(m, 0).name);
         if (s->owned[i].data != NULL)
             return error_set(err, COHORT_ERR_USAGE, "--input %s: given twice", texts->items[k]);
         struct cohort_tensor in = cohort_input(m, i);

@@ -10,12 +10,15 @@
 static const struct cli_command commands[] = {
     {"run", "cohort run MODEL --input FILE [options]", "run a network on one or several boards",
      cmd_run, true},
-    {"verify", "cohort verify DIR... [options]", "run networks against recorded answers", cmd_verify, true},
+    {"verify", "cohort verify DIR... [options]", "run networks against recorded answers",
+     cmd_verify, true},
     {"bench", "cohort bench MODEL... [options]", "time networks", cmd_bench, true},
-    {"inspect", "cohort inspect MODEL [options]", "show what a network consists of", cmd_inspect, false},
-    {"plan", "cohort plan MODEL --boards N [options]", "divide a network, without running it", cmd_plan, false},
-    {"synth", "cohort synth NAME -o FILE [options]", "write a well-known network with random weights",
-     cmd_synth, false},
+    {"inspect", "cohort inspect MODEL [options]", "show what a network consists of", cmd_inspect,
+     false},
+    {"plan", "cohort plan MODEL --boards N [options]", "divide a network, without running it",
+     cmd_plan, false},
+    {"synth", "cohort synth NAME -o FILE [options]",
+     "write a well-known network with random weights", cmd_synth, false},
     {"kernels", "cohort kernels [options]", "list kernels and operators", cmd_kernels, false},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -58,7 +61,7 @@ int main(int argc, char **argv) {
     struct cohort_error err;
     const char *close = closest_name(argv[1], names, COMMANDS);
     error_set(&err, COHORT_ERR_USAGE, "unknown command '%s'%s%s%s", argv[1],
-              close != NULL ? ": did you mean '" : " (cohort --help lists them)", close != NULL ? close : "",
-              close != NULL ? "'?" : "");
+              close != NULL ? ": did you mean '" : " (cohort --help lists them)",
+              close != NULL ? close : "", close != NULL ? "'?" : "");
     return cli_fail(&err);
 }

@@ -23,7 +23,8 @@ static void print_cell(FILE *out, const cJSON *cell, bool computing) {
     if (rows == 0 && kb == 0)
         snprintf(buffer, sizeof buffer, "-");
     else if (computing && number(cell, "halo_rows") > 0)
-        snprintf(buffer, sizeof buffer, "%.0f+%.0f rows %.2f ms", rows, number(cell, "halo_rows"), ms);
+        snprintf(buffer, sizeof buffer, "%.0f+%.0f rows %.2f ms", rows, number(cell, "halo_rows"),
+                 ms);
     else if (computing)
         snprintf(buffer, sizeof buffer, "%.0f rows %.2f ms", rows, ms);
     else
@@ -47,8 +48,10 @@ enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_err
     cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "steps")) {
         const char *kind = text(o, "kind"), *tensor = text(o, "tensor");
         size_t n = strlen(tensor);
-        fprintf(out, "%-4.0f %-8s %-24s", number(o, "segment"), kind, n > 24 ? tensor + n - 24 : tensor);
-        cJSON_ArrayForEach(cell, cJSON_GetObjectItem(o, "boards")) print_cell(out, cell, strcmp(kind, "compute") == 0);
+        fprintf(out, "%-4.0f %-8s %-24s", number(o, "segment"), kind,
+                n > 24 ? tensor + n - 24 : tensor);
+        cJSON_ArrayForEach(cell, cJSON_GetObjectItem(o, "boards"))
+            print_cell(out, cell, strcmp(kind, "compute") == 0);
         fprintf(out, "\n");
     }
     const char *const lines[][2] = {{"run_ms", "ms in all"},
@@ -58,10 +61,12 @@ enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_err
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         double scale = i == 0 ? 1 : 1.0 / (1024 * 1024);
         fprintf(out, "%-38s", lines[i][1]);
-        cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) fprintf(out, " %22.2f", number(o, lines[i][0]) * scale);
+        cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards"))
+            fprintf(out, " %22.2f", number(o, lines[i][0]) * scale);
         fprintf(out, "\n");
     }
-    fprintf(out, "prepared in %.1f ms, of which weights %.1f ms\n", number(root, "prepare_ms"), number(root, "weights_ms"));
+    fprintf(out, "prepared in %.1f ms, of which weights %.1f ms\n", number(root, "prepare_ms"),
+            number(root, "weights_ms"));
     json_free(&root);
     return COHORT_OK;
 }

@@ -11,7 +11,8 @@ static const char *const kinds[] = {"top5", "boxes", "image", "npy", "json", "su
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
 static struct tensor as_tensor(const struct cohort_tensor *t) {
-    return (struct tensor){.type = (enum dtype)t->type, .shape = shape_of(t->rank, t->dims), .data = t->data};
+    return (struct tensor){
+        .type = (enum dtype)t->type, .shape = shape_of(t->rank, t->dims), .data = t->data};
 }
 
 enum cohort_code result_check(const struct result_options *o, const struct cohort_model *m,
@@ -22,20 +23,23 @@ enum cohort_code result_check(const struct result_options *o, const struct cohor
             known = known || strcmp(o->as, kinds[i]) == 0;
         if (!known) {
             const char *close = closest_name(o->as, kinds, KINDS);
-            return error_set(err, COHORT_ERR_USAGE, "--as %s: expected top5, boxes, image, npy, json or summary%s%s%s",
-                             o->as, close != NULL ? " (did you mean " : "", close != NULL ? close : "",
-                             close != NULL ? "?)" : "");
+            return error_set(err, COHORT_ERR_USAGE,
+                             "--as %s: expected top5, boxes, image, npy, json or summary%s%s%s",
+                             o->as, close != NULL ? " (did you mean " : "",
+                             close != NULL ? close : "", close != NULL ? "?)" : "");
         }
         if ((strcmp(o->as, "npy") == 0 || strcmp(o->as, "image") == 0) && o->output == NULL)
             return error_set(err, COHORT_ERR_USAGE, "--as %s needs -o FILE", o->as);
     }
     if (o->labels != NULL && !file_exists(o->labels))
         return error_set(err, COHORT_ERR_IO, "%s: no such file of labels", o->labels);
-    return cohort_output_count(m) > 0 ? COHORT_OK
-                                      : error_set(err, COHORT_ERR_SHAPE, "the network has no outputs");
+    return cohort_output_count(m) > 0
+               ? COHORT_OK
+               : error_set(err, COHORT_ERR_SHAPE, "the network has no outputs");
 }
 
-/* ---- one kind each ----------------------------------------------------------------------------------- */
+/* ---- one kind each
+ * ----------------------------------------------------------------------------------- */
 
 static const char *label_of(const struct results *r, int index, char text[32]) {
     if (index >= 0 && index < r->labels.count)
@@ -44,8 +48,8 @@ static const char *label_of(const struct results *r, int index, char text[32]) {
     return text;
 }
 
-static enum cohort_code show_top(struct results *r, const struct result_options *o, const struct tensor *t,
-                                 cJSON *run, struct cohort_error *err) {
+static enum cohort_code show_top(struct results *r, const struct result_options *o,
+                                 const struct tensor *t, cJSON *run, struct cohort_error *err) {
     int n = (int)shape_count(&t->shape), k = o->top > 0 ? (int)o->top : 5;
     char number[32];
     enum cohort_code code = COHORT_OK;
@@ -71,8 +75,11 @@ static enum cohort_code show_top(struct results *r, const struct result_options 
 static const struct {
     const char *name;
     enum box_head head;
-} heads[] = {{"auto", BOX_AUTO},     {"yolov2", BOX_YOLOV2}, {"yolov5", BOX_YOLOV5},
-             {"yolov8", BOX_YOLOV8}, {"yolox", BOX_YOLOX}};
+} heads[] = {{"auto", BOX_AUTO},
+             {"yolov2", BOX_YOLOV2},
+             {"yolov5", BOX_YOLOV5},
+             {"yolov8", BOX_YOLOV8},
+             {"yolox", BOX_YOLOX}};
 
 static enum cohort_code head_of(const char *name, enum box_head *head, struct cohort_error *err) {
     *head = BOX_AUTO;
@@ -81,9 +88,10 @@ static enum cohort_code head_of(const char *name, enum box_head *head, struct co
             *head = heads[i].head;
             return COHORT_OK;
         }
-    return name == NULL ? COHORT_OK
-                        : error_set(err, COHORT_ERR_USAGE,
-                                    "--head %s: expected auto, yolov2, yolov5, yolov8 or yolox", name);
+    return name == NULL
+               ? COHORT_OK
+               : error_set(err, COHORT_ERR_USAGE,
+                           "--head %s: expected auto, yolov2, yolov5, yolov8 or yolox", name);
 }
 
 static enum cohort_code show_boxes(struct results *r, const struct result_options *o,
@@ -116,8 +124,8 @@ static enum cohort_code show_boxes(struct results *r, const struct result_option
         cJSON_AddItemToObject(item, "box", cJSON_CreateFloatArray(corners, 4));
         cJSON_AddItemToArray(list, item);
         if (!o->json)
-            printf("  %6.2f %%  %-20s %7.1f %7.1f %7.1f %7.1f\n", 100 * (double)x->score, label, (double)x->x0,
-                   (double)x->y0, (double)x->x1, (double)x->y1);
+            printf("  %6.2f %%  %-20s %7.1f %7.1f %7.1f %7.1f\n", 100 * (double)x->score, label,
+                   (double)x->x0, (double)x->y0, (double)x->x1, (double)x->y1);
     }
     if (o->draw != NULL) {
         struct image copy = {0};
@@ -133,7 +141,8 @@ out:
 }
 
 /* [1,3,H,W] or [1,1,H,W] as a picture: values in [0,1] or [0,255]. */
-static enum cohort_code save_image(const struct tensor *t, const char *path, struct cohort_error *err) {
+static enum cohort_code save_image(const struct tensor *t, const char *path,
+                                   struct cohort_error *err) {
     struct image im = {0};
     enum cohort_code code = COHORT_OK;
     const struct shape *s = &t->shape;
@@ -196,14 +205,16 @@ static void add_values(const struct cohort_tensor *outputs, int count, cJSON *ru
 }
 
 /* FILE for the first of several outputs, FILE with ".N" before its ending for the others. */
-static enum cohort_code save_arrays(const struct cohort_tensor *outputs, int count, const char *path,
-                                    struct cohort_error *err) {
+static enum cohort_code save_arrays(const struct cohort_tensor *outputs, int count,
+                                    const char *path, struct cohort_error *err) {
     for (int i = 0; i < count; i++) {
         struct tensor t = as_tensor(&outputs[i]);
         const char *dot = strrchr(file_name(path), '.');
         int stem = (int)(dot != NULL ? (size_t)(dot - path) : strlen(path));
-        char *name = i == 0 ? mem_strdup(path) : mem_printf("%.*s.%d%s", stem, path, i, dot != NULL ? dot : "");
-        enum cohort_code code = name == NULL ? error_memory(err, strlen(path), "a file name") : npy_save(&t, name, err);
+        char *name = i == 0 ? mem_strdup(path)
+                            : mem_printf("%.*s.%d%s", stem, path, i, dot != NULL ? dot : "");
+        enum cohort_code code =
+            name == NULL ? error_memory(err, strlen(path), "a file name") : npy_save(&t, name, err);
         mem_free(name);
         if (code != COHORT_OK)
             return code;
@@ -211,28 +222,35 @@ static enum cohort_code save_arrays(const struct cohort_tensor *outputs, int cou
     return COHORT_OK;
 }
 
-/* ---- together ------------------------------------------------------------------------------------------ */
+/* ---- together
+ * ------------------------------------------------------------------------------------------ */
 
-/* A list of scores is shown as classes when the input was a picture; anything else by its figures. */
-static const char *kind_of(const struct result_options *o, const struct input_set *in, const struct tensor *t) {
+/* A list of scores is shown as classes when the input was a picture; anything else by its figures.
+ */
+static const char *kind_of(const struct result_options *o, const struct input_set *in,
+                           const struct tensor *t) {
     if (o->as != NULL)
         return o->as;
     int64_t last = t->shape.rank > 0 ? t->shape.dim[t->shape.rank - 1] : 1;
     bool scores = t->type == DT_F32 && shape_count(&t->shape) == last && last >= 2;
-    if (!scores && t->type == DT_F32 && t->shape.rank == 4 && t->shape.dim[2] == 1 && t->shape.dim[3] == 1)
+    if (!scores && t->type == DT_F32 && t->shape.rank == 4 && t->shape.dim[2] == 1 &&
+        t->shape.dim[3] == 1)
         scores = t->shape.dim[0] == 1 && t->shape.dim[1] >= 2;
-    return scores && (in->image.pixels != NULL || o->labels != NULL || o->top > 0) ? "top5" : "summary";
+    return scores && (in->image.pixels != NULL || o->labels != NULL || o->top > 0) ? "top5"
+                                                                                   : "summary";
 }
 
-static enum cohort_code load_labels(struct results *r, const struct result_options *o, struct cohort_error *err) {
+static enum cohort_code load_labels(struct results *r, const struct result_options *o,
+                                    struct cohort_error *err) {
     if (o->labels == NULL || r->labels_loaded)
         return COHORT_OK;
     r->labels_loaded = true;
     return labels_load(&r->labels, o->labels, err);
 }
 
-enum cohort_code result_show(struct results *r, const struct result_options *o, const struct input_set *in,
-                             const struct cohort_tensor *outputs, int count, struct cohort_error *err) {
+enum cohort_code result_show(struct results *r, const struct result_options *o,
+                             const struct input_set *in, const struct cohort_tensor *outputs,
+                             int count, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct tensor first = as_tensor(&outputs[0]);
     TRY(load_labels(r, o, err));
@@ -245,7 +263,8 @@ enum cohort_code result_show(struct results *r, const struct result_options *o, 
     if (!o->json)
         printf("%s\n", in->source != NULL ? in->source : "made-up numbers");
     if (strcmp(kind, "top5") == 0 && first.type != DT_F32)
-        code = error_set(err, COHORT_ERR_SHAPE, "--as top5: output '%s' is %s", outputs[0].name, dtype_name(first.type));
+        code = error_set(err, COHORT_ERR_SHAPE, "--as top5: output '%s' is %s", outputs[0].name,
+                         dtype_name(first.type));
     else if (strcmp(kind, "top5") == 0)
         code = show_top(r, o, &first, run, err);
     else if (strcmp(kind, "boxes") == 0)
@@ -273,8 +292,9 @@ static cJSON *latency(double *ms, int n) {
     return o;
 }
 
-static enum cohort_code print_document(struct results *r, const struct result_options *o, double *ms,
-                                       int ms_count, const char *report, struct cohort_error *err) {
+static enum cohort_code print_document(struct results *r, const struct result_options *o,
+                                       double *ms, int ms_count, const char *report,
+                                       struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     cJSON *root = cJSON_CreateObject(), *parsed = NULL;
     char *text = NULL;
@@ -299,8 +319,9 @@ out:
     return code;
 }
 
-enum cohort_code results_finish(struct results *r, const struct result_options *o, double *ms, int ms_count,
-                                const char *report, bool table, struct cohort_error *err) {
+enum cohort_code results_finish(struct results *r, const struct result_options *o, double *ms,
+                                int ms_count, const char *report, bool table,
+                                struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     if (o->json || (o->as != NULL && strcmp(o->as, "json") == 0))
         return print_document(r, o, ms, ms_count, report, err);
@@ -308,7 +329,8 @@ enum cohort_code results_finish(struct results *r, const struct result_options *
         TRY(cli_print_report(stdout, report, err));
     struct cli_stats s = cli_statistics(ms, ms_count);
     if (ms_count > 1)
-        printf("latency: median %.2f ms, p95 %.2f ms, min %.2f ms over %d runs\n", s.median, s.p95, s.min, ms_count);
+        printf("latency: median %.2f ms, p95 %.2f ms, min %.2f ms over %d runs\n", s.median, s.p95,
+               s.min, ms_count);
     else
         printf("latency: %.2f ms\n", s.median);
 out:

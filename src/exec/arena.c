@@ -38,7 +38,8 @@ enum cohort_code arena_assign(struct arena_item *items, int count, size_t *total
                               struct cohort_error *err) {
     size_t n = (size_t)count;
     struct ordered *order = mem_alloc((n + 1) * sizeof *order);
-    struct ordered *placed = mem_alloc((n + 1) * sizeof *placed); /* alive with the present one, by offset */
+    struct ordered *placed =
+        mem_alloc((n + 1) * sizeof *placed); /* alive with the present one, by offset */
     if (order == NULL || placed == NULL) {
         mem_free(order);
         mem_free(placed);

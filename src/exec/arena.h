@@ -8,12 +8,13 @@
 #include <stddef.h>
 
 struct arena_item {
-    size_t bytes;      /* 0: gets no memory */
-    int first, last;   /* steps, inclusive, in which it is alive */
-    size_t offset;     /* result, a multiple of 64 */
+    size_t bytes;    /* 0: gets no memory */
+    int first, last; /* steps, inclusive, in which it is alive */
+    size_t offset;   /* result, a multiple of 64 */
 };
 
 /* Largest first, each at the lowest offset that is free during its life. */
-enum cohort_code arena_assign(struct arena_item *items, int count, size_t *total, struct cohort_error *err);
+enum cohort_code arena_assign(struct arena_item *items, int count, size_t *total,
+                              struct cohort_error *err);
 
 #endif

@@ -15,9 +15,9 @@
 struct program;
 
 struct exec_options {
-    unsigned isa_mask;       /* allowed ISAs (1 << kernel_isa); 0: all available */
-    const char *kernel;      /* --kernel: an ISA's or kernel's name, or NULL */
-    bool zero_weights;       /* pack zeros: for memory and timing without weights */
+    unsigned isa_mask;  /* allowed ISAs (1 << kernel_isa); 0: all available */
+    const char *kernel; /* --kernel: an ISA's or kernel's name, or NULL */
+    bool zero_weights;  /* pack zeros: for memory and timing without weights */
 };
 
 /* The graph and the pool are borrowed until exec_destroy(). */
@@ -26,13 +26,15 @@ enum cohort_code exec_create(struct program **p, const struct graph *g, struct p
 void exec_destroy(struct program **p);
 
 /* Memory for rows `rows` of value `id`, alive from step `first` to step `last` (inclusive, in the
- * caller's own numbering).  *slot is its number.  Values of unknown shape: rows is ignored, memory is
- * found when it is computed.  pinned slots keep memory of their own for the whole program (network inputs, outputs). */
+ * caller's own numbering).  *slot is its number.  Values of unknown shape: rows is ignored, memory
+ * is found when it is computed.  pinned slots keep memory of their own for the whole program
+ * (network inputs, outputs). */
 enum cohort_code exec_add_slot(struct program *p, int id, struct rows rows, int first, int last,
                                bool pinned, int *slot, struct cohort_error *err);
 
-/* Node `node`, output rows `out` of each of its outputs' values; in_slots[i] is the slot of input i (-1: constant
- * or left out), out_slots[i] that of output i (-1: not wanted). Steps must be added in order. */
+/* Node `node`, output rows `out` of each of its outputs' values; in_slots[i] is the slot of input i
+ * (-1: constant or left out), out_slots[i] that of output i (-1: not wanted). Steps must be added
+ * in order. */
 enum cohort_code exec_add_op(struct program *p, int node, struct rows out, const int *in_slots,
                              const int *out_slots, int *op, struct cohort_error *err);
 
@@ -50,19 +52,23 @@ size_t exec_slot_bytes(const struct program *p, int slot);
 /* The value's current tensor as plain data (PLAIN slots; shape as computed for dynamic ones). */
 const struct tensor *exec_slot_tensor(const struct program *p, int slot);
 /* For graph inputs: copies a plain NCHW tensor into the slot (converting to its form), and back.
- * Fetching into an all-zero tensor allocates it; into one fetched before, its memory is used again. */
-enum cohort_code exec_slot_store(struct program *p, int slot, const struct tensor *from, struct cohort_error *err);
-enum cohort_code exec_slot_fetch(const struct program *p, int slot, struct tensor *to, struct cohort_error *err);
+ * Fetching into an all-zero tensor allocates it; into one fetched before, its memory is used again.
+ */
+enum cohort_code exec_slot_store(struct program *p, int slot, const struct tensor *from,
+                                 struct cohort_error *err);
+enum cohort_code exec_slot_fetch(const struct program *p, int slot, struct tensor *to,
+                                 struct cohort_error *err);
 
 /* Runs operators [first, last) in order on the pool. */
 enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_error *err);
 
 /* Constants that the program's operators need packed or read on this board: called for each before
  * exec_prepare(), so that the runtime can fetch them.  Indices are value numbers. */
-enum cohort_code exec_constants(const struct program *p, int **ids, int *count, struct cohort_error *err);
+enum cohort_code exec_constants(const struct program *p, int **ids, int *count,
+                                struct cohort_error *err);
 
-/* After exec_prepare(): is the constant's own data still read when running (by an evaluator), or was
- * it packed, so that the caller may drop it? */
+/* After exec_prepare(): is the constant's own data still read when running (by an evaluator), or
+ * was it packed, so that the caller may drop it? */
 bool exec_uses_constant(const struct program *p, int id);
 
 struct exec_memory {
@@ -72,13 +78,15 @@ struct exec_memory exec_memory(const struct program *p);
 /* For reports: the kernel that operator runs with ("reference" for evaluators). */
 const char *exec_op_kernel(const struct program *p, int op);
 
-/* ---- convenience for tests and single-board use ---------------------------------------------------- */
+/* ---- convenience for tests and single-board use
+ * ---------------------------------------------------- */
 
 /* Runs the whole graph on one thread or pool with the given inputs (in graph order), tiles of
- * `tile_rows` rows (0: whole); fetches outputs, which are all zero before, as plain tensors that the
- * caller releases. */
-enum cohort_code exec_run_graph(const struct graph *g, struct pool *pool, const struct exec_options *o,
-                                int64_t tile_rows, const struct tensor *inputs, struct tensor *outputs,
+ * `tile_rows` rows (0: whole); fetches outputs, which are all zero before, as plain tensors that
+ * the caller releases. */
+enum cohort_code exec_run_graph(const struct graph *g, struct pool *pool,
+                                const struct exec_options *o, int64_t tile_rows,
+                                const struct tensor *inputs, struct tensor *outputs,
                                 struct cohort_error *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* Finding the lowering of a node, and what lowerings share: views of slots, images, parallel work. */
+/* Finding the lowering of a node, and what lowerings share: views of slots, images, parallel work.
+ */
 #include "exec/lower.h"
 
 #include <string.h>
@@ -9,8 +10,9 @@ bool lower_is_map(const struct graph *g, const struct node *n) {
 }
 
 const struct lowering *lowering_find(const struct graph *g, const struct node *n) {
-    const struct lowering *const tables[] = {lowerings_conv,        lowerings_gemm, lowerings_pool,
-                                             lowerings_elementwise, lowerings_move, lowerings_normalise};
+    const struct lowering *const tables[] = {lowerings_conv, lowerings_gemm,
+                                             lowerings_pool, lowerings_elementwise,
+                                             lowerings_move, lowerings_normalise};
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++)
         for (const struct lowering *l = tables[t]; l->op != NULL; l++)
             if (strcmp(l->op, n->op->name) == 0 && l->accepts(g, n))
@@ -29,7 +31,8 @@ struct view slot_view(const struct program *p, int slot) {
     struct geometry geo = value_geometry(v);
     float *data = (float *)(void *)s->data;
     if (v->form == FORM_MAP)
-        return view_map(data, s->rows.begin, rows_count(s->rows), (int)geo.channels, (int)geo.width);
+        return view_map(data, s->rows.begin, rows_count(s->rows), (int)geo.channels,
+                        (int)geo.width);
     return view_tokens(data, s->rows.begin, rows_count(s->rows), (int)geo.channels);
 }
 
@@ -50,7 +53,8 @@ bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows 
     return true;
 }
 
-/* ---- parallel work ------------------------------------------------------------------------------- */
+/* ---- parallel work
+ * ------------------------------------------------------------------------------- */
 
 struct work {
     work_fn fn;
@@ -92,7 +96,8 @@ void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
     pool_run(p->pool, w.row_items * block_items, work_item, &w);
 }
 
-/* ---- epilogue and constants ------------------------------------------------------------------------ */
+/* ---- epilogue and constants
+ * ------------------------------------------------------------------------ */
 
 struct kernel_epilogue op_epilogue(const struct program *p, const struct exec_op *op, int64_t image,
                                    struct view *residual) {
@@ -124,7 +129,8 @@ enum cohort_code vector_from_constant(float **out, const struct tensor *t, int64
             v[i] = v[0];
     } else if (t != NULL) {
         mem_free(v);
-        return error_set(err, COHORT_ERR_SHAPE, "a parameter vector has %lld values instead of %lld",
+        return error_set(err, COHORT_ERR_SHAPE,
+                         "a parameter vector has %lld values instead of %lld",
                          (long long)shape_count(&t->shape), (long long)count);
     }
     *out = v;

@@ -1,8 +1,8 @@
 /* Inside src/exec: how operators are lowered to kernels.
  *
  * A node is *bound* once per program (kernel chosen, weights packed); each of its operators (there
- * are several when the rows are tiled) then runs with the bound state.  A lowering is one row of the
- * table in lower.c; what no row accepts runs by the operator's reference evaluator. */
+ * are several when the rows are tiled) then runs with the bound state.  A lowering is one row of
+ * the table in lower.c; what no row accepts runs by the operator's reference evaluator. */
 #ifndef COHORT_EXEC_LOWER_H
 #define COHORT_EXEC_LOWER_H
 
@@ -16,10 +16,11 @@ struct slot {
     struct rows rows;
     int first, last;
     bool pinned;
-    bool dynamic;          /* shape depends on data: memory is found at run time */
-    size_t bytes, offset;  /* in the arena */
+    bool dynamic;         /* shape depends on data: memory is found at run time */
+    size_t bytes, offset; /* in the arena */
     char *data;
-    struct tensor tensor;  /* for plain values; its data is borrowed from the arena, or owned when dynamic */
+    struct tensor
+        tensor; /* for plain values; its data is borrowed from the arena, or owned when dynamic */
 };
 
 struct bound {
@@ -49,19 +50,20 @@ struct program {
     struct exec_op *ops;
     int op_count;
     size_t op_capacity;
-    struct bound *bounds;      /* one per node of the graph; how == NULL: not used */
+    struct bound *bounds; /* one per node of the graph; how == NULL: not used */
     char *arena;
     size_t arena_bytes, pinned_bytes;
-    char *workspace;           /* threads * workspace_stride */
+    char *workspace; /* threads * workspace_stride */
     size_t workspace_stride;
     bool prepared;
 };
 
 struct lowering {
-    const char *op;     /* operator's name */
+    const char *op; /* operator's name */
     /* Takes this node (shapes and forms are final)?  Looked at in table order. */
     bool (*accepts)(const struct graph *g, const struct node *n);
-    enum cohort_code (*bind)(struct program *p, struct bound *b, struct cohort_error *err); /* may be NULL */
+    enum cohort_code (*bind)(struct program *p, struct bound *b,
+                             struct cohort_error *err); /* may be NULL */
     void (*unbind)(struct bound *b); /* frees what hangs off state; NULL: nothing does */
     enum cohort_code (*run)(struct program *p, const struct exec_op *op, struct cohort_error *err);
 };
@@ -72,7 +74,8 @@ const struct lowering *lowering_find(const struct graph *g, const struct node *n
 /* Conditions used by several rows. */
 bool lower_is_map(const struct graph *g, const struct node *n); /* output 0 is a feature map */
 
-/* ---- for the lowerings ---------------------------------------------------------------------------- */
+/* ---- for the lowerings
+ * ---------------------------------------------------------------------------- */
 
 /* Allocates zeroed state of `bytes` for b. */
 enum cohort_code bound_state(struct bound *b, size_t bytes, struct cohort_error *err);
@@ -93,24 +96,27 @@ struct image_rows {
 /* Walks the images that [begin, end) touches: start with *at = begin; false at the end. */
 bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows *part);
 
-/* Work split over the pool: `rows` rows in blocks and `channel_blocks` in chunks, so that there are a
- * few items per thread.  fn gets half-open local ranges. */
+/* Work split over the pool: `rows` rows in blocks and `channel_blocks` in chunks, so that there are
+ * a few items per thread.  fn gets half-open local ranges. */
 typedef void (*work_fn)(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread);
-void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks, work_fn fn, void *context);
+void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks, work_fn fn,
+                  void *context);
 static inline void *thread_workspace(const struct program *p, int thread) {
     return p->workspace + (size_t)thread * p->workspace_stride;
 }
 
-/* The node's epilogue for kernels, its residual bound to `residual` (filled in when there is one). */
+/* The node's epilogue for kernels, its residual bound to `residual` (filled in when there is one).
+ */
 struct kernel_epilogue op_epilogue(const struct program *p, const struct exec_op *op, int64_t image,
                                    struct view *residual);
 
-/* A constant vector of `count` values as floats in padded new memory (multiple of 16, zeros beyond);
- * a single value is repeated. t NULL: zeros. */
-enum cohort_code vector_from_constant(float **out, const struct tensor *t, int64_t count, struct cohort_error *err);
+/* A constant vector of `count` values as floats in padded new memory (multiple of 16, zeros
+ * beyond); a single value is repeated. t NULL: zeros. */
+enum cohort_code vector_from_constant(float **out, const struct tensor *t, int64_t count,
+                                      struct cohort_error *err);
 
 /* Rows of lowering tables, one array per file, each ended by op == NULL. */
-extern const struct lowering lowerings_conv[], lowerings_gemm[], lowerings_pool[], lowerings_elementwise[],
-    lowerings_move[], lowerings_normalise[], lowering_reference[];
+extern const struct lowering lowerings_conv[], lowerings_gemm[], lowerings_pool[],
+    lowerings_elementwise[], lowerings_move[], lowerings_normalise[], lowering_reference[];
 
 #endif

@@ -41,8 +41,8 @@ static struct conv_shape conv_shape_of(const struct graph *g, const struct node 
 
 /* Packs a convolution's weights 16 output channels at a time, so that the file's weights are never
  * copied whole.  factors: one per output channel, or NULL. */
-static enum cohort_code pack_conv(struct conv_state *s, const struct tensor *w, const float *factors,
-                                  struct cohort_error *err) {
+static enum cohort_code pack_conv(struct conv_state *s, const struct tensor *w,
+                                  const float *factors, struct cohort_error *err) {
     const struct conv_shape *c = &s->shape;
     int64_t each = (int64_t)(c->in_c / c->groups) * c->kernel_h * c->kernel_w;
     float *chunk = mem_alloc((size_t)each * BLOCK * sizeof *chunk);
@@ -102,18 +102,21 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     }
     b->kernel = s->kernel->name;
     b->weights_bytes = s->kernel->weights_bytes(&s->shape);
-    b->workspace_bytes = s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
+    b->workspace_bytes =
+        s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
     s->weights = mem_zalloc(1, b->weights_bytes);
     if (s->weights == NULL) {
         code = error_memory(err, b->weights_bytes, "packed weights");
         goto out;
     }
-    const struct tensor *bias = n->in_count > 2 && n->epilogue.residual != 2 ? node_const(g, n, 2) : NULL;
+    const struct tensor *bias =
+        n->in_count > 2 && n->epilogue.residual != 2 ? node_const(g, n, 2) : NULL;
     TRY(vector_from_constant(&s->bias, p->options.zero_weights ? NULL : bias, s->shape.out_c, err));
     if (p->options.zero_weights)
         goto out;
     if (n->weight_scale >= 0)
-        TRY(vector_from_constant(&factors, &g->values[n->weight_scale].constant, s->shape.out_c, err));
+        TRY(vector_from_constant(&factors, &g->values[n->weight_scale].constant, s->shape.out_c,
+                                 err));
     TRY((transposed ? pack_deconv : pack_conv)(s, node_const(g, n, 1), factors, err));
 out:
     mem_free(factors);

@@ -5,7 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- one input -------------------------------------------------------------------------------------- */
+/* ---- one input
+ * -------------------------------------------------------------------------------------- */
 
 struct unary_state {
     enum unary_op op;
@@ -129,7 +130,8 @@ static bool unary_accepts(const struct graph *g, const struct node *n) {
     return map_or_float_rows(g, n);
 }
 
-/* ---- a vector of parameters ---------------------------------------------------------------------------- */
+/* ---- a vector of parameters
+ * ---------------------------------------------------------------------------- */
 
 struct vector_state {
     float *scale, *shift;
@@ -151,7 +153,8 @@ static enum cohort_code bind_prelu(struct program *p, struct bound *b, struct co
 }
 
 /* BatchNormalization: y = (x - mean) * scale / sqrt(variance + epsilon) + bias. */
-static enum cohort_code bind_batchnorm(struct program *p, struct bound *b, struct cohort_error *err) {
+static enum cohort_code bind_batchnorm(struct program *p, struct bound *b,
+                                       struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     float *mean = NULL, *variance = NULL;
     const struct graph *g = p->graph;
@@ -204,11 +207,12 @@ static enum cohort_code run_vector(struct program *p, const struct exec_op *op,
     return COHORT_OK;
 }
 
-/* ---- two inputs ------------------------------------------------------------------------------------------ */
+/* ---- two inputs
+ * ------------------------------------------------------------------------------------------ */
 
 struct binary_state {
     enum binary_op op;
-    float *constant[2];              /* an operand that is constant, as a map of its own … */
+    float *constant[2];               /* an operand that is constant, as a map of its own … */
     struct binary_operand operand[2]; /* … and how it is read */
 };
 
@@ -237,8 +241,8 @@ static void broadcast(struct binary_operand *o, int64_t rows, int64_t width, int
 }
 
 /* A constant of any shape that broadcasts into [N,C,H,W] (N 1): a little map [H'][W'][C']. */
-static enum cohort_code bind_constant(struct binary_state *s, int i, const struct tensor *t, int rank,
-                                      struct cohort_error *err) {
+static enum cohort_code bind_constant(struct binary_state *s, int i, const struct tensor *t,
+                                      int rank, struct cohort_error *err) {
     int64_t dim[4] = {1, 1, 1, 1}; /* N, C, H, W */
     int missing = rank - t->shape.rank;
     for (int k = 0; k < t->shape.rank; k++)
@@ -295,7 +299,8 @@ struct binary_work {
 static void binary_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
     (void)thread;
     const struct binary_work *w = context;
-    binary_rows(w->op, &w->operand[0], &w->operand[1], &w->out, &w->epilogue, y0, y1, block0, block1);
+    binary_rows(w->op, &w->operand[0], &w->operand[1], &w->out, &w->epilogue, y0, y1, block0,
+                block1);
 }
 
 static struct binary_operand map_operand(const struct program *p, int slot, int64_t image) {
@@ -328,8 +333,10 @@ static enum cohort_code run_binary(struct program *p, const struct exec_op *op,
     return COHORT_OK;
 }
 
-#define UNARY(name) {name, unary_accepts, bind_unary, NULL, run_unary}
-#define BINARY(name) {name, binary_accepts, bind_binary, unbind_binary, run_binary}
+#define UNARY(name)                                                                                \
+    { name, unary_accepts, bind_unary, NULL, run_unary }
+#define BINARY(name)                                                                               \
+    { name, binary_accepts, bind_binary, unbind_binary, run_binary }
 
 const struct lowering lowerings_elementwise[] = {
     UNARY("Identity"),

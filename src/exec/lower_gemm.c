@@ -53,7 +53,8 @@ static bool gemm_accepts(const struct graph *g, const struct node *n) {
         return false;
     if (c == NULL)
         return true;
-    int64_t count = shape_count(&c->shape); /* one value, or one per column, the same for every row */
+    int64_t count =
+        shape_count(&c->shape); /* one value, or one per column, the same for every row */
     return c->is_constant &&
            (count == 1 || (count == m.n && c->shape.dim[c->shape.rank - 1] == m.n));
 }
@@ -142,7 +143,8 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     }
     b->kernel = s->kernel->name;
     b->weights_bytes = s->kernel->weights_bytes(&s->shape);
-    b->workspace_bytes = s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
+    b->workspace_bytes =
+        s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
     s->weights = mem_zalloc(1, b->weights_bytes);
     if (s->weights == NULL) {
         code = error_memory(err, b->weights_bytes, "packed weights");

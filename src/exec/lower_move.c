@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-/* ---- channels: Concat, Split, ChannelShuffle ---------------------------------------------------- */
+/* ---- channels: Concat, Split, ChannelShuffle ----------------------------------------------------
+ */
 
 struct channels_state {
     int64_t *offset; /* Concat: of each input, Split: of each output, in channels */
@@ -45,7 +46,8 @@ static enum cohort_code bind_split(struct program *p, struct bound *b, struct co
     return split_params(p->graph, b->node, &axis, s->offset, err);
 }
 
-/* [groups][C/groups] read as its transpose: out channel j*groups + i is in channel i*(C/groups) + j. */
+/* [groups][C/groups] read as its transpose: out channel j*groups + i is in channel i*(C/groups) +
+ * j. */
 static enum cohort_code bind_shuffle(struct program *p, struct bound *b, struct cohort_error *err) {
     enum cohort_code code = bound_state(b, sizeof(struct channels_state), err);
     if (code != COHORT_OK)
@@ -94,7 +96,8 @@ static void split_part(void *context, int64_t y0, int64_t y1, int block0, int bl
     }
 }
 
-static void shuffle_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+static void shuffle_part(void *context, int64_t y0, int64_t y1, int block0, int block1,
+                         int thread) {
     (void)block0;
     (void)block1;
     (void)thread;
@@ -105,21 +108,24 @@ static void shuffle_part(void *context, int64_t y0, int64_t y1, int block0, int 
     shuffle_channels_rows(s->source, &in, &out, y0, y1);
 }
 
-static enum cohort_code run_concat(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_concat(struct program *p, const struct exec_op *op,
+                                   struct cohort_error *err) {
     (void)err;
     struct channels_work w = {.program = p, .op = op};
     run_parallel(p, op->out.begin, op->out.end, 1, concat_part, &w);
     return COHORT_OK;
 }
 
-static enum cohort_code run_split(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_split(struct program *p, const struct exec_op *op,
+                                  struct cohort_error *err) {
     (void)err;
     struct channels_work w = {.program = p, .op = op};
     run_parallel(p, op->out.begin, op->out.end, 1, split_part, &w);
     return COHORT_OK;
 }
 
-static enum cohort_code run_shuffle(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_shuffle(struct program *p, const struct exec_op *op,
+                                    struct cohort_error *err) {
     (void)err;
     struct channels_work w = {.program = p, .op = op};
     run_parallel(p, op->out.begin, op->out.end, 1, shuffle_part, &w);
@@ -133,10 +139,11 @@ static bool split_accepts(const struct graph *g, const struct node *n) {
     return false;
 }
 
-/* ---- pixels and channels picked by tables: Slice, Pad ------------------------------------------------ */
+/* ---- pixels and channels picked by tables: Slice, Pad
+ * ------------------------------------------------ */
 
 struct pick_state {
-    int64_t *row;  /* input row behind each output row of an image; -1: filled */
+    int64_t *row; /* input row behind each output row of an image; -1: filled */
     int *column;
     int *channel;
     float fill;
@@ -150,16 +157,19 @@ static void unbind_pick(struct bound *b) {
     mem_free(s->channel);
 }
 
-static enum cohort_code make_tables(struct pick_state *s, const struct geometry *out, struct cohort_error *err) {
+static enum cohort_code make_tables(struct pick_state *s, const struct geometry *out,
+                                    struct cohort_error *err) {
     s->row = mem_zalloc((size_t)out->height, sizeof *s->row);
     s->column = mem_zalloc((size_t)out->width, sizeof *s->column);
     s->channel = mem_zalloc((size_t)out->channels, sizeof *s->channel);
     if (s->row == NULL || s->column == NULL || s->channel == NULL)
-        return error_memory(err, (size_t)(out->height + out->width + out->channels) * 8, "an operator's state");
+        return error_memory(err, (size_t)(out->height + out->width + out->channels) * 8,
+                            "an operator's state");
     return COHORT_OK;
 }
 
-static void note_identities(struct pick_state *s, const struct geometry *in, const struct geometry *out) {
+static void note_identities(struct pick_state *s, const struct geometry *in,
+                            const struct geometry *out) {
     s->same_channels = in->channels == out->channels;
     s->same_pixels = in->height == out->height && in->width == out->width;
     for (int c = 0; c < out->channels; c++)
@@ -246,7 +256,8 @@ static void pick_part(void *context, int64_t y0, int64_t y1, int block0, int blo
         pick_elements(w, y0, y1);
 }
 
-static enum cohort_code run_pick(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_pick(struct program *p, const struct exec_op *op,
+                                 struct cohort_error *err) {
     (void)err;
     int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
     struct image_rows part;
@@ -259,7 +270,8 @@ static enum cohort_code run_pick(struct program *p, const struct exec_op *op, st
     return COHORT_OK;
 }
 
-/* ---- depth and space ------------------------------------------------------------------------------------ */
+/* ---- depth and space
+ * ------------------------------------------------------------------------------------ */
 
 struct space_work {
     bool to_space;
@@ -278,7 +290,8 @@ static void space_part(void *context, int64_t y0, int64_t y1, int block0, int bl
         space_to_depth_rows((int)w->params.block, &w->in, &w->out, y0, y1);
 }
 
-static enum cohort_code run_space(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_space(struct program *p, const struct exec_op *op,
+                                  struct cohort_error *err) {
     (void)err;
     const struct node *n = op->bound->node;
     int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
@@ -293,9 +306,11 @@ static enum cohort_code run_space(struct program *p, const struct exec_op *op, s
     return COHORT_OK;
 }
 
-/* ---- between plain tensors and maps ------------------------------------------------------------------------ */
+/* ---- between plain tensors and maps
+ * ------------------------------------------------------------------------ */
 
-static enum cohort_code run_to_map(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_to_map(struct program *p, const struct exec_op *op,
+                                   struct cohort_error *err) {
     (void)err;
     struct view out = slot_view(p, op->out_slots[0]);
     int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
@@ -325,11 +340,13 @@ static void plain_part(void *context, int64_t y0, int64_t y1, int block0, int bl
         int64_t y = image * geo.height + r % rows_per_channel;
         float *to = view_at(&out, r, 0, 0);
         for (int i = 0; i < out.channels; i++)
-            to[i] = v->shape.rank == 4 ? *view_at(&in, y, channel, i) : *view_at(&in, y + i, channel, 0);
+            to[i] = v->shape.rank == 4 ? *view_at(&in, y, channel, i)
+                                       : *view_at(&in, y + i, channel, 0);
     }
 }
 
-static enum cohort_code run_to_plain(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_to_plain(struct program *p, const struct exec_op *op,
+                                     struct cohort_error *err) {
     (void)err;
     struct plain_work w = {.program = p, .op = op};
     run_parallel(p, op->out.begin, op->out.end, 1, plain_part, &w);
@@ -340,7 +357,9 @@ static bool from_map(const struct graph *g, const struct node *n) {
     return node_in(g, n, 0)->form == FORM_MAP && !lower_is_map(g, n);
 }
 
-/* ---- resampling ------------------------------------------------------------------------------------------------ */
+/* ---- resampling
+ * ------------------------------------------------------------------------------------------------
+ */
 
 struct resize_state {
     int row_taps, col_taps;
@@ -422,7 +441,8 @@ static void resize_part(void *context, int64_t y0, int64_t y1, int block0, int b
     resample_rows(&t, &w->in, &w->out, y0, y1, block0, block1);
 }
 
-static enum cohort_code run_resize(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_resize(struct program *p, const struct exec_op *op,
+                                   struct cohort_error *err) {
     (void)err;
     int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
     struct image_rows part;

@@ -26,7 +26,8 @@ static bool layer_norm_accepts(const struct graph *g, const struct node *n) {
            node_const(g, n, 1) != NULL && (node_in(g, n, 2) == NULL || node_const(g, n, 2) != NULL);
 }
 
-static enum cohort_code bind_layer_norm(struct program *p, struct bound *b, struct cohort_error *err) {
+static enum cohort_code bind_layer_norm(struct program *p, struct bound *b,
+                                        struct cohort_error *err) {
     const struct graph *g = p->graph;
     int64_t c = value_geometry(node_in(g, b->node, 0)).channels;
     enum cohort_code code = COHORT_OK;
@@ -51,7 +52,8 @@ struct normalise_work {
     struct view in, out;
 };
 
-static void softmax_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+static void softmax_part(void *context, int64_t y0, int64_t y1, int block0, int block1,
+                         int thread) {
     (void)block0;
     (void)block1;
     (void)thread;
@@ -59,7 +61,8 @@ static void softmax_part(void *context, int64_t y0, int64_t y1, int block0, int 
     softmax_channels_rows(strcmp(w->node->op->name, "LogSoftmax") == 0, &w->in, &w->out, y0, y1);
 }
 
-static void layer_norm_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+static void layer_norm_part(void *context, int64_t y0, int64_t y1, int block0, int block1,
+                            int thread) {
     (void)block0;
     (void)block1;
     (void)thread;
@@ -74,8 +77,8 @@ static void lrn_part(void *context, int64_t y0, int64_t y1, int block0, int bloc
     (void)thread;
     const struct normalise_work *w = context;
     lrn_rows((int)node_attr_int(w->node, "size", 1), node_attr_float(w->node, "alpha", 1e-4f),
-             node_attr_float(w->node, "beta", 0.75f), node_attr_float(w->node, "bias", 1.0f), &w->in,
-             &w->out, y0, y1);
+             node_attr_float(w->node, "beta", 0.75f), node_attr_float(w->node, "bias", 1.0f),
+             &w->in, &w->out, y0, y1);
 }
 
 static enum cohort_code run_rows(struct program *p, const struct exec_op *op, work_fn fn) {
@@ -87,17 +90,20 @@ static enum cohort_code run_rows(struct program *p, const struct exec_op *op, wo
     return COHORT_OK;
 }
 
-static enum cohort_code run_softmax(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_softmax(struct program *p, const struct exec_op *op,
+                                    struct cohort_error *err) {
     (void)err;
     return run_rows(p, op, softmax_part);
 }
 
-static enum cohort_code run_layer_norm(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_layer_norm(struct program *p, const struct exec_op *op,
+                                       struct cohort_error *err) {
     (void)err;
     return run_rows(p, op, layer_norm_part);
 }
 
-static enum cohort_code run_lrn(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_lrn(struct program *p, const struct exec_op *op,
+                                struct cohort_error *err) {
     (void)err;
     return run_rows(p, op, lrn_part);
 }

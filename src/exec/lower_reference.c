@@ -2,16 +2,17 @@
  *
  * Three cases.  All rows are wanted: the evaluator runs from slots into slots.  Some rows of a
  * row-wise operator: it runs on tensors cut to those rows (same rank, so axes keep their meaning).
- * Some rows of any other operator: it computes everything into a tensor of its own, and the rows are
- * copied into the slots.  Values whose shape depends on data get their memory here, at run time. */
+ * Some rows of any other operator: it computes everything into a tensor of its own, and the rows
+ * are copied into the slots.  Values whose shape depends on data get their memory here, at run
+ * time. */
 #include "exec/lower.h"
 
 #include <string.h>
 
 struct reference_state {
-    struct tensor *aligned;  /* one per input: an aligned copy of a constant, or empty */
+    struct tensor *aligned; /* one per input: an aligned copy of a constant, or empty */
     const struct tensor **in;
-    struct tensor *in_cut;   /* one per input: the rows that are wanted */
+    struct tensor *in_cut; /* one per input: the rows that are wanted */
     struct tensor **out;
     struct tensor *out_cut;  /* one per output */
     struct tensor *inferred; /* one per output */
@@ -38,7 +39,8 @@ static bool is_row_wise(const struct graph *g, const struct node *n) {
     return true;
 }
 
-static enum cohort_code bind_reference(struct program *p, struct bound *b, struct cohort_error *err) {
+static enum cohort_code bind_reference(struct program *p, struct bound *b,
+                                       struct cohort_error *err) {
     const struct node *n = b->node;
     const struct graph *g = p->graph;
     enum cohort_code code = COHORT_OK;
@@ -116,13 +118,15 @@ static struct tensor cut_rows(const struct program *p, int slot, struct rows row
     return t;
 }
 
-static enum cohort_code evaluate(const struct node *n, struct reference_state *s, struct cohort_error *err) {
+static enum cohort_code evaluate(const struct node *n, struct reference_state *s,
+                                 struct cohort_error *err) {
     struct node copy = *n; /* infer() may set the window for these very shapes */
     enum cohort_code code = op_infer(&copy, s->in, s->inferred, err);
     return code != COHORT_OK ? code : op_eval(&copy, s->in, s->out, err);
 }
 
-static enum cohort_code run_some_rows(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_some_rows(struct program *p, const struct exec_op *op,
+                                      struct cohort_error *err) {
     struct reference_state *s = op->bound->state;
     const struct node *n = op->bound->node;
     gather_inputs(p, op);
@@ -138,9 +142,10 @@ static enum cohort_code run_some_rows(struct program *p, const struct exec_op *o
     return evaluate(n, s, err);
 }
 
-/* Everything, into tensors of its own; then the wanted rows (or, for values of unknown shape, all of
- * it) move into the slots. */
-static enum cohort_code run_apart(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+/* Everything, into tensors of its own; then the wanted rows (or, for values of unknown shape, all
+ * of it) move into the slots. */
+static enum cohort_code run_apart(struct program *p, const struct exec_op *op,
+                                  struct cohort_error *err) {
     struct reference_state *s = op->bound->state;
     struct node copy = *op->bound->node;
     enum cohort_code code = COHORT_OK;
@@ -173,7 +178,8 @@ out:
     return code;
 }
 
-static enum cohort_code run_whole(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_whole(struct program *p, const struct exec_op *op,
+                                  struct cohort_error *err) {
     struct reference_state *s = op->bound->state;
     const struct node *n = op->bound->node;
     gather_inputs(p, op);
@@ -198,7 +204,8 @@ static bool slots_are_whole(const struct program *p, const struct exec_op *op) {
     return true;
 }
 
-static enum cohort_code run_reference(struct program *p, const struct exec_op *op, struct cohort_error *err) {
+static enum cohort_code run_reference(struct program *p, const struct exec_op *op,
+                                      struct cohort_error *err) {
     const struct reference_state *s = op->bound->state;
     if (s->dynamic || !slots_are_there(op))
         return run_apart(p, op, err);

@@ -58,8 +58,7 @@ enum cohort_code exec_add_slot(struct program *p, int id, struct rows rows, int 
     if (!MEM_GROW(p->slots, p->slot_capacity, (size_t)p->slot_count))
         return error_memory(err, sizeof *p->slots, "a slot");
     struct slot *s = &p->slots[p->slot_count];
-    *s = (struct slot){
-        .value = id, .rows = rows, .first = first, .last = last, .pinned = pinned};
+    *s = (struct slot){.value = id, .rows = rows, .first = first, .last = last, .pinned = pinned};
     s->dynamic = !shape_known(&v->shape);
     if (!s->dynamic)
         s->bytes = (size_t)rows_count(rows) * value_geometry(v).row_bytes;
@@ -79,11 +78,8 @@ enum cohort_code exec_add_op(struct program *p, int node, struct rows out, const
     }
     memcpy(in, in_slots, (size_t)n->in_count * sizeof *in);
     memcpy(outs, out_slots, (size_t)n->out_count * sizeof *outs);
-    p->ops[p->op_count] = (struct exec_op){.node = node,
-                                           .out = out,
-                                           .in_slots = in,
-                                           .out_slots = outs,
-                                           .bound = &p->bounds[node]};
+    p->ops[p->op_count] = (struct exec_op){
+        .node = node, .out = out, .in_slots = in, .out_slots = outs, .bound = &p->bounds[node]};
     if (op != NULL)
         *op = p->op_count;
     p->op_count++;
@@ -102,7 +98,8 @@ struct rows exec_slot_rows(const struct program *p, int slot) {
     return p->slots[slot].rows;
 }
 
-/* ---- preparing --------------------------------------------------------------------------------------- */
+/* ---- preparing
+ * --------------------------------------------------------------------------------------- */
 
 static enum cohort_code assign_memory(struct program *p, struct cohort_error *err) {
     struct arena_item *items = mem_zalloc((size_t)p->slot_count, sizeof *items);
@@ -129,7 +126,8 @@ static enum cohort_code assign_memory(struct program *p, struct cohort_error *er
         s->offset = items[i].offset;
         s->data = s->bytes > 0 ? p->arena + s->offset : NULL;
         if (v->form == FORM_PLAIN && !s->dynamic)
-            s->tensor = (struct tensor){.type = v->type, .shape = v->shape, .data = s->bytes > 0 ? s->data : p->arena};
+            s->tensor = (struct tensor){
+                .type = v->type, .shape = v->shape, .data = s->bytes > 0 ? s->data : p->arena};
     }
     mem_free(items);
     return code;
@@ -216,7 +214,8 @@ bool exec_uses_constant(const struct program *p, int id) {
     return false;
 }
 
-/* ---- running ------------------------------------------------------------------------------------------ */
+/* ---- running
+ * ------------------------------------------------------------------------------------------ */
 
 enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_error *err) {
     BUG_UNLESS(p->prepared);
@@ -232,7 +231,8 @@ enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_
     return COHORT_OK;
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------- */
+/* ---- looking
+ * ------------------------------------------------------------------------------------------- */
 
 void *exec_slot_data(const struct program *p, int slot) {
     return p->slots[slot].data;

@@ -1,4 +1,5 @@
-/* The whole graph on one board, whole or in row tiles: for tests, and where no session is wanted. */
+/* The whole graph on one board, whole or in row tiles: for tests, and where no session is wanted.
+ */
 #include "exec/lower.h"
 
 #include <string.h>
@@ -50,7 +51,8 @@ static enum cohort_code add_node_ops(struct program *p, const int *slot, int nod
         const struct value *v = node_out(g, n, k);
         if (v == NULL)
             continue;
-        alike = alike && shape_known(&v->shape) && (first == NULL || value_rows(first) == value_rows(v));
+        alike = alike && shape_known(&v->shape) &&
+                (first == NULL || value_rows(first) == value_rows(v));
         first = first == NULL ? v : first;
     }
     int64_t rows = first != NULL && shape_known(&first->shape) ? value_rows(first) : 1;
@@ -66,8 +68,9 @@ static enum cohort_code add_node_ops(struct program *p, const int *slot, int nod
     return COHORT_OK;
 }
 
-enum cohort_code exec_run_graph(const struct graph *g, struct pool *pool, const struct exec_options *o,
-                                int64_t tile_rows, const struct tensor *inputs, struct tensor *outputs,
+enum cohort_code exec_run_graph(const struct graph *g, struct pool *pool,
+                                const struct exec_options *o, int64_t tile_rows,
+                                const struct tensor *inputs, struct tensor *outputs,
                                 struct cohort_error *err) {
     struct program *p = NULL;
     enum cohort_code code = COHORT_OK;
@@ -87,7 +90,8 @@ enum cohort_code exec_run_graph(const struct graph *g, struct pool *pool, const 
         TRY(exec_slot_store(p, slot[g->inputs[i]], &inputs[i], err));
     for (int i = 0; i < g->output_count; i++)
         if (graph_value(g, g->outputs[i])->is_constant)
-            TRY(exec_slot_store(p, slot[g->outputs[i]], &graph_value(g, g->outputs[i])->constant, err));
+            TRY(exec_slot_store(p, slot[g->outputs[i]], &graph_value(g, g->outputs[i])->constant,
+                                err));
     TRY(exec_run(p, 0, p->op_count, err));
     for (int i = 0; i < g->output_count; i++)
         TRY(exec_slot_fetch(p, slot[g->outputs[i]], &outputs[i], err));

@@ -21,7 +21,8 @@ double clock_ms(void) {
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-/* ---- networks ------------------------------------------------------------------------------------ */
+/* ---- networks
+ * ------------------------------------------------------------------------------------ */
 
 /* Parses "NAME=1x3x224x224" or "1x3x224x224"; *copy holds the name's text (mem_free). */
 static enum cohort_code parse_shape(const char *text, struct input_shape *out, char **copy,
@@ -41,10 +42,11 @@ static enum cohort_code parse_shape(const char *text, struct input_shape *out, c
         long long d = strtoll(p, &end, 10);
         if (end == p || d < 0 || d > INT32_MAX || out->shape.rank == RANK_MAX ||
             (*end != '\0' && *end != 'x' && *end != ','))
-            return error_set(err, COHORT_ERR_USAGE,
-                             "--shape %s: expected dims such as 1x3x224x224, with NAME= in front when "
-                             "the network has several inputs",
-                             text);
+            return error_set(
+                err, COHORT_ERR_USAGE,
+                "--shape %s: expected dims such as 1x3x224x224, with NAME= in front when "
+                "the network has several inputs",
+                text);
         out->shape.dim[out->shape.rank++] = d;
         if (*end == '\0')
             return COHORT_OK;
@@ -64,9 +66,8 @@ static enum cohort_code finish_graph(struct graph *g, const struct cohort_open_o
     }
     for (size_t i = 0; i < count; i++)
         TRY(parse_shape(o->shapes[i], &shapes[i], &names[i], err));
-    struct pass_options pass = {.shapes = shapes,
-                                .shape_count = (int)count,
-                                .keep = o != NULL && o->keep_nodes};
+    struct pass_options pass = {
+        .shapes = shapes, .shape_count = (int)count, .keep = o != NULL && o->keep_nodes};
     TRY(graph_finish(g, &pass, err));
 out:
     for (size_t i = 0; names != NULL && i < count; i++)
@@ -141,9 +142,11 @@ struct cohort_tensor cohort_output(const struct cohort_model *model, int i) {
     return describe(graph_value(model->graph, model->graph->outputs[i]));
 }
 
-/* ---- plans ---------------------------------------------------------------------------------------- */
+/* ---- plans
+ * ---------------------------------------------------------------------------------------- */
 
-static enum cohort_code wrap_plan(struct cohort_plan **out, struct plan *p, struct cohort_error *err) {
+static enum cohort_code wrap_plan(struct cohort_plan **out, struct plan *p,
+                                  struct cohort_error *err) {
     struct cohort_plan *c = mem_zalloc(1, sizeof *c);
     if (c == NULL) {
         plan_destroy(&p);
@@ -189,7 +192,8 @@ void cohort_plan_free(struct cohort_plan **plan) {
     *plan = NULL;
 }
 
-/* ---- boards ---------------------------------------------------------------------------------------- */
+/* ---- boards
+ * ---------------------------------------------------------------------------------------- */
 
 enum cohort_code cohort_board_names(MPI_Comm world, char ***names, struct cohort_error *err) {
     struct comm *c = NULL;
@@ -200,7 +204,8 @@ enum cohort_code cohort_board_names(MPI_Comm world, char ***names, struct cohort
     for (size_t r = 0; r < size; r++)
         bytes += strlen(comm_host(c, (int)r)) + 1;
     list = mem_zalloc(1, bytes);
-    TRY(comm_agree(c, list != NULL ? COHORT_OK : error_memory(err, bytes, "the boards' names"), err));
+    TRY(comm_agree(c, list != NULL ? COHORT_OK : error_memory(err, bytes, "the boards' names"),
+                   err));
     char *at = (char *)(list + size + 1);
     for (size_t r = 0; r < size; r++) {
         list[r] = at;

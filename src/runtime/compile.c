@@ -1,8 +1,9 @@
 /* From a plan to steps: which rows of which tensor this board holds, computes, sends and receives.
  *
- * Every rank compiles the same steps in the same order; only slots and rows differ.  Between segments
- * every live tensor is whole on rank 0 (layout AT(0)); a tiled segment scatters the rows (with halo)
- * that each board needs of its inputs, and gathers each board's share of its outputs. */
+ * Every rank compiles the same steps in the same order; only slots and rows differ.  Between
+ * segments every live tensor is whole on rank 0 (layout AT(0)); a tiled segment scatters the rows
+ * (with halo) that each board needs of its inputs, and gathers each board's share of its outputs.
+ */
 #include "runtime/session.h"
 
 #include "base/mem.h"
@@ -71,10 +72,12 @@ static struct rows all_rows(const struct graph *g, int id) {
     return (struct rows){0, shape_known(&v->shape) ? value_rows(v) : 1};
 }
 
-/* ---- rows of a tiled segment -------------------------------------------------------------------- */
+/* ---- rows of a tiled segment --------------------------------------------------------------------
+ */
 
 /* The rows of value `id` that board b owns, in proportion to the segment's split. */
-static struct rows share_of(const struct cohort_session *s, const struct part *part, int id, int b) {
+static struct rows share_of(const struct cohort_session *s, const struct part *part, int id,
+                            int b) {
     const struct plan_segment *seg = &s->plan->segments[part->segment];
     return (struct rows){plan_scaled_row(seg, s->graph, part->until, id, b),
                          plan_scaled_row(seg, s->graph, part->until, id, b + 1)};
@@ -89,7 +92,8 @@ static void rows_of_board(const struct cohort_session *s, const struct part *par
     rows_of_segment(s->graph, part->first, part->last, need);
 }
 
-/* ---- slots ----------------------------------------------------------------------------------------- */
+/* ---- slots
+ * ----------------------------------------------------------------------------------------- */
 
 /* The whole tensor on rank 0, from now on; end_root_slots() ends its life. */
 static enum cohort_code add_root_slot(struct compiler *c, int id, struct cohort_error *err) {
@@ -146,7 +150,8 @@ static void clear_slots(struct compiler *c) {
         c->slot[id] = -1;
 }
 
-/* ---- operators -------------------------------------------------------------------------------------- */
+/* ---- operators
+ * -------------------------------------------------------------------------------------- */
 
 static enum cohort_code add_op(struct compiler *c, int node, int *in, int *out,
                                struct cohort_error *err) {
@@ -185,7 +190,8 @@ out:
     return code;
 }
 
-/* ---- segments ---------------------------------------------------------------------------------------- */
+/* ---- segments
+ * ---------------------------------------------------------------------------------------- */
 
 static enum cohort_code compile_local(struct compiler *c, const struct part *part,
                                       struct cohort_error *err) {
@@ -313,10 +319,11 @@ static enum cohort_code check_shapes(const struct graph *g, const struct part *p
         for (int k = 0; k < g->nodes[i].out_count; k++) {
             const struct value *v = node_out(g, &g->nodes[i], k);
             if (v != NULL && !shape_known(&v->shape))
-                return error_set(err, COHORT_ERR_PLAN,
-                                 "segment %d of the plan is tiled, but the shape of '%s' depends on "
-                                 "data: end the segment before it",
-                                 part->segment, v->name);
+                return error_set(
+                    err, COHORT_ERR_PLAN,
+                    "segment %d of the plan is tiled, but the shape of '%s' depends on "
+                    "data: end the segment before it",
+                    part->segment, v->name);
         }
     return COHORT_OK;
 }
@@ -414,7 +421,8 @@ enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *
     return code;
 }
 
-/* ---- transfers ------------------------------------------------------------------------------------------ */
+/* ---- transfers
+ * ------------------------------------------------------------------------------------------ */
 
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err) {
     for (int i = 0; i < s->step_count && s->comm != NULL; i++) {
@@ -426,12 +434,14 @@ enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_
         char *mine = t->slot >= 0 ? exec_slot_data(s->program, t->slot) : NULL;
         void *whole = s->rank == 0 ? exec_slot_data(s->program, t->root_slot) : NULL;
         if (mine != NULL) /* the slot may begin before the rows that travel */
-            mine += (size_t)(t->begin[s->rank] - exec_slot_rows(s->program, t->slot).begin) * row_bytes;
+            mine +=
+                (size_t)(t->begin[s->rank] - exec_slot_rows(s->program, t->slot).begin) * row_bytes;
         enum comm_scatter how =
             s->options.scatter == COHORT_SCATTER_ORDERED ? COMM_ORDERED : COMM_SCATTERV;
         enum cohort_code code =
             t->kind == STEP_SCATTER
-                ? comm_scatter_create(&t->transfer, s->comm, how, row_bytes, &ranges, whole, mine, err)
+                ? comm_scatter_create(&t->transfer, s->comm, how, row_bytes, &ranges, whole, mine,
+                                      err)
                 : comm_gather_create(&t->transfer, s->comm, row_bytes, &ranges, whole, mine, err);
         if (code != COHORT_OK)
             return code;

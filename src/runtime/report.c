@@ -55,7 +55,8 @@ static void add_steps(cJSON *root, const struct cohort_session *s, const struct 
         for (int b = 0; b < s->size; b++) {
             const struct step_row *r = &rows[b * s->step_count + i];
             cJSON *cell = cJSON_CreateObject();
-            cJSON_AddNumberToObject(cell, t->kind == STEP_COMPUTE ? "compute_ms" : "wait_ms", r->ms);
+            cJSON_AddNumberToObject(cell, t->kind == STEP_COMPUTE ? "compute_ms" : "wait_ms",
+                                    r->ms);
             if (t->kind == STEP_COMPUTE) {
                 cJSON_AddNumberToObject(cell, "rows", r->rows);
                 cJSON_AddNumberToObject(cell, "halo_rows", r->halo_rows);
@@ -114,7 +115,8 @@ enum cohort_code cohort_report(struct cohort_session *s, char **json, struct coh
     struct board_row board = board_of(s);
     *json = NULL;
     bool short_of_memory = mine == NULL || (s->rank == 0 && (all == NULL || boards == NULL));
-    code = short_of_memory ? error_memory(err, steps * size * sizeof *all, "the report") : COHORT_OK;
+    code =
+        short_of_memory ? error_memory(err, steps * size * sizeof *all, "the report") : COHORT_OK;
     if (s->comm != NULL)
         code = comm_agree(s->comm, code, err);
     if (code != COHORT_OK)

@@ -19,10 +19,10 @@ static enum cohort_code store_input(struct cohort_session *s, const struct cohor
     if (i < 0)
         return error_set(err, COHORT_ERR_USAGE, "the network has no input called '%s'", in->name);
     if (in->rank < 0 || in->rank > RANK_MAX || in->data == NULL)
-        return error_set(err, COHORT_ERR_USAGE, "input %d has no data, or a rank of %d", k, in->rank);
-    struct tensor t = {.type = (enum dtype)in->type,
-                       .shape = shape_of(in->rank, in->dims),
-                       .data = in->data};
+        return error_set(err, COHORT_ERR_USAGE, "input %d has no data, or a rank of %d", k,
+                         in->rank);
+    struct tensor t = {
+        .type = (enum dtype)in->type, .shape = shape_of(in->rank, in->dims), .data = in->data};
     return exec_slot_store(s->program, s->input_slots[i], &t, err);
 }
 
@@ -49,17 +49,19 @@ static enum cohort_code fetch_outputs(struct cohort_session *s, struct cohort_te
         enum cohort_code code = exec_slot_fetch(s->program, s->output_slots[i], t, err);
         if (code != COHORT_OK)
             return code;
-        outputs[i] = (struct cohort_tensor){.name = graph_value(s->graph, s->graph->outputs[i])->name,
-                                            .type = (enum cohort_type)t->type,
-                                            .rank = t->shape.rank,
-                                            .data = t->data};
+        outputs[i] =
+            (struct cohort_tensor){.name = graph_value(s->graph, s->graph->outputs[i])->name,
+                                   .type = (enum cohort_type)t->type,
+                                   .rank = t->shape.rank,
+                                   .data = t->data};
         for (int k = 0; k < t->shape.rank; k++)
             outputs[i].dims[k] = t->shape.dim[k];
     }
     return COHORT_OK;
 }
 
-static enum cohort_code run_step(struct cohort_session *s, struct step *step, struct cohort_error *err) {
+static enum cohort_code run_step(struct cohort_session *s, struct step *step,
+                                 struct cohort_error *err) {
     if (step->kind == STEP_COMPUTE)
         return exec_run(s->program, step->first_op, step->last_op, err);
     enum cohort_code code = comm_transfer_begin(step->transfer, err);

@@ -22,11 +22,13 @@ void session_log(const struct cohort_session *s, int level, const char *fmt, ...
 }
 
 /* Local alone, collective otherwise. */
-static enum cohort_code agree(struct cohort_session *s, enum cohort_code code, struct cohort_error *err) {
+static enum cohort_code agree(struct cohort_session *s, enum cohort_code code,
+                              struct cohort_error *err) {
     return s->comm == NULL ? code : comm_agree(s->comm, code, err);
 }
 
-/* ---- bringing graph and plan to every rank ----------------------------------------------------------- */
+/* ---- bringing graph and plan to every rank
+ * ----------------------------------------------------------- */
 
 /* Rank 0's own copy of the plan: the caller's, or the default. */
 static enum cohort_code root_plan(struct cohort_session *s, const struct cohort_plan *plan,
@@ -110,7 +112,8 @@ out:
     return code;
 }
 
-/* ---- this board ------------------------------------------------------------------------------------------ */
+/* ---- this board
+ * ------------------------------------------------------------------------------------------ */
 
 static enum cohort_code open_board(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;

@@ -32,10 +32,10 @@ enum step_kind { STEP_SCATTER, STEP_COMPUTE, STEP_GATHER };
 struct step {
     enum step_kind kind;
     int segment;
-    int value;             /* SCATTER, GATHER: which tensor moves */
-    int slot;              /* SCATTER, GATHER: this board's rows of it, or -1 */
-    int root_slot;         /* on rank 0: the whole of it */
-    int64_t *begin, *end;  /* SCATTER, GATHER: each rank's rows */
+    int value;            /* SCATTER, GATHER: which tensor moves */
+    int slot;             /* SCATTER, GATHER: this board's rows of it, or -1 */
+    int root_slot;        /* on rank 0: the whole of it */
+    int64_t *begin, *end; /* SCATTER, GATHER: each rank's rows */
     struct comm_transfer *transfer;
     int first_op, last_op; /* COMPUTE: operators [first, last) of the program */
     int64_t rows;          /* COMPUTE: this board's rows of the segment's last tensor */
@@ -78,10 +78,11 @@ enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err);
 void session_release_steps(struct cohort_session *s);
 
-/* weights.c.  Collective.  Brings every constant that this rank's program needs into the graph: from
- * the cache, a local file, or the ranks before it in the chain. */
+/* weights.c.  Collective.  Brings every constant that this rank's program needs into the graph:
+ * from the cache, a local file, or the ranks before it in the chain. */
 enum cohort_code session_fetch_weights(struct cohort_session *s, struct cohort_error *err);
-/* Local.  Drops the data of constants that were packed; not on rank 0, whose graph is the model's. */
+/* Local.  Drops the data of constants that were packed; not on rank 0, whose graph is the model's.
+ */
 void session_drop_weights(struct cohort_session *s);
 
 /* Local.  Says something through the caller's log function. */

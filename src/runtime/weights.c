@@ -1,8 +1,8 @@
 /* Bringing weights to the boards that need them, once.
  *
- * Rank 0's graph has all constants; the others got large ones as content hashes only.  Each rank looks
- * for those that its operators need in its cache (files named by hash, checked against it) or in a
- * model file of its own; what is still missing travels as a pipelined chain and is cached. */
+ * Rank 0's graph has all constants; the others got large ones as content hashes only.  Each rank
+ * looks for those that its operators need in its cache (files named by hash, checked against it) or
+ * in a model file of its own; what is still missing travels as a pipelined chain and is cached. */
 #include "runtime/session.h"
 
 #include "base/file.h"
@@ -19,7 +19,8 @@
 
 #define DEFAULT_CACHE_BYTES (UINT64_C(4) << 30)
 
-/* ---- the cache ------------------------------------------------------------------------------------ */
+/* ---- the cache
+ * ------------------------------------------------------------------------------------ */
 
 static char *cache_path(const struct cohort_session *s, const struct value *v) {
     return mem_printf("%s/weights/%s", s->options.cache_directory, v->content_hash);
@@ -83,7 +84,8 @@ static int by_age(const void *a, const void *b) {
 
 /* Removes the files used longest ago until the rest fits the limit.  Best effort. */
 static void trim_cache(const struct cohort_session *s) {
-    uint64_t limit = s->options.cache_limit_bytes != 0 ? s->options.cache_limit_bytes : DEFAULT_CACHE_BYTES;
+    uint64_t limit =
+        s->options.cache_limit_bytes != 0 ? s->options.cache_limit_bytes : DEFAULT_CACHE_BYTES;
     uint64_t total = 0;
     struct cached_file *files = NULL;
     size_t capacity = 0, count = 0;
@@ -91,12 +93,14 @@ static void trim_cache(const struct cohort_session *s) {
     DIR *d = directory != NULL ? opendir(directory) : NULL;
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
         struct stat st;
-        char *path = strlen(e->d_name) == HASH_TEXT_BYTES - 1 ? file_join(directory, e->d_name) : NULL;
+        char *path =
+            strlen(e->d_name) == HASH_TEXT_BYTES - 1 ? file_join(directory, e->d_name) : NULL;
         if (path == NULL || stat(path, &st) != 0 || !MEM_GROW(files, capacity, count)) {
             mem_free(path);
             continue;
         }
-        files[count++] = (struct cached_file){.path = path, .used = st.st_mtim, .bytes = (uint64_t)st.st_size};
+        files[count++] =
+            (struct cached_file){.path = path, .used = st.st_mtim, .bytes = (uint64_t)st.st_size};
         total += (uint64_t)st.st_size;
     }
     if (d != NULL)
@@ -112,7 +116,8 @@ static void trim_cache(const struct cohort_session *s) {
     mem_free(directory);
 }
 
-/* ---- a model file on this board ---------------------------------------------------------------------- */
+/* ---- a model file on this board
+ * ---------------------------------------------------------------------- */
 
 /* Takes initializers of the file that have the name and the contents of missing constants. */
 static enum cohort_code look_in_model(struct cohort_session *s, const int *ids, int count,
@@ -141,7 +146,8 @@ out:
     return code;
 }
 
-/* ---- the chain ------------------------------------------------------------------------------------------ */
+/* ---- the chain
+ * ------------------------------------------------------------------------------------------ */
 
 /* The constants that travel, the same list on every rank, and where this rank puts them. */
 struct arrivals {
@@ -234,7 +240,8 @@ static void chain_progress(void *context, uint64_t done, uint64_t total) {
 }
 
 /* Local: what this rank can find by itself; marks the rest as wanted. */
-static enum cohort_code look_around(struct cohort_session *s, struct arrivals *a, struct cohort_error *err) {
+static enum cohort_code look_around(struct cohort_session *s, struct arrivals *a,
+                                    struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     int *ids = NULL, count = 0;
     TRY(list_blobs(a, err));
