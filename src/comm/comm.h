@@ -14,51 +14,75 @@
 #include <stdbool.h>
 
 enum comm_tag { /* all tags of the project, on its own communicator */
-    COMM_TAG_ABORT = 1,
-    COMM_TAG_ROWS,
-    COMM_TAG_WEIGHTS,
-    COMM_TAG_PROBE
+                COMM_TAG_ABORT = 1,
+                COMM_TAG_PROBE, /* "are you alive?" and the answer, when something takes too long */
+                COMM_TAG_WEIGHTS,
+                COMM_TAG_ROWS =
+                    16 /* the first of the row transfers' tags: each transfer has its own */
 };
 
-struct comm_options {
-    double timeout_s;       /* a message that takes longer means a lost board; <= 0: 30 s */
-    int inject_call;        /* for tests: the n-th wrapped MPI call on this rank fails; 0: none */
+struct comm_options { /* NULL: all zero */
+    double
+        timeout_s; /* a message that takes longer means a lost board; <= 0: 30 s; INFINITY: none */
+    int inject_call; /* for tests: the n-th wrapped MPI call on this rank fails; 0: none */
 };
 
 struct comm;
 
-/* Collective over `world`.  Duplicates it (errors return), collects host names.  */
+/* Collective over `world`.  Duplicates it (errors return), collects host names.  With MPI_COMM_NULL
+ * this is one rank alone, and nothing here calls MPI at all.
+ *
+ * From then on an MPI call that fails, and a wait that takes too long, tell all other ranks
+ * (as comm_abort() does): every call on every rank then returns that same error, at once.
+ * Set-up allows at least 60 s a step, because packing weights takes its time.
+ * Errors: comm, timeout, memory. */
 enum cohort_code comm_create(struct comm **c, MPI_Comm world, const struct comm_options *o,
                              struct cohort_error *err);
-/* Local when an abort happened, else collective (frees the communicator). */
+/* Local when an abort happened, else collective (frees the communicator).  Transfers go first.
+ * After an abort, requests that never completed are cancelled where MPI can, else left behind:
+ * their peers have given up too, so nothing arrives for them any more. */
 void comm_destroy(struct comm **c);
 
 int comm_rank(const struct comm *c);
 int comm_size(const struct comm *c);
-const char *comm_host(const struct comm *c, int rank); /* host name; unique ones as they are */
+/* Host name as it is; when several boards have that same name, "name#1", "name#2", … */
+const char *comm_host(const struct comm *c, int rank);
 /* "pi3 (rank 2)"; points into c. */
 const char *comm_board_text(const struct comm *c, int rank);
-int comm_local_rank(const struct comm *c);  /* among the ranks on this host */
+int comm_local_rank(const struct comm *c); /* among the ranks on this board, as MPI knows them */
 int comm_local_size(const struct comm *c);
+/* Local.  For waits from now on; as in the options.  INFINITY for "the next image, some day":
+ * another rank's abort notice still ends such a wait. */
+void comm_set_timeout(struct comm *c, double timeout_s);
+/* Local.  MPI calls made so far that inject_call counts (tests of a wait after its first are not).
+ */
+long comm_calls(const struct comm *c);
 
-/* ---- set-up: collective, may allocate ---------------------------------------------------------- */
+/* ---- set-up: collective, may allocate ----------------------------------------------------------
+ */
 
 /* Collective.  Every rank brings its status; all leave with the status and message of the lowest
- * failing rank (its board's name put in front), or COHORT_OK when none failed. */
+ * failing rank (its board's name put in front when there are several ranks), or COHORT_OK when none
+ * failed. */
 enum cohort_code comm_agree(struct comm *c, enum cohort_code code, struct cohort_error *err);
-/* Collective. Root's bytes reach everybody (any size); others' b is filled. */
+/* Collective. Root's bytes reach everybody (any size); others' b holds just those.  Errors: memory.
+ */
 enum cohort_code comm_broadcast(struct comm *c, struct buf *b, struct cohort_error *err);
-/* Collective. Proves that `text` is the same on all ranks ("what" names it in the message). */
-enum cohort_code comm_prove_equal(struct comm *c, const char *what, const char *text, struct cohort_error *err);
+/* Collective. Proves that `text` is the same on all ranks ("what" names it in the message).
+ * Errors: usage, naming the first board that differs from rank 0. */
+enum cohort_code comm_prove_equal(struct comm *c, const char *what, const char *text,
+                                  struct cohort_error *err);
 /* Collective. Everybody's `bytes` bytes, in rank order, to rank 0 (out: size*bytes there; may be
  * NULL elsewhere). */
-enum cohort_code comm_gather_bytes(struct comm *c, const void *mine, size_t bytes, void *out, struct cohort_error *err);
+enum cohort_code comm_gather_bytes(struct comm *c, const void *mine, size_t bytes, void *out,
+                                   struct cohort_error *err);
 enum cohort_code comm_barrier(struct comm *c, struct cohort_error *err);
 
-/* ---- inference: row transfers ------------------------------------------------------------------ */
+/* ---- inference: row transfers ------------------------------------------------------------------
+ */
 
 /* A row range for each rank: rank r has rows [begin[r], end[r]) of a value (empty allowed). */
-struct comm_ranges {
+struct comm_ranges { /* size entries each; copied */
     const int64_t *begin, *end;
 };
 
@@ -66,14 +90,20 @@ enum comm_scatter { COMM_SCATTERV, COMM_ORDERED };
 
 struct comm_transfer; /* prepared once, run many times */
 
-/* Collective.  Root's full map (row 0 at root_data) to each rank's rows; ranges may overlap.
+/* Collective, as is gather's create: an argument that is wrong on one rank is an error on all.
+ * Errors: unsupported (a row or a row number above INT_MAX), internal (a range that is none).
+ *
+ * Root's full map (row 0 at root_data) to each rank's rows; ranges may overlap.
  * `mine` receives this rank's rows (row begin[rank] first); on the root, mine == NULL: in place.
  * COMM_SCATTERV: one MPI_Iscatterv of a row datatype.  COMM_ORDERED: one send in flight, in rank
- * order; each rank gets its rows as early as possible.  A rank with no rows takes part in nothing. */
-enum cohort_code comm_scatter_create(struct comm_transfer **t, struct comm *c, enum comm_scatter how,
-                                     size_t row_bytes, const struct comm_ranges *ranges, void *root_data,
-                                     void *mine, struct cohort_error *err);
-/* Collective.  Each rank's rows to the root's full map, by MPI_Igatherv. Ranges must be disjoint. */
+ * order; each rank gets its rows as early as possible.  A rank with no rows takes part in nothing.
+ */
+enum cohort_code comm_scatter_create(struct comm_transfer **t, struct comm *c,
+                                     enum comm_scatter how, size_t row_bytes,
+                                     const struct comm_ranges *ranges, void *root_data, void *mine,
+                                     struct cohort_error *err);
+/* Collective.  Each rank's rows to the root's full map, by MPI_Igatherv. Ranges must be disjoint.
+ */
 enum cohort_code comm_gather_create(struct comm_transfer **t, struct comm *c, size_t row_bytes,
                                     const struct comm_ranges *ranges, void *root_data, void *mine,
                                     struct cohort_error *err);
@@ -81,9 +111,10 @@ void comm_transfer_destroy(struct comm_transfer **t);
 
 /* Runs while waiting, at most every millisecond or so; NULL for none. */
 typedef void (*comm_idle_fn)(void *context);
+void comm_set_idle(struct comm *c, comm_idle_fn fn, void *context);
 
-/* Starts a transfer / waits for it.  No allocation of ours.  Errors: comm, timeout (naming the board
- * that did not answer), or whatever another rank's abort notice says. */
+/* Starts a transfer / waits for it.  No allocation of ours.  Errors: comm, timeout (naming the
+ * board that did not answer), or whatever another rank's abort notice says. */
 enum cohort_code comm_transfer_begin(struct comm_transfer *t, struct cohort_error *err);
 enum cohort_code comm_transfer_end(struct comm_transfer *t, struct cohort_error *err);
 size_t comm_transfer_bytes(const struct comm_transfer *t); /* that this rank sends plus receives */
@@ -92,16 +123,19 @@ size_t comm_transfer_bytes(const struct comm_transfer *t); /* that this rank sen
  * during inference.  Errors that came from another rank's notice need not be (and are not) sent. */
 void comm_abort(struct comm *c, const struct cohort_error *err);
 bool comm_aborted(const struct comm *c);
-/* Local: has another rank aborted? Tests once; fills in err and returns its code, or COHORT_OK. */
+/* Local: moves transfers that have begun along, and asks: has another rank aborted?  Then fills in
+ * err and returns its code; else COHORT_OK.  Looks at most every 100 us, so it may be called often.
+ */
 enum cohort_code comm_poll(struct comm *c, struct cohort_error *err);
 
-/* ---- weights ------------------------------------------------------------------------------------ */
+/* ---- weights ------------------------------------------------------------------------------------
+ */
 
 /* One large constant to be brought to the ranks that lack it. */
 struct comm_blob {
-    const void *data;  /* on the root: its bytes; elsewhere ignored */
-    size_t bytes;      /* the same on every rank */
-    bool wanted;       /* this rank lacks it and wants it */
+    const void *data; /* on the root: its bytes; elsewhere ignored */
+    size_t bytes;     /* the same on every rank */
+    bool wanted;      /* this rank lacks it and wants it */
 };
 /* Gives each finished piece to the rank that wanted it: bytes [at, at+bytes) of blob `index`. */
 typedef enum cohort_code (*comm_blob_sink)(void *context, int index, size_t at, const void *data,
@@ -110,9 +144,12 @@ typedef void (*comm_progress_fn)(void *context, uint64_t done, uint64_t total);
 
 /* Collective.  Sends the blobs as a pipelined chain through the ranks that want anything (rank 0 →
  * first → second …), in pieces of 256 KiB, so that n boards take about as long as one.  A blob
- * nobody wants is not sent.  A sink's failure stops the chain on all ranks with that error. */
-enum cohort_code comm_chain(struct comm *c, const struct comm_blob *blobs, int count, comm_blob_sink sink,
-                            void *context, comm_progress_fn progress, void *progress_context,
-                            struct cohort_error *err);
+ * nobody wants is not sent, and none is sent beyond the last rank that wants it.  After a sink's
+ * failure no sink is called on that rank any more, and all ranks end with that error; the
+ * communicator stays usable.  Sinks are called in the order of blobs and bytes.  `progress` counts
+ * the bytes that pass through this rank. */
+enum cohort_code comm_chain(struct comm *c, const struct comm_blob *blobs, int count,
+                            comm_blob_sink sink, void *context, comm_progress_fn progress,
+                            void *progress_context, struct cohort_error *err);
 
 #endif

@@ -1,0 +1,326 @@
+/* Row transfers: prepared once, run for every image.
+ *
+ * A row is one element of a contiguous datatype, so counts and displacements are in rows (they fit
+ * an int where bytes do not) and nothing is packed.  Scatter ranges overlap by their halos; the MPI
+ * standard does not promise that Scatterv may read a row twice, Open MPI does it, and tests look.
+ *
+ * Ordered scatter: one send in flight, in rank order.  Iscatterv shares the root's link among all
+ * messages, so everybody gets his rows at the end; this way the first board starts at 1/n. */
+#include "comm/comm_internal.h"
+
+#include "base/mem.h"
+
+#include <limits.h>
+#include <string.h>
+
+enum kind { SCATTERV, ORDERED, GATHER };
+
+struct comm_transfer {
+    struct comm *c;
+    enum kind kind;
+    struct comm_work work;
+    MPI_Datatype row;
+    unsigned char *root_data, *mine;
+    size_t row_bytes, bytes;
+    int tag;
+    bool begun, done;
+    MPI_Request *requests; /* one of a collective; or ORDERED: a receive, or the root's sends */
+    int *peer;             /* of each request of ORDERED */
+    int request_count;
+    int current;       /* ORDERED on the root: the send in flight */
+    int *begin, *rows; /* of each rank */
+};
+
+/* ---- checks
+ * --------------------------------------------------------------------------------------- */
+
+static enum cohort_code check_ranges(const struct comm *c, enum kind kind, size_t row_bytes,
+                                     const struct comm_ranges *r, struct cohort_error *err) {
+    if (row_bytes == 0 || row_bytes > INT_MAX)
+        return error_set(err, COHORT_ERR_UNSUPPORTED, "a row of %zu bytes: 1 to %d can be sent",
+                         row_bytes, INT_MAX);
+    for (int i = 0; i < c->size; i++) {
+        if (r->begin[i] < 0 || r->end[i] < r->begin[i])
+            return error_set(err, COHORT_ERR_INTERNAL, "rank %d: rows [%lld, %lld) are no range", i,
+                             (long long)r->begin[i], (long long)r->end[i]);
+        if (r->end[i] > INT_MAX)
+            return error_set(err, COHORT_ERR_UNSUPPORTED, "rank %d: row %lld: MPI counts to %d", i,
+                             (long long)r->end[i], INT_MAX);
+        for (int j = 0; kind == GATHER && j < i; j++) {
+            if (r->begin[i] < r->end[j] && r->begin[j] < r->end[i] && r->begin[i] < r->end[i] &&
+                r->begin[j] < r->end[j])
+                return error_set(
+                    err, COHORT_ERR_INTERNAL, "ranks %d and %d both give row %lld", j, i,
+                    (long long)(r->begin[i] > r->begin[j] ? r->begin[i] : r->begin[j]));
+        }
+    }
+    return COHORT_OK;
+}
+
+static enum cohort_code check_memory(const struct comm *c, const struct comm_ranges *r,
+                                     const void *root_data, const void *mine,
+                                     struct cohort_error *err) {
+    bool any = false;
+    for (int i = 0; i < c->size; i++)
+        any |= r->end[i] > r->begin[i];
+    if (c->rank == 0 && any && root_data == NULL)
+        return error_set(err, COHORT_ERR_INTERNAL, "a transfer without the root's map");
+    if (c->rank != 0 && r->end[c->rank] > r->begin[c->rank] && mine == NULL)
+        return error_set(err, COHORT_ERR_INTERNAL, "a transfer without memory for rank %d's rows",
+                         c->rank);
+    return COHORT_OK;
+}
+
+/* ---- progress
+ * ------------------------------------------------------------------------------------------ */
+
+static enum cohort_code progress_one(void *context, bool *done, bool *moved,
+                                     struct cohort_error *err) {
+    struct comm_transfer *t = context;
+    *moved = false;
+    if (!t->done && t->request_count > 0) {
+        enum cohort_code code = comm_test(t->c, &t->requests[0], &t->done, err);
+        if (code != COHORT_OK)
+            return code;
+    }
+    *done = t->done;
+    return COHORT_OK;
+}
+
+static enum cohort_code progress_sends(void *context, bool *done, bool *moved,
+                                       struct cohort_error *err) {
+    struct comm_transfer *t = context;
+    enum cohort_code code = COHORT_OK;
+    *moved = false;
+    while (!t->done) {
+        bool sent = false;
+        TRY(comm_test(t->c, &t->requests[t->current], &sent, err));
+        if (!sent)
+            break;
+        *moved = true;
+        if (t->current + 1 == t->request_count) {
+            t->done = true;
+            break;
+        }
+        TRY(COMM_MPI(t->c, MPI_Start, &t->requests[t->current + 1]));
+        t->current++;
+    }
+    *done = t->done;
+out:
+    return code;
+}
+
+static int waits_for(const void *context) {
+    const struct comm_transfer *t = context;
+    if (t->kind == ORDERED)
+        return t->c->rank == 0 ? t->peer[t->current] : 0;
+    return t->kind == SCATTERV && t->c->rank != 0 ? 0 : -1;
+}
+
+/* ---- creating
+ * ------------------------------------------------------------------------------------------- */
+
+static unsigned char *root_rows(const struct comm_transfer *t, int rank) {
+    return t->root_data == NULL ? NULL : t->root_data + (size_t)t->begin[rank] * t->row_bytes;
+}
+
+/* Bytes of messages: what the root keeps is no message. */
+static size_t count_bytes(const struct comm_transfer *t) {
+    size_t rows = 0;
+    if (t->c->rank != 0)
+        return (size_t)t->rows[t->c->rank] * t->row_bytes;
+    for (int r = 1; r < t->c->size; r++)
+        rows += (size_t)t->rows[r];
+    return rows * t->row_bytes;
+}
+
+static struct comm_transfer *new_transfer(struct comm *c) {
+    size_t n = (size_t)c->size;
+    struct comm_transfer *t =
+        mem_zalloc(1, sizeof *t + n * (sizeof(MPI_Request) + 3 * sizeof(int)));
+    if (t == NULL)
+        return NULL;
+    t->c = c;
+    t->row = MPI_DATATYPE_NULL;
+    t->requests = (MPI_Request *)(t + 1);
+    for (size_t i = 0; i < n; i++)
+        t->requests[i] = MPI_REQUEST_NULL;
+    t->peer = (int *)(t->requests + n);
+    t->begin = t->peer + n;
+    t->rows = t->begin + n;
+    return t;
+}
+
+static enum cohort_code make_requests(struct comm_transfer *t, struct cohort_error *err) {
+    struct comm *c = t->c;
+    enum cohort_code code = COHORT_OK;
+    if (c->alone)
+        return code;
+    TRY(COMM_MPI(c, MPI_Type_contiguous, (int)t->row_bytes, MPI_BYTE, &t->row));
+    TRY(COMM_MPI(c, MPI_Type_commit, &t->row));
+    if (t->kind != ORDERED) {
+        t->request_count = 1;
+        return code;
+    }
+    if (c->rank != 0 && t->rows[c->rank] > 0) {
+        TRY(COMM_MPI(c, MPI_Recv_init, t->mine, t->rows[c->rank], t->row, 0, t->tag, c->comm,
+                     &t->requests[0]));
+        t->request_count = 1;
+    }
+    for (int r = 1; c->rank == 0 && r < c->size; r++) {
+        if (t->rows[r] == 0)
+            continue;
+        TRY(COMM_MPI(c, MPI_Send_init, root_rows(t, r), t->rows[r], t->row, r, t->tag, c->comm,
+                     &t->requests[t->request_count]));
+        t->peer[t->request_count++] = r;
+    }
+out:
+    return code;
+}
+
+static void describe_work(struct comm_transfer *t) {
+    bool sends = t->kind == ORDERED && t->c->rank == 0;
+    t->work =
+        (struct comm_work){.what = t->kind == GATHER ? "gather of rows" : "scatter of rows",
+                           .progress = sends ? progress_sends : progress_one,
+                           .waits_for = waits_for,
+                           .context = t,
+                           .requests = t->requests,
+                           .request_count = t->request_count,
+                           .receive_count = t->kind == ORDERED && !sends ? t->request_count : 0,
+                           .bytes = t->bytes};
+}
+
+static enum cohort_code create(struct comm_transfer **out, struct comm *c, enum kind kind,
+                               size_t row_bytes, const struct comm_ranges *ranges, void *root_data,
+                               void *mine, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct comm_transfer *t = NULL;
+    if (comm_enter(c, err) != COHORT_OK)
+        return c->error.code;
+    code = check_ranges(c, kind, row_bytes, ranges, err);
+    if (code == COHORT_OK)
+        code = check_memory(c, ranges, root_data, mine, err);
+    if (code == COHORT_OK && (t = new_transfer(c)) == NULL)
+        code = error_memory(err, sizeof *t, "a transfer");
+    TRY(comm_agree(c, code, err));
+    t->kind = kind;
+    t->row_bytes = row_bytes;
+    t->root_data = c->rank == 0 ? root_data : NULL;
+    t->mine = mine;
+    t->tag = c->next_tag++;
+    for (int r = 0; r < c->size; r++) {
+        t->begin[r] = (int)ranges->begin[r];
+        t->rows[r] = (int)(ranges->end[r] - ranges->begin[r]);
+    }
+    if (c->rank == 0 && t->mine == root_rows(t, 0))
+        t->mine = NULL;
+    t->bytes = count_bytes(t);
+    TRY(make_requests(t, err));
+    describe_work(t);
+    *out = t;
+    t = NULL;
+out:
+    comm_transfer_destroy(&t);
+    return code;
+}
+
+enum cohort_code comm_scatter_create(struct comm_transfer **t, struct comm *c,
+                                     enum comm_scatter how, size_t row_bytes,
+                                     const struct comm_ranges *ranges, void *root_data, void *mine,
+                                     struct cohort_error *err) {
+    return create(t, c, how == COMM_ORDERED ? ORDERED : SCATTERV, row_bytes, ranges, root_data,
+                  mine, err);
+}
+
+enum cohort_code comm_gather_create(struct comm_transfer **t, struct comm *c, size_t row_bytes,
+                                    const struct comm_ranges *ranges, void *root_data, void *mine,
+                                    struct cohort_error *err) {
+    return create(t, c, GATHER, row_bytes, ranges, root_data, mine, err);
+}
+
+void comm_transfer_destroy(struct comm_transfer **transfer) {
+    struct comm_transfer *t = *transfer;
+    if (t == NULL)
+        return;
+    comm_unlink(t->c, &t->work);
+    for (int i = 0; t->kind == ORDERED && i < t->request_count; i++) {
+        if (t->requests[i] != MPI_REQUEST_NULL)
+            MPI_Request_free(&t->requests[i]);
+    }
+    if (t->row != MPI_DATATYPE_NULL)
+        MPI_Type_free(&t->row);
+    mem_free(t);
+    *transfer = NULL;
+}
+
+/* ---- running
+ * ---------------------------------------------------------------------------------------------- */
+
+/* What the root keeps, where it does not stay in place. */
+static void copy_own_rows(const struct comm_transfer *t) {
+    if (t->mine == NULL || t->rows[0] == 0)
+        return;
+    unsigned char *in_map = root_rows(t, 0);
+    size_t bytes = (size_t)t->rows[0] * t->row_bytes;
+    if (t->kind == GATHER)
+        memcpy(in_map, t->mine, bytes);
+    else
+        memcpy(t->mine, in_map, bytes);
+}
+
+static enum cohort_code begin_scatterv(struct comm_transfer *t, struct cohort_error *err) {
+    struct comm *c = t->c;
+    static unsigned char nowhere; /* never written: for ranks without rows */
+    void *mine = c->rank == 0 ? MPI_IN_PLACE : t->mine == NULL ? &nowhere : t->mine;
+    return COMM_MPI(c, MPI_Iscatterv, t->root_data, t->rows, t->begin, t->row, mine,
+                    t->rows[c->rank], t->row, 0, c->comm, &t->requests[0]);
+}
+
+static enum cohort_code begin_gatherv(struct comm_transfer *t, struct cohort_error *err) {
+    struct comm *c = t->c;
+    static unsigned char nowhere;
+    const void *mine = c->rank == 0 ? MPI_IN_PLACE : t->mine == NULL ? &nowhere : t->mine;
+    return COMM_MPI(c, MPI_Igatherv, mine, t->rows[c->rank], t->row, t->root_data, t->rows,
+                    t->begin, t->row, 0, c->comm, &t->requests[0]);
+}
+
+enum cohort_code comm_transfer_begin(struct comm_transfer *t, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct comm *c = t->c;
+    if (comm_enter(c, err) != COHORT_OK)
+        return c->error.code;
+    BUG_UNLESS(!t->begun);
+    if (c->rank == 0)
+        copy_own_rows(t);
+    t->current = 0;
+    t->done = t->request_count == 0;
+    if (t->kind == SCATTERV && !t->done)
+        TRY(begin_scatterv(t, err));
+    else if (t->kind == GATHER && !t->done)
+        TRY(begin_gatherv(t, err));
+    else if (!t->done)
+        TRY(COMM_MPI(c, MPI_Start, &t->requests[0]));
+    t->begun = true;
+    if (!t->done)
+        comm_link(c, &t->work);
+out:
+    return code;
+}
+
+enum cohort_code comm_transfer_end(struct comm_transfer *t, struct cohort_error *err) {
+    struct comm *c = t->c;
+    if (comm_enter(c, err) != COHORT_OK)
+        return c->error.code;
+    BUG_UNLESS(t->begun);
+    t->begun = false;
+    if (t->done) {
+        comm_unlink(c, &t->work);
+        return COHORT_OK;
+    }
+    return comm_wait(c, &t->work, c->timeout_s, err);
+}
+
+size_t comm_transfer_bytes(const struct comm_transfer *t) {
+    return t->bytes;
+}
