@@ -231,7 +231,9 @@ enum cohort_code pass_remove_noops(struct graph *g, struct cohort_error *err) {
                 changed = true;
             }
         }
+        graph_compact(g);
+        if (changed && code == COHORT_OK) /* so that what was bypassed does not count as a reader */
+            code = pass_remove_dead(g, err);
     }
-    graph_compact(g);
     return code;
 }
