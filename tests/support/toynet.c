@@ -1,0 +1,182 @@
+/* Small networks put together by hand; see toynet.h. */
+#include "toynet.h"
+
+#include "base/mem.h"
+#include "graph/op.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static double conv_flops(const struct graph *g, const struct node *n) {
+    return 2.0 * (double)shape_count(&node_out(g, n, 0)->shape) *
+           (double)node_in(g, n, 0)->shape.dim[1] * (double)n->window.kernel[0] *
+           (double)n->window.kernel[1];
+}
+
+static const struct op_desc op_toys[] = {
+    {.name = "Conv", .domain = "", .flops = conv_flops},
+    {.name = "MaxPool", .domain = ""},
+    {.name = "AveragePool", .domain = ""},
+    {.name = "Relu", .domain = "", .flags = OP_UNARY},
+    {.name = "Add", .domain = "", .flags = OP_BINARY},
+    {.name = "GlobalAveragePool", .domain = ""},
+    {.name = "Mul", .domain = "", .flags = OP_BINARY},
+    {.name = "Gemm", .domain = ""},
+    {.name = "ToMap", .domain = "cohort"},
+    {.name = "Split", .domain = ""},
+};
+
+static const struct op_desc *find(const char *name) {
+    for (size_t i = 0; i < sizeof op_toys / sizeof op_toys[0]; i++)
+        if (strcmp(op_toys[i].name, name) == 0)
+            return &op_toys[i];
+    fail_msg("no toy operator %s", name);
+    return NULL;
+}
+
+struct graph *toy_create(const char *name) {
+    struct graph *g = NULL;
+    assert_int_equal(graph_create(&g, name, NULL), COHORT_OK);
+    return g;
+}
+
+static int add_value(struct graph *g, const char *name, enum form form, struct shape shape) {
+    int id = -1;
+    assert_int_equal(graph_add_value(g, name, &id, NULL), COHORT_OK);
+    graph_value(g, id)->type = DT_F32;
+    graph_value(g, id)->form = form;
+    graph_value(g, id)->shape = shape;
+    return id;
+}
+
+static int add_map(struct graph *g, const char *name, int64_t c, int64_t h, int64_t w) {
+    return add_value(g, name, FORM_MAP, shape_of(4, (int64_t[]){1, c, h, w}));
+}
+
+static void append(int **list, int *count, int id) {
+    int *bigger = mem_realloc(*list, (size_t)(*count + 1) * sizeof **list);
+    assert_non_null(bigger);
+    *list = bigger;
+    bigger[(*count)++] = id;
+}
+
+int toy_input(struct graph *g, const char *name, int channels, int height) {
+    const int id = add_map(g, name, channels, height, height);
+    append(&g->inputs, &g->input_count, id);
+    return id;
+}
+
+int toy_plain_input(struct graph *g, const char *name, int height) {
+    const int id = add_value(g, name, FORM_PLAIN, shape_of(2, (int64_t[]){height, height}));
+    append(&g->inputs, &g->input_count, id);
+    return id;
+}
+
+void toy_output(struct graph *g, int id) {
+    append(&g->outputs, &g->output_count, id);
+    graph_value(g, id)->uses++;
+}
+
+static struct node *add_node(struct graph *g, const char *op_type, const int *in, int in_count,
+                             const int *out, int out_count) {
+    struct node *n = NULL;
+    assert_int_equal(graph_add_node(g, -1, graph_value(g, out[0])->name, find(op_type), in,
+                                    in_count, out, out_count, NULL, 0, &n, NULL),
+                     COHORT_OK);
+    n->rowmap = mem_zalloc((size_t)in_count, sizeof *n->rowmap);
+    assert_non_null(n->rowmap);
+    for (int i = 0; i < in_count; i++) {
+        const int64_t from = value_geometry(graph_value(g, in[i])).height;
+        const int64_t to = value_geometry(graph_value(g, out[0])).height;
+        const bool same = from == to;
+        n->rowmap[i] = (struct rowmap){.kind = same ? ROWMAP_AFFINE : ROWMAP_ALL,
+                                       .num = 1,
+                                       .den = 1,
+                                       .in_height = from,
+                                       .out_height = to};
+    }
+    return n;
+}
+
+int toy_window(struct graph *g, const char *op_type, const char *name, int in, int channels,
+               int kernel, int stride, int pad) {
+    const int64_t h = (graph_value(g, in)->shape.dim[2] + 2 * pad - kernel) / stride + 1;
+    assert_true(h > 0);
+    const int out = add_map(g, name, channels, h, h);
+    struct node *n = add_node(g, op_type, &in, 1, &out, 1);
+    n->window = (struct window){.kernel = {kernel, kernel},
+                                .stride = {stride, stride},
+                                .dilation = {1, 1},
+                                .pad_begin = {pad, pad},
+                                .pad_end = {pad, pad}};
+    n->rowmap[0].kind = ROWMAP_AFFINE;
+    n->rowmap[0].num = stride;
+    n->rowmap[0].lo = -pad;
+    n->rowmap[0].hi = kernel - 1 - pad;
+    return out;
+}
+
+int toy_relu(struct graph *g, const char *name, int in) {
+    const struct shape s = graph_value(g, in)->shape;
+    const int out = add_value(g, name, FORM_MAP, s);
+    add_node(g, "Relu", &in, 1, &out, 1);
+    return out;
+}
+
+int toy_add(struct graph *g, const char *name, int a, int b) {
+    const struct shape s = graph_value(g, a)->shape;
+    const int out = add_value(g, name, FORM_MAP, s);
+    add_node(g, "Add", (int[]){a, b}, 2, &out, 1);
+    return out;
+}
+
+int toy_global(struct graph *g, const char *name, int in) {
+    const int out = add_map(g, name, graph_value(g, in)->shape.dim[1], 1, 1);
+    add_node(g, "GlobalAveragePool", &in, 1, &out, 1);
+    return out;
+}
+
+int toy_gate(struct graph *g, const char *name, int in, int pixel) {
+    const struct shape s = graph_value(g, in)->shape;
+    const int out = add_value(g, name, FORM_MAP, s);
+    add_node(g, "Mul", (int[]){pixel, in}, 2, &out, 1);
+    return out;
+}
+
+int toy_dense(struct graph *g, const char *name, int in, int count) {
+    const int out = add_value(g, name, FORM_PLAIN, shape_of(2, (int64_t[]){1, count}));
+    add_node(g, "Gemm", &in, 1, &out, 1);
+    return out;
+}
+
+int toy_to_map(struct graph *g, const char *name, int in) {
+    const int64_t h = graph_value(g, in)->shape.dim[0];
+    const int out = add_map(g, name, 1, h, h);
+    add_node(g, "ToMap", &in, 1, &out, 1)->rowmap[0].kind = ROWMAP_ALL;
+    return out;
+}
+
+void toy_split(struct graph *g, const char *first, const char *second, int in, int out[2]) {
+    const struct shape s = graph_value(g, in)->shape;
+    out[0] = add_value(g, first, FORM_MAP, s);
+    out[1] = add_value(g, second, FORM_MAP, s);
+    add_node(g, "Split", &in, 1, out, 2);
+}
+
+struct graph *toy_vgg(void) {
+    struct graph *g = toy_create("toy-vgg");
+    int x = toy_input(g, "input", 3, 32);
+    x = toy_window(g, "Conv", "conv1", x, 16, 3, 1, 1);
+    x = toy_window(g, "Conv", "conv2", x, 16, 3, 1, 1);
+    x = toy_window(g, "MaxPool", "pool1", x, 16, 2, 2, 0);
+    x = toy_window(g, "Conv", "conv3", x, 32, 3, 1, 1);
+    x = toy_window(g, "Conv", "conv4", x, 32, 3, 1, 1);
+    x = toy_window(g, "MaxPool", "pool2", x, 32, 2, 2, 0);
+    x = toy_dense(g, "fc", x, 64);
+    toy_output(g, toy_dense(g, "logits", x, 10));
+    return g;
+}
