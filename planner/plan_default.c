@@ -124,18 +124,42 @@ static int64_t entry_height(const struct graph *g, int k) {
     return 0;
 }
 
-/* Does a group that was entered at *height end behind node k?  *height becomes the next one's. */
-static bool ends_group(const struct survey *s, int k, int64_t *height) {
-    const struct graph *g = s->g;
-    const struct value *out = node_out(g, &g->nodes[k], 0);
-    if (out == NULL || !s->wide[k])
+static int64_t height_behind(const struct survey *s, int k) {
+    const struct value *v = node_out(s->g, &s->g->nodes[k], 0);
+    return v != NULL && s->wide[k] ? value_geometry(v).height : 0;
+}
+
+/* Is the first output of wide node k all that goes on behind it? */
+static bool alone(const struct survey *s, int k) {
+    return s->wide[k] && s->only[k] >= 0 && s->only[k] == s->g->nodes[k].out[0];
+}
+
+/* Does a group that was entered at this height end behind node k? */
+static bool ends_group(const struct survey *s, int k, int64_t height) {
+    if (!s->wide[k])
         return false;
-    const int64_t now = value_geometry(out).height;
-    const bool lower = s->only[k] == g->nodes[k].out[0] && now < *height;
-    const bool pool = is_pool(&g->nodes[k]) && s->live[k] <= LIVE_MAX;
-    if (lower || pool)
-        *height = now;
-    return lower || pool;
+    return (alone(s, k) && height_behind(s, k) < height) ||
+           (is_pool(&s->g->nodes[k]) && s->live[k] <= LIVE_MAX);
+}
+
+static double bytes_behind(const struct survey *s, int k) {
+    const struct geometry geo = value_geometry(node_out(s->g, &s->g->nodes[k], 0));
+    return (double)(geo.images * geo.height) * (double)geo.row_bytes;
+}
+
+/* A better place for the end of a group than node k, which is one: further on at the same height,
+ * where one tensor goes on that is at most half as large (behind an expanded block's projection, a
+ * squeezing convolution). */
+static int smaller_end(const struct survey *s, int k, int tail) {
+    const int64_t height = height_behind(s, k);
+    int best = k;
+    if (!alone(s, k))
+        return k;
+    for (int i = k + 1; i < tail && !ends_group(s, i, height); i++)
+        if (alone(s, i) && height_behind(s, i) == height &&
+            2 * bytes_behind(s, i) <= bytes_behind(s, best))
+            best = i;
+    return best;
 }
 
 static double work_of(const struct survey *s, int first, int end) {
@@ -145,31 +169,29 @@ static double work_of(const struct survey *s, int first, int end) {
     return sum;
 }
 
-/* ends[] of nodes [0, tail) and then of the tail; returns how many. */
+/* Ends of groups in [0, tail), the last of them tail itself; returns how many. */
 static int choose_ends(const struct survey *s, int tail, int *ends) {
     const double tiny = TINY * work_of(s, 0, tail);
-    int64_t height = 0;
-    int count = 0, begin = 0;
-    bool entered = false;
-    for (int k = 0; k < tail; k++) {
-        if (!entered && s->wide[k]) {
-            height = entry_height(s->g, k);
-            entered = true;
-        }
-        const bool last = k + 1 == tail;
-        if (!entered || !(ends_group(s, k, &height) || last))
+    int count = 0, begin = 0, k = 0;
+    while (k < tail && !s->wide[k])
+        k++;
+    int64_t height = k < tail ? entry_height(s->g, k) : 0;
+    for (; k < tail; k++) {
+        if (ends_group(s, k, height)) {
+            height = height_behind(s, k);
+            k = smaller_end(s, k, tail);
+        } else if (k + 1 < tail) {
             continue;
+        }
         const bool small = work_of(s, begin, k + 1) < tiny;
         if (small && count > 0)
             ends[count - 1] = k + 1; /* joins the group before: what goes on then is less, too */
-        else if (!small || last)
+        else if (!small || k + 1 == tail)
             ends[count++] = k + 1;
         else
             continue; /* a small first group goes on */
         begin = k + 1;
     }
-    if (count == 0 || ends[count - 1] != s->g->node_count)
-        ends[count++] = s->g->node_count;
     return count;
 }
 
@@ -215,6 +237,8 @@ enum cohort_code plan_default_groups(const struct graph *g, bool *wide, int **en
     find_live(&s, last_use);
     const int tail = find_tail(&s, needed);
     *count = choose_ends(&s, tail, list);
+    if (*count == 0 || list[*count - 1] != g->node_count)
+        list[(*count)++] = g->node_count;
     *ends = list;
     for (int k = tail; k < g->node_count; k++)
         wide[k] = false;

@@ -1,5 +1,5 @@
 /* Small networks put together by hand; see toynet.h. */
-#include "toynet.h"
+#include "tests/support/toynet.h"
 
 #include "base/mem.h"
 #include "graph/op.h"

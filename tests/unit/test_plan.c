@@ -3,7 +3,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "planner/plan.h"
-#include "toynet.h"
+#include "tests/support/toynet.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -109,7 +109,7 @@ static const struct {
     {"{\"format\":\"cohort-plan\",\"version\":2,\"new\":1}",
      "p: a plan of version 2, but this program reads version 1"},
     {"{\"format\":\"cohort-plan\",\"version\":1,\"boards\":1,\"bord\":2}",
-     "p: unknown key 'bord': did you mean boards?"},
+     "p: unknown key 'bord': did you mean 'boards'?"},
     {"{\"format\":\"cohort-plan\",\"version\":1,\"version\":1}", "p: 'version' is given twice"},
     {"{\"format\":\"cohort-plan\",\"version\":1}", "p: 'network' is missing"},
     {"{\"format\":\"cohort-plan\",\"version\":1,\"network\":\"n\",\"signature\":\"ABC\"}",
