@@ -132,7 +132,7 @@ struct map net_input(struct net *n, int channels) {
 }
 
 void net_output(struct net *n, struct map x) {
-    const struct shape shape = map_shape(&x);
+    n->output = map_shape(&x);
     if (n->code == COHORT_OK)
-        n->code = onnx_writer_output(n->writer, x.name, DT_F32, &shape, n->err);
+        n->code = onnx_writer_output(n->writer, x.name, DT_F32, &n->output, n->err);
 }

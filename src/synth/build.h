@@ -36,6 +36,7 @@ struct net {
     struct weights **weights;     /* the writer reads them when it saves */
     size_t weights_count, weights_capacity;
     bool has_relu6;
+    struct shape output;
     enum cohort_code code;
     struct cohort_error *err;
 };

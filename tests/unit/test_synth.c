@@ -4,6 +4,8 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "graph/onnx/onnx.h"
+#include "graph/op.h"
+#include "graph/pass.h"
 #include "synth/build.h"
 #include "synth/synth.h"
 #include "synth/weights.h"
@@ -229,6 +231,20 @@ static struct synth_options small_options(const char *name) {
     return o;
 }
 
+/* What the passes are for is used up: no Dropout, no BatchNormalization behind a convolution, no
+ * shuffle or reorganisation left as a chain of plain operators. */
+static void assert_folded(const char *name, const struct graph *g) {
+    for (int i = 0; i < g->node_count; i++) {
+        const struct node *n = &g->nodes[i];
+        assert_string_not_equal(n->op->name, "Dropout");
+        assert_string_not_equal(n->op->name, "Transpose");
+        const struct value *in = node_in(g, n, 0);
+        if (strcmp(n->op->name, "BatchNormalization") == 0 && in->producer >= 0 && in->uses == 1 &&
+            strcmp(g->nodes[in->producer].op->name, "Conv") == 0)
+            fail_msg("%s: %s is not folded", name, n->name);
+    }
+}
+
 /* A network's file through the reader: every constant has its data, every weight is finite. */
 static void read_back(const char *name, bool features) {
     struct cohort_error err = {0};
@@ -263,6 +279,17 @@ static void read_back(const char *name, bool features) {
         assert_string_equal(output, yolo ? "grid" : "logits");
     else
         assert_true(strcmp(output, "logits") != 0 && strcmp(output, "grid") != 0);
+    /* The shape that the file declares is the one that the operators give. */
+    if (graph_finish(g, &(struct pass_options){0}, &err) != COHORT_OK)
+        fail_msg("%s: %s", name, err.message);
+    char want[SHAPE_TEXT_BYTES], got[SHAPE_TEXT_BYTES];
+    shape_text(&n.output, want, sizeof want);
+    shape_text(&g->values[g->outputs[0]].shape, got, sizeof got);
+    if (strcmp(want, got) != 0)
+        fail_msg("%s: output %s, declared %s", name, got, want);
+    if (!features && !yolo)
+        assert_true(shape_equal(&n.output, &(struct shape){.rank = 2, .dim = {1, 10}}));
+    assert_folded(name, g);
     graph_destroy(&g);
     net_release(&n);
 }
