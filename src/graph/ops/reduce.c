@@ -255,17 +255,17 @@ static enum cohort_code reduce_eval(const struct node *n, const struct tensor *c
 /* ---- maps
  * ---------------------------------------------------------------------------------------------- */
 
-/* Over exactly the spatial axes of a map, which stay as 1. */
+/* Over exactly the spatial axes of a map, which stay as 1.  Rank 3 is left out: there it is mostly
+ * the features of tokens that are averaged, and as maps those would be laid out badly. */
 static bool reduce_map_ok(const struct graph *g, const struct node *n) {
-    if (!map_unary_ok(g, n) || node_attr_int(n, "keepdims", 1) == 0)
+    if (!map_unary_ok(g, n) || node_attr_int(n, "keepdims", 1) == 0 ||
+        graph_value(g, n->in[0])->shape.rank != 4)
         return false;
     struct axes axes;
     const struct tensor *const in[2] = {NULL, node_const(g, n, 1)};
-    int rank = graph_value(g, n->in[0])->shape.rank;
-    if (reduced_axes(n, in, rank, &axes, NULL) != COHORT_OK || !axes.known ||
-        axes.count != rank - 2)
+    if (reduced_axes(n, in, 4, &axes, NULL) != COHORT_OK || !axes.known)
         return false;
-    return !axes.has[0] && !axes.has[1];
+    return axes.count == 2 && axes.has[2] && axes.has[3];
 }
 
 static double reduce_flops(const struct graph *g, const struct node *n) {

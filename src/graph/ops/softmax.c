@@ -76,13 +76,13 @@ static enum cohort_code softmax_eval(const struct node *n, const struct tensor *
     return COHORT_OK;
 }
 
-/* On a map: over the channels of each pixel. */
+/* On a map: over the channels of each pixel.  (Rank 3 is more often tokens than a signal.) */
 static bool softmax_map_ok(const struct graph *g, const struct node *n) {
     int axis;
     if (!map_unary_ok(g, n))
         return false;
     const struct shape *s = &graph_value(g, n->in[0])->shape;
-    if (softmax_axis(n, s->rank, &axis, NULL) != COHORT_OK || axis != 1)
+    if (s->rank != 4 || softmax_axis(n, s->rank, &axis, NULL) != COHORT_OK || axis != 1)
         return false;
     return n->opset >= 13 || shape_product(s, 2, s->rank) == 1;
 }
