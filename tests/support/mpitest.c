@@ -42,12 +42,12 @@ bool mt_ok(bool mine, const char *name, ...) {
 }
 
 void mt_note(const char *format, ...) {
+    char text[1200];
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "# rank %d: ", mt_rank);
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\n");
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    fprintf(stderr, "# rank %d: %s\n", mt_rank, text); /* one write: ranks share stderr */
 }
 
 int mt_end(void) {
