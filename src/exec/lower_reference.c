@@ -99,8 +99,10 @@ static void gather_inputs(struct program *p, const struct exec_op *op) {
             s->in[i] = NULL;
         else if (constant != NULL)
             s->in[i] = s->aligned[i].data != NULL ? &s->aligned[i] : constant;
-        else
+        else {
+            BUG_UNLESS(op->in_slots[i] >= 0);
             s->in[i] = &p->slots[op->in_slots[i]].tensor;
+        }
     }
 }
 

@@ -42,9 +42,9 @@ static enum cohort_code set_given(struct graph *g, const struct input_shape *s,
                          shape_text(&v->shape, declared, sizeof declared), v->shape.rank,
                          s->shape.rank);
     for (int i = 0; i < s->shape.rank; i++)
-        if (s->shape.dim[i] < 1)
+        if (s->shape.dim[i] < 0)
             return error_set(err, COHORT_ERR_USAGE,
-                             "--shape %s=%s: every dimension must be at least 1", v->name,
+                             "--shape %s=%s: a dimension is not a number from 0 up", v->name,
                              shape_text(&s->shape, given, sizeof given));
     v->shape = s->shape;
     return COHORT_OK;

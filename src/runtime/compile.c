@@ -30,6 +30,7 @@ struct part {
     int until;       /* the value that ends it */
     int *inputs, *outputs;
     int input_count, output_count;
+    bool tiled;
 };
 
 static enum cohort_code add_step(struct cohort_session *s, enum step_kind kind, int segment,
@@ -131,7 +132,7 @@ static enum cohort_code add_inner_slots(struct compiler *c, const struct part *p
     for (int i = part->first; i < part->last; i++)
         for (int k = 0; k < s->graph->nodes[i].out_count; k++) {
             int id = s->graph->nodes[i].out[k];
-            if (id < 0 || c->slot[id] >= 0 || rows_empty(c->need[id]))
+            if (id < 0 || c->slot[id] >= 0 || (part->tiled && rows_empty(c->need[id])))
                 continue;
             int born = c->clock + (i - part->first);
             int dies = c->last_use[id] > part->segment
@@ -153,8 +154,10 @@ static void clear_slots(struct compiler *c) {
 /* ---- operators
  * -------------------------------------------------------------------------------------- */
 
-static enum cohort_code add_op(struct compiler *c, int node, int *in, int *out,
-                               struct cohort_error *err) {
+/* Nothing to do where a tile has no rows; a whole tensor without rows (an empty one) still gets its
+ * operator, which gives it its shape. */
+static enum cohort_code add_op(struct compiler *c, const struct part *part, int node, int *in,
+                               int *out, struct cohort_error *err) {
     const struct graph *g = c->s->graph;
     const struct node *n = &g->nodes[node];
     struct rows rows = {0, 0};
@@ -165,8 +168,9 @@ static enum cohort_code add_op(struct compiler *c, int node, int *in, int *out,
         if (n->out[k] >= 0)
             rows = rows_hull(rows, c->need[n->out[k]]);
     }
-    return rows_empty(rows) ? COHORT_OK
-                            : exec_add_op(c->s->program, node, rows, in, out, NULL, err);
+    if (part->tiled && rows_empty(rows))
+        return COHORT_OK;
+    return exec_add_op(c->s->program, node, rows, in, out, NULL, err);
 }
 
 static enum cohort_code add_ops(struct compiler *c, const struct part *part, struct step *step,
@@ -183,7 +187,7 @@ static enum cohort_code add_ops(struct compiler *c, const struct part *part, str
         return error_memory(err, (size_t)ports * 2 * sizeof *in, "a plan's operators");
     step->first_op = exec_op_count(c->s->program);
     for (int i = part->first; i < part->last; i++)
-        TRY(add_op(c, i, in, in + ports, err));
+        TRY(add_op(c, part, i, in, in + ports, err));
     step->last_op = exec_op_count(c->s->program);
 out:
     mem_free(in);
@@ -312,18 +316,20 @@ out:
     return code;
 }
 
-/* The rows of a tiled segment must be known before anything runs. */
-static enum cohort_code check_shapes(const struct graph *g, const struct part *part,
+/* The rows of a tiled segment must be known before anything runs; one with an empty tensor inside is
+ * not worth dividing, and runs locally. */
+static enum cohort_code check_shapes(const struct graph *g, const struct part *part, bool *empty,
                                      struct cohort_error *err) {
     for (int i = part->first; i < part->last; i++)
         for (int k = 0; k < g->nodes[i].out_count; k++) {
             const struct value *v = node_out(g, &g->nodes[i], k);
             if (v != NULL && !shape_known(&v->shape))
-                return error_set(
-                    err, COHORT_ERR_PLAN,
-                    "segment %d of the plan is tiled, but the shape of '%s' depends on "
-                    "data: end the segment before it",
-                    part->segment, v->name);
+                return error_set(err, COHORT_ERR_PLAN,
+                                 "segment %d of the plan is tiled, but the shape of '%s' depends on "
+                                 "data: end the segment before it",
+                                 part->segment, v->name);
+            if (v != NULL && shape_count(&v->shape) == 0)
+                *empty = true;
         }
     return COHORT_OK;
 }
@@ -337,11 +343,11 @@ static enum cohort_code compile_segment(struct compiler *c, int segment, int fir
     TRY(segment_inputs(s->graph, first, last, &part.inputs, &part.input_count, err));
     TRY(segment_outputs(s->graph, first, last, &part.outputs, &part.output_count, err));
     if (s->plan->segments[segment].mode == PLAN_TILE && s->size > 1) {
-        TRY(check_shapes(s->graph, &part, err));
-        TRY(compile_tile(c, &part, err));
-    } else {
-        TRY(compile_local(c, &part, err));
+        bool empty = false;
+        TRY(check_shapes(s->graph, &part, &empty, err));
+        part.tiled = !empty;
     }
+    TRY((part.tiled ? compile_tile : compile_local)(c, &part, err));
     end_root_slots(c, segment);
 out:
     mem_free(part.inputs);

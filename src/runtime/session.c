@@ -125,7 +125,9 @@ static enum cohort_code open_board(struct cohort_session *s, struct cohort_error
         .bind = !s->options.no_binding,
     };
     TRY(board_detect(&s->board, &o, err));
-    if (s->board.oversubscribed)
+    if (o.local_rank != 0)
+        ; /* one line per board is enough */
+    else if (s->board.oversubscribed)
         session_log(s, 0, "%s: %d ranks share %d cores: times will not be those of real boards",
                     s->board.name, o.local_size, s->board.cores_total);
     else if (s->board.shared)
