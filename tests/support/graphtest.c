@@ -286,6 +286,8 @@ static void run_node(struct gt *t, struct node *n, struct tensor *values) {
     if (n->epilogue.residual >= 0)
         bare.in_count = n->epilogue.residual;
     must(t, op_infer(&bare, ins, out, &t->err));
+    n->window = bare.window; /* which eval() reads */
+    n->group = bare.group;
     for (int i = 0; i < n->out_count; i++) {
         if (n->out[i] >= 0 && shape_known(&graph_value(t->g, n->out[i])->shape)) {
             assert_true(shape_equal(&out[i].shape, &graph_value(t->g, n->out[i])->shape));
