@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-#define PLAN_FORMAT "cohort-plan"
+#define PLAN_FORMAT  "cohort-plan"
 #define PLAN_VERSION 1
 
 enum plan_mode {
@@ -19,54 +19,61 @@ enum plan_mode {
 };
 
 struct plan_segment {
-    char *until;         /* name of the tensor that ends it: the output of its last node */
+    char *until; /* name of the tensor that ends it: the output of its last node */
     enum plan_mode mode;
-    int board;           /* PLAN_LOCAL: which board; 0 for now */
-    int64_t *split;      /* PLAN_TILE: boards+1 row numbers of the `until` tensor, rising from 0 to its rows */
+    int board;      /* PLAN_LOCAL: which board; 0 for now */
+    int64_t *split; /* PLAN_TILE: boards+1 row numbers of the `until` tensor, rising from 0 to its
+                       rows */
     double predicted_ms; /* < 0: not predicted */
 };
 
 struct plan {
-    char *network;        /* graph name, for people */
-    char signature[33];   /* graph_signature() of the network it is for */
-    char *strategy;       /* "manual", "default", … */
+    char *network;      /* graph name, for people */
+    char signature[33]; /* graph_signature() of the network it is for */
+    char *strategy;     /* "manual", "default", … */
     int boards;
     struct plan_segment *segments;
     int segment_count;
-    double predicted_ms;  /* of all; < 0: not predicted */
+    double predicted_ms; /* of all; < 0: not predicted */
 };
 
 void plan_destroy(struct plan **p);
 /* Errors: io, format (naming the file and the key). */
 enum cohort_code plan_load(struct plan **p, const char *path, struct cohort_error *err);
-enum cohort_code plan_parse(struct plan **p, const char *text, size_t bytes, const char *what, struct cohort_error *err);
+enum cohort_code plan_parse(struct plan **p, const char *text, size_t bytes, const char *what,
+                            struct cohort_error *err);
 /* JSON text (mem_free), the same for the same plan, byte for byte. */
 enum cohort_code plan_print(const struct plan *p, char **text, struct cohort_error *err);
 enum cohort_code plan_save(const struct plan *p, const char *path, struct cohort_error *err);
 
 /* Does it fit this network and this number of boards?  Errors: plan, saying what differs. */
-enum cohort_code plan_check(const struct plan *p, const struct graph *g, int boards, struct cohort_error *err);
+enum cohort_code plan_check(const struct plan *p, const struct graph *g, int boards,
+                            struct cohort_error *err);
 
 /* The node number one past segment i's last node (the plan was checked). */
 int plan_segment_end(const struct plan *p, const struct graph *g, int i);
 
 /* The rows of value `id`, an output of the segment, that board b computes when the segment's split
  * is in rows of `until`: each boundary is scaled to the value's height per image. */
-int64_t plan_scaled_row(const struct plan_segment *s, const struct graph *g, int until, int id, int boundary);
+int64_t plan_scaled_row(const struct plan_segment *s, const struct graph *g, int until, int id,
+                        int boundary);
 
-/* ---- making plans -------------------------------------------------------------------------------- */
+/* ---- making plans
+ * -------------------------------------------------------------------------------- */
 
 struct plan_request {
     int boards;
-    const char *groups;          /* "0-4,5-9,10-", or tensor names "pool1,pool2" that end groups; NULL: default */
-    const char *ratio;           /* "3:3:2" or "pc=0,pi1=3,pi2=2"; NULL: equal */
-    const char *const *names;    /* boards' host names, for ratio by name; may be NULL */
-    bool root_feeds;             /* board 0 only feeds the others */
-    const char *tail;            /* "local" (default): what follows the last tiled group runs on board 0 */
+    const char
+        *groups; /* "0-4,5-9,10-", or tensor names "pool1,pool2" that end groups; NULL: default */
+    const char *ratio;        /* "3:3:2" or "pc=0,pi1=3,pi2=2"; NULL: equal */
+    const char *const *names; /* boards' host names, for ratio by name; may be NULL */
+    bool root_feeds;          /* board 0 only feeds the others */
+    const char *tail; /* "local" (default): what follows the last tiled group runs on board 0 */
 };
 /* Manual and default plans: equal (or given) shares, groups at the pools, the tail from the first
  * operator that needs all rows on local(0).  Errors: usage (naming the part of the text that is
  * wrong), plan. */
-enum cohort_code plan_make(struct plan **p, const struct graph *g, const struct plan_request *r, struct cohort_error *err);
+enum cohort_code plan_make(struct plan **p, const struct graph *g, const struct plan_request *r,
+                           struct cohort_error *err);
 
 #endif

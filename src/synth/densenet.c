@@ -43,7 +43,7 @@ void net_densenet(struct net *n, int depth) {
         x = net_concat(n, features, count, "denseblock%d", block);
         if (block == 4)
             break;
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "transition%d", block);
         x = norm_relu(n, x, name, "");
         x = net_conv(n, x, (struct layer){.out = x.c / 2, .kernel = 1}, "%s.conv", name);
