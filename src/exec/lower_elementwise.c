@@ -57,6 +57,7 @@ static const struct {
     {"Tanh", KACT_TANH, UNARY_COPY},
     {"HardSigmoid", KACT_HARD_SIGMOID, UNARY_COPY},
     {"HardSwish", KACT_HARD_SWISH, UNARY_COPY},
+    {"Swish", KACT_SILU, UNARY_COPY},
     {"Identity", KACT_NONE, UNARY_COPY},
     {"Exp", KACT_NONE, UNARY_EXP},
     {"Sqrt", KACT_NONE, UNARY_SQRT},
@@ -128,6 +129,11 @@ static bool unary_accepts(const struct graph *g, const struct node *n) {
         strcmp(node_attr_string(n, "approximate", "none"), "none") != 0)
         return false;
     return map_or_float_rows(g, n);
+}
+
+/* With another alpha it is no kernel's. */
+static bool swish_accepts(const struct graph *g, const struct node *n) {
+    return node_attr_float(n, "alpha", 1) == 1 && unary_accepts(g, n);
 }
 
 /* ---- a vector of parameters
@@ -346,6 +352,7 @@ const struct lowering lowerings_elementwise[] = {
     UNARY("Tanh"),
     UNARY("HardSigmoid"),
     UNARY("HardSwish"),
+    {"Swish", swish_accepts, bind_unary, NULL, run_unary},
     UNARY("Exp"),
     UNARY("Sqrt"),
     UNARY("Erf"),

@@ -24,8 +24,7 @@ struct tally {
     int reason_count;
 };
 
-/* ---- running one model
- * ------------------------------------------------------------------------------ */
+/* ---- running one model ----------------------------------------------------------------------- */
 
 /* A tensor per value of the graph; constants are borrowed, or copied when unaligned. */
 static enum cohort_code run_node(struct graph *g, struct node *n, struct tensor *values,
@@ -77,8 +76,7 @@ out:
     return code;
 }
 
-/* ---- comparing
- * ---------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 /* Integers exactly; floats to 1e-4 of the largest or 1e-3 of the element (float16: 1e-3, bfloat16:
  * 8e-3 of the largest). */
@@ -109,8 +107,7 @@ static bool agrees(const struct tensor *a, const struct tensor *b, char *why, si
     return true;
 }
 
-/* ---- one case
- * -------------------------------------------------------------------------------------------- */
+/* ---- one case -------------------------------------------------------------------------------- */
 
 static enum cohort_code load(const char *directory, const char *set, const char *kind, int index,
                              struct tensor *t, bool *there, struct cohort_error *err) {
@@ -225,8 +222,7 @@ static void run_case(struct tally *t, const char *root, const char *name) {
     }
 }
 
-/* ---- all of them
- * ------------------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);

@@ -14,8 +14,7 @@
 
 static struct optest t; /* its seed goes on from case to case */
 
-/* ---- functions of one element
- * --------------------------------------------------------------------- */
+/* ---- functions of one element ---------------------------------------------------------------- */
 
 struct point {
     const char *op;
@@ -212,8 +211,7 @@ static void test_sizes(void **state) {
     optest_end(&t);
 }
 
-/* ---- Clip
- * ------------------------------------------------------------------------------------------ */
+/* ---- Clip ------------------------------------------------------------------------------------ */
 
 static void test_clip(void **state) {
     (void)state;
@@ -261,8 +259,7 @@ static void test_clip(void **state) {
     optest_end(&t);
 }
 
-/* ---- Cast, Where
- * ------------------------------------------------------------------------------------ */
+/* ---- Cast, Where ----------------------------------------------------------------------------- */
 
 static void test_cast(void **state) {
     (void)state;
@@ -355,8 +352,7 @@ static void test_where(void **state) {
     optest_end(&t);
 }
 
-/* ---- two operands
- * ------------------------------------------------------------------------------------ */
+/* ---- two operands ---------------------------------------------------------------------------- */
 
 /* The element of a tensor that stands at flat position `at` of the output it is broadcast to. */
 static double broadcast_at(const struct tensor *x, const struct shape *out, int64_t at) {

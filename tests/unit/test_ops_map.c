@@ -1,6 +1,7 @@
 /* Which nodes may run on feature maps, and which rows of their inputs they need: map_ok() and
  * rows() of elementwise, reducing and multiplying operators, on one-node graphs. */
 #include "base/mem.h"
+#include "exec/lower.h"
 #include "graph/op.h"
 #include "graph/pass.h"
 
@@ -122,8 +123,22 @@ static struct one_node build(const char *op, int opset, const struct operand *op
     return one;
 }
 
-/* ---- elementwise
- * ------------------------------------------------------------------------------------ */
+/* May it run on maps?  If so, an executor must be there that does it. */
+static bool runs_on_maps(struct one_node *one) {
+    struct graph *g = one->g;
+    if (one->n->op->map_ok == NULL || !one->n->op->map_ok(g, one->n))
+        return false;
+    graph_value(g, one->n->out[0])->form = FORM_MAP;
+    for (int i = 0; i < one->n->in_count; i++)
+        if (!graph_value(g, one->n->in[i])->is_constant)
+            graph_value(g, one->n->in[i])->form = FORM_MAP;
+    if (lowering_find(g, one->n) == lowering_reference &&
+        strcmp(one->n->op->name, "Dropout") != 0) /* which pass_remove_noops() takes out */
+        fail_msg("%s has no lowering on maps", one->n->op->name);
+    return true;
+}
+
+/* ---- elementwise ----------------------------------------------------------------------------- */
 
 struct map_case {
     const char *op;
@@ -180,7 +195,7 @@ static void test_map_ok(void **state) {
                c->operands[count].type != DT_NONE)
             count++;
         struct one_node one = build(c->op, c->opset, c->operands, count, NULL, 0);
-        bool ok = one.n->op->map_ok != NULL && one.n->op->map_ok(one.g, one.n);
+        bool ok = runs_on_maps(&one);
         if (ok != c->ok)
             fail_msg("case %zu: %s %s", k, c->op, ok ? "on maps" : "not on maps");
         graph_destroy(&one.g);
@@ -202,11 +217,11 @@ static void test_map_attributes(void **state) {
     for (size_t k = 0; k < sizeof softmax / sizeof softmax[0]; k++) {
         struct one_node one =
             build(softmax[k].op, softmax[k].opset, &map, 1, "axis", softmax[k].axis);
-        assert_int_equal(one.n->op->map_ok(one.g, one.n), softmax[k].ok);
+        assert_int_equal(runs_on_maps(&one), softmax[k].ok);
         graph_destroy(&one.g);
     }
     struct one_node one = build("Softmax", 11, &pixel, 1, "axis", 1); /* coerced, but one pixel */
-    assert_true(one.n->op->map_ok(one.g, one.n));
+    assert_true(runs_on_maps(&one));
     graph_destroy(&one.g);
 
     static const struct {
@@ -222,14 +237,13 @@ static void test_map_attributes(void **state) {
         one = build(reduce[k].op, 11, &map, 1, "keepdims", reduce[k].keep);
         assert_int_equal(node_set_ints(one.n, "axes", reduce[k].axes, reduce[k].count, NULL),
                          COHORT_OK);
-        bool ok = one.n->op->map_ok != NULL && one.n->op->map_ok(one.g, one.n);
+        bool ok = runs_on_maps(&one);
         assert_int_equal(ok, reduce[k].ok);
         graph_destroy(&one.g);
     }
 }
 
-/* ---- rows
- * ---------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* The row map of input i as graph_finish() makes it. */
 static struct rowmap row_map(struct one_node *one, int i) {
@@ -369,8 +383,7 @@ static void test_every_operator_answers(void **state) {
                 continue; /* not for floats */
             struct one_node one = build(op->name, op->since > 13 ? op->since : 13, maps,
                                         op->min_inputs, "to", DT_F32);
-            if (op->map_ok != NULL)
-                asked += op->map_ok(one.g, one.n);
+            asked += runs_on_maps(&one);
             assert_true(node_flops(one.g, one.n) >= 0);
             graph_destroy(&one.g);
         }

@@ -40,8 +40,7 @@ static int64_t flat(const struct shape *s, const int64_t *index) {
     return at;
 }
 
-/* ---- Reduce
- * ----------------------------------------------------------------------------------------- */
+/* ---- Reduce ---------------------------------------------------------------------------------- */
 
 struct sums { /* everything a reduction may need */
     double sum, squares, magnitudes, product, max, min, exponentials;
@@ -246,8 +245,7 @@ static void test_reduce_errors(void **state) {
     optest_end(&t);
 }
 
-/* ---- ArgMax, ArgMin
- * -------------------------------------------------------------------------------------- */
+/* ---- ArgMax, ArgMin -------------------------------------------------------------------------- */
 
 static void test_arg(void **state) {
     (void)state;
@@ -295,8 +293,7 @@ static void test_arg(void **state) {
     optest_end(&t);
 }
 
-/* ---- MatMul, Gemm
- * ------------------------------------------------------------------------------------------ */
+/* ---- MatMul, Gemm ---------------------------------------------------------------------------- */
 
 /* Element (row, column) of the matrix that batch index `at` (of shape `batch`) of x selects. */
 static double matrix_at(const struct tensor *x, const struct shape *batch, int64_t at, int64_t row,
@@ -460,8 +457,7 @@ static void test_gemm(void **state) {
     optest_end(&t);
 }
 
-/* ---- Softmax, LayerNormalization
- * -------------------------------------------------------------------------------- */
+/* ---- Softmax, LayerNormalization ------------------------------------------------------------- */
 
 static void one_softmax(bool logarithm, int opset, int round) {
     struct shape s = random_shape(1, 4, 5);
@@ -580,8 +576,7 @@ static void test_layer_normalization(void **state) {
     optest_end(&t);
 }
 
-/* ---- quantisation
- * --------------------------------------------------------------------------------------------- */
+/* ---- quantisation ---------------------------------------------------------------------------- */
 
 static void test_quantize(void **state) {
     (void)state;

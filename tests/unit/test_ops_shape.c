@@ -36,8 +36,7 @@ static void unflat(const struct shape *s, int64_t at, int64_t *index) {
     }
 }
 
-/* ---- views
- * ------------------------------------------------------------------------------------------ */
+/* ---- views ----------------------------------------------------------------------------------- */
 
 struct view_case {
     const char *op;
@@ -152,8 +151,7 @@ static void test_views_unknown(void **state) {
     optest_end(&t);
 }
 
-/* ---- Shape, Size, Constant, ConstantOfShape, Range
- * ------------------------------------------------------ */
+/* ---- Shape, Size, Constant, ConstantOfShape, Range ------------------------------------------- */
 
 static void test_shape(void **state) {
     (void)state;
@@ -293,8 +291,7 @@ static void test_range(void **state) {
     optest_end(&t);
 }
 
-/* ---- moving
- * ------------------------------------------------------------------------------------------ */
+/* ---- moving ---------------------------------------------------------------------------------- */
 
 static void test_transpose(void **state) {
     (void)state;

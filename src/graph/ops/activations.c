@@ -227,8 +227,7 @@ static bool gelu_is_tanh(const struct node *n) {
     return strcmp(node_attr_string(n, "approximate", "none"), "tanh") == 0;
 }
 
-/* ---- the operators
- * -------------------------------------------------------------------------------- */
+/* ---- the operators --------------------------------------------------------------------------- */
 
 static enum cohort_code unary_infer(struct node *n, const struct tensor *const in[],
                                     struct tensor out[], struct cohort_error *err) {

@@ -7,8 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- the functions: x[j] = x[j] OP y[j]
- * ------------------------------------------------------------ */
+/* ---- the functions: x[j] = x[j] OP y[j] ------------------------------------------------------ */
 
 struct function {
     const char *name;
@@ -158,8 +157,7 @@ static const struct function *function_of(const struct node *n) {
     BUG("a binary operator without a function");
 }
 
-/* ---- the operators
- * --------------------------------------------------------------------------------- */
+/* ---- the operators --------------------------------------------------------------------------- */
 
 static enum cohort_code binary_infer(struct node *n, const struct tensor *const in[],
                                      struct tensor out[], struct cohort_error *err) {

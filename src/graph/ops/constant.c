@@ -7,8 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- Constant
- * -------------------------------------------------------------------------------------- */
+/* ---- Constant -------------------------------------------------------------------------------- */
 
 static const struct attr *constant_attr(const struct node *n) {
     static const char *const names[] = {"value", "value_float", "value_floats", "value_int",
@@ -69,8 +68,7 @@ static enum cohort_code constant_eval(const struct node *n, const struct tensor 
     return COHORT_OK;
 }
 
-/* ---- ConstantOfShape
- * ------------------------------------------------------------------------------- */
+/* ---- ConstantOfShape ------------------------------------------------------------------------- */
 
 static enum cohort_code of_shape_infer(struct node *n, const struct tensor *const in[],
                                        struct tensor out[], struct cohort_error *err) {
@@ -109,8 +107,7 @@ static enum cohort_code of_shape_eval(const struct node *n, const struct tensor 
     return COHORT_OK;
 }
 
-/* ---- Range
- * ------------------------------------------------------------------------------------------ */
+/* ---- Range ----------------------------------------------------------------------------------- */
 
 /* The number of elements: max(ceil((limit - start) / delta), 0). */
 static enum cohort_code range_count(const struct tensor *const in[], int64_t *count,

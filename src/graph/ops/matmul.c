@@ -62,8 +62,7 @@ static void product_part(const struct product *p, int64_t i, int64_t j0, int64_t
     }
 }
 
-/* ---- MatMul
- * ------------------------------------------------------------------------------------------- */
+/* ---- MatMul ---------------------------------------------------------------------------------- */
 
 #define MATMUL_TYPES                                                                               \
     (TYPES_FLOAT | TYPE_BIT(DT_I32) | TYPE_BIT(DT_I64) | TYPE_BIT(DT_U32) | TYPE_BIT(DT_U64))
@@ -187,8 +186,7 @@ const struct op_desc op_mat_mul = {
     .flops = matmul_flops,
 };
 
-/* ---- Gemm
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Gemm ------------------------------------------------------------------------------------ */
 
 static enum cohort_code gemm_infer(struct node *n, const struct tensor *const in[],
                                    struct tensor out[], struct cohort_error *err) {

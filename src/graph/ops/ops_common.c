@@ -525,8 +525,7 @@ void op_copy(void *to, const int64_t *to_stride, const void *from, const int64_t
     }
 }
 
-/* ---- maps and rows
- * -------------------------------------------------------------------------------- */
+/* ---- maps and rows --------------------------------------------------------------------------- */
 
 bool map_value(const struct graph *g, int id) {
     if (id < 0)

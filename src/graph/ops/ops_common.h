@@ -125,8 +125,7 @@ void op_strides(const struct shape *s, int64_t stride[RANK_MAX]);
 void op_copy(void *to, const int64_t *to_stride, const void *from, const int64_t *from_stride,
              int rank, const int64_t *dim, size_t size);
 
-/* ---- maps and rows
- * -------------------------------------------------------------------------------- */
+/* ---- maps and rows --------------------------------------------------------------------------- */
 
 /* Could this value be a feature map: float32, rank 3 or 4, shape known and nothing empty? */
 bool map_value(const struct graph *g, int id);

@@ -61,8 +61,7 @@ out:
     return code;
 }
 
-/* ---- reducing
- * --------------------------------------------------------------------------------------- */
+/* ---- reducing -------------------------------------------------------------------------------- */
 
 /* Everything that one output element needs to walk its inputs: the reduced axes but the last, then
  * runs along that one. */
@@ -252,8 +251,7 @@ static enum cohort_code reduce_eval(const struct node *n, const struct tensor *c
     return COHORT_OK;
 }
 
-/* ---- maps
- * ---------------------------------------------------------------------------------------------- */
+/* ---- maps ------------------------------------------------------------------------------------ */
 
 /* Over exactly the spatial axes of a map, which stay as 1.  Rank 3 is left out: there it is mostly
  * the features of tokens that are averaged, and as maps those would be laid out badly. */

@@ -13,8 +13,7 @@ static enum cohort_code view_eval(const struct node *n, const struct tensor *con
     return COHORT_OK;
 }
 
-/* ---- Reshape
- * ---------------------------------------------------------------------------------------- */
+/* ---- Reshape --------------------------------------------------------------------------------- */
 
 static enum cohort_code does_not_fit(const struct shape *from, const struct shape *to,
                                      struct cohort_error *err) {
@@ -82,8 +81,7 @@ out:
     return code;
 }
 
-/* ---- Flatten
- * ---------------------------------------------------------------------------------------- */
+/* ---- Flatten --------------------------------------------------------------------------------- */
 
 static enum cohort_code flatten_infer(struct node *n, const struct tensor *const in[],
                                       struct tensor out[], struct cohort_error *err) {
@@ -105,8 +103,7 @@ out:
     return code;
 }
 
-/* ---- Squeeze and Unsqueeze
- * ---------------------------------------------------------------------------- */
+/* ---- Squeeze and Unsqueeze ------------------------------------------------------------------- */
 
 static enum cohort_code squeeze_infer(struct node *n, const struct tensor *const in[],
                                       struct tensor out[], struct cohort_error *err) {

@@ -3,8 +3,7 @@
 
 #include <string.h>
 
-/* ---- Transpose
- * -------------------------------------------------------------------------------------- */
+/* ---- Transpose ------------------------------------------------------------------------------- */
 
 /* perm[i] is the input axis that becomes output axis i. */
 static enum cohort_code permutation(const struct node *n, int rank, int perm[RANK_MAX],
@@ -62,8 +61,7 @@ static enum cohort_code transpose_eval(const struct node *n, const struct tensor
     return COHORT_OK;
 }
 
-/* ---- Expand
- * ----------------------------------------------------------------------------------------- */
+/* ---- Expand ---------------------------------------------------------------------------------- */
 
 static enum cohort_code expand_infer(struct node *n, const struct tensor *const in[],
                                      struct tensor out[], struct cohort_error *err) {
@@ -110,8 +108,7 @@ static enum cohort_code expand_eval(const struct node *n, const struct tensor *c
     return COHORT_OK;
 }
 
-/* ---- Tile
- * ------------------------------------------------------------------------------------------- */
+/* ---- Tile ------------------------------------------------------------------------------------ */
 
 static enum cohort_code tile_infer(struct node *n, const struct tensor *const in[],
                                    struct tensor out[], struct cohort_error *err) {
