@@ -438,20 +438,27 @@ static void fraction(const struct resize_table *t, struct rowmap *map) {
     map->den /= divisor;
 }
 
+/* The rows that output row y mixes with a weight. */
+static void rows_of(const struct resize_table *t, int64_t y, int64_t *first, int64_t *last) {
+    const int64_t *index = t->index + y * t->taps;
+    const float *weight = t->weight + y * t->taps;
+    int from = 0, to = t->taps - 1;
+    while (from < to && weight[from] == 0)
+        from++;
+    while (to > from && weight[to] == 0)
+        to--;
+    *first = index[from];
+    *last = index[to];
+}
+
 /* The narrowest affine map of the table's slope that holds every row the table names. */
 static void fit_rows(const struct resize_table *t, struct rowmap *map) {
     fraction(t, map);
     map->lo = INT64_MAX;
     map->hi = INT64_MIN;
     for (int64_t y = 0; y < t->out; y++) {
-        int64_t first = t->index[y * t->taps], last = first, at = y * map->num;
-        for (int k = 0; k < t->taps; k++) {
-            int64_t i = t->index[y * t->taps + k];
-            if (t->weight[y * t->taps + k] == 0)
-                continue;
-            first = i < first || t->weight[y * t->taps] == 0 ? i : first;
-            last = i;
-        }
+        int64_t first, last, at = y * map->num;
+        rows_of(t, y, &first, &last);
         int64_t lo = first * map->den + map->den - 1 - at, hi = last * map->den - at;
         map->lo = lo < map->lo ? lo : map->lo;
         map->hi = hi > map->hi ? hi : map->hi;
