@@ -10,7 +10,7 @@
 #include <time.h>
 
 /* ---- ranks
- * ------------------------------------------------------------------------------------------ */
+ * ---------------------------------------------------------------------------- */
 
 static int launch_number(const char *name, const char *other, int otherwise) {
     const char *text = getenv(name);
@@ -60,7 +60,7 @@ long cli_broadcast(const struct cli_ranks *r, long value) {
 }
 
 /* ---- messages
- * ----------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------- */
 
 int cli_fail(const struct cohort_error *err) {
     if (cli_launch_rank() == 0) {
@@ -83,7 +83,7 @@ int cli_help(const struct cli_command *self, const struct option_spec *specs) {
 }
 
 /* ---- options
- * ------------------------------------------------------------------------------------------- */
+ * -------------------------------------------------------------------------- */
 
 void cli_options_init(struct cli_options *o) {
     *o = (struct cli_options){.repeat = 1, .width = 1, .seed = 1};
@@ -116,7 +116,7 @@ char *cli_cache_directory(const struct cli_options *o) {
 }
 
 /* ---- networks
- * ------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------- */
 
 /* The file of a generated network in the cache, made when it is not there. */
 static enum cohort_code generated(char **path, const char *name, const struct cli_options *o,
@@ -193,7 +193,7 @@ enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_mo
 }
 
 /* ---- sessions
- * -------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------- */
 
 static void log_line(void *context, int level, const char *line) {
     const struct cli_session_state *s = context;
@@ -274,8 +274,7 @@ void cli_session_release(struct cli_session_state *state) {
 }
 
 /* ---- times
- * ---------------------------------------------------------------------------------------------------
- */
+ * ---------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;

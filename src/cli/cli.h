@@ -30,8 +30,7 @@ int cmd_synth(const struct cli_command *self, int argc, char **argv);
 int cmd_kernels(const struct cli_command *self, int argc, char **argv);
 int cmd_bench(const struct cli_command *self, int argc, char **argv);
 
-/* ---- ranks --------------------------------------------------------------------------------------
- */
+/* ---- ranks ------------------------------------------------------------------------------- */
 
 /* Rank and number of ranks that mpirun gave, from the environment, without initialising MPI. */
 int cli_launch_rank(void);
@@ -51,7 +50,7 @@ enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code,
 long cli_broadcast(const struct cli_ranks *r, long value);
 
 /* ---- messages
- * ------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------- */
 
 /* "cohort: MESSAGE" to stderr, on rank 0 only; returns the exit status for the code. */
 int cli_fail(const struct cohort_error *err);
@@ -60,7 +59,7 @@ const char *cli_environment(const char *name);
 int cli_help(const struct cli_command *self, const struct option_spec *specs);
 
 /* ---- options that several commands have
- * -------------------------------------------------------------- */
+ * ----------------------------------------------- */
 
 struct cli_options {
     bool help, json, verbose;
@@ -162,7 +161,7 @@ bool cli_parse(const struct cli_command *self, const struct option_spec *specs, 
                int argc, char **argv, const char **positional, int max, int *count, int *status);
 
 /* ---- networks and sessions
- * ----------------------------------------------------------------------------- */
+ * ------------------------------------------------------------ */
 
 /* Opens a file, or a generated network by its name (made in the cache the first time). */
 enum cohort_code cli_open_model(struct cohort_model **m, const char *name,

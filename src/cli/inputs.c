@@ -25,8 +25,7 @@ void inputs_release(struct input_set **sets, int count) {
     *sets = NULL;
 }
 
-/* ---- preprocessing options ----------------------------------------------------------------------
- */
+/* ---- preprocessing options --------------------------------------------------------------- */
 
 /* "a" or "a,b,c" into three numbers. */
 static enum cohort_code three_numbers(const char *option, const char *text, float out[3],
@@ -107,7 +106,7 @@ out:
 }
 
 /* ---- one file
- * --------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------- */
 
 static bool ends_with(const char *text, const char *end) {
     size_t n = strlen(text), k = strlen(end);
@@ -214,7 +213,7 @@ static void set_finish(struct input_set *s, const struct cohort_model *m) {
 }
 
 /* ---- all files
- * ------------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------ */
 
 /* Splits "NAME=FILE" when NAME is an input of the network. */
 static int input_of(const struct cohort_model *m, const char *text, const char **path) {

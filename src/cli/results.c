@@ -39,7 +39,7 @@ enum cohort_code result_check(const struct result_options *o, const struct cohor
 }
 
 /* ---- one kind each
- * ----------------------------------------------------------------------------------- */
+ * -------------------------------------------------------------------- */
 
 static const char *label_of(const struct results *r, int index, char text[32]) {
     if (index >= 0 && index < r->labels.count)
@@ -223,7 +223,7 @@ static enum cohort_code save_arrays(const struct cohort_tensor *outputs, int cou
 }
 
 /* ---- together
- * ------------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------- */
 
 /* A list of scores is shown as classes when the input was a picture; anything else by its figures.
  */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* ---- one input
- * -------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------ */
 
 struct unary_state {
     enum unary_op op;
@@ -137,7 +137,7 @@ static bool swish_accepts(const struct graph *g, const struct node *n) {
 }
 
 /* ---- a vector of parameters
- * ---------------------------------------------------------------------------- */
+ * ----------------------------------------------------------- */
 
 struct vector_state {
     float *scale, *shift;
@@ -214,7 +214,7 @@ static enum cohort_code run_vector(struct program *p, const struct exec_op *op,
 }
 
 /* ---- two inputs
- * ------------------------------------------------------------------------------------------ */
+ * ----------------------------------------------------------------------- */
 
 struct binary_state {
     enum binary_op op;

@@ -5,8 +5,7 @@
 
 #include <string.h>
 
-/* ---- channels: Concat, Split, ChannelShuffle ----------------------------------------------------
- */
+/* ---- channels: Concat, Split, ChannelShuffle --------------------------------------------- */
 
 struct channels_state {
     int64_t *offset; /* Concat: of each input, Split: of each output, in channels */
@@ -140,7 +139,7 @@ static bool split_accepts(const struct graph *g, const struct node *n) {
 }
 
 /* ---- pixels and channels picked by tables: Slice, Pad
- * ------------------------------------------------ */
+ * --------------------------------- */
 
 struct pick_state {
     int64_t *row; /* input row behind each output row of an image; -1: filled */
@@ -271,7 +270,7 @@ static enum cohort_code run_pick(struct program *p, const struct exec_op *op,
 }
 
 /* ---- depth and space
- * ------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------ */
 
 struct space_work {
     bool to_space;
@@ -307,7 +306,7 @@ static enum cohort_code run_space(struct program *p, const struct exec_op *op,
 }
 
 /* ---- between plain tensors and maps
- * ------------------------------------------------------------------------ */
+ * --------------------------------------------------- */
 
 static enum cohort_code run_to_map(struct program *p, const struct exec_op *op,
                                    struct cohort_error *err) {
@@ -358,8 +357,7 @@ static bool from_map(const struct graph *g, const struct node *n) {
 }
 
 /* ---- resampling
- * ------------------------------------------------------------------------------------------------
- */
+ * ----------------------------------------------------------------------- */
 
 struct resize_state {
     int row_taps, col_taps;

@@ -80,7 +80,7 @@ static enum cohort_code run_pool(struct program *p, const struct exec_op *op,
 }
 
 /* ---- over the whole image
- * ------------------------------------------------------------------------- */
+ * ------------------------------------------------------------- */
 
 struct reduce_work {
     enum reduce_op op;

@@ -99,7 +99,7 @@ struct rows exec_slot_rows(const struct program *p, int slot) {
 }
 
 /* ---- preparing
- * --------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------ */
 
 static enum cohort_code assign_memory(struct program *p, struct cohort_error *err) {
     struct arena_item *items = mem_zalloc((size_t)p->slot_count, sizeof *items);
@@ -215,7 +215,7 @@ bool exec_uses_constant(const struct program *p, int id) {
 }
 
 /* ---- running
- * ------------------------------------------------------------------------------------------ */
+ * -------------------------------------------------------------------------- */
 
 enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_error *err) {
     BUG_UNLESS(p->prepared);
@@ -232,7 +232,7 @@ enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_
 }
 
 /* ---- looking
- * ------------------------------------------------------------------------------------------- */
+ * -------------------------------------------------------------------------- */
 
 void *exec_slot_data(const struct program *p, int slot) {
     return p->slots[slot].data;

@@ -22,7 +22,7 @@ double clock_ms(void) {
 }
 
 /* ---- networks
- * ------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------- */
 
 /* Parses "NAME=1x3x224x224" or "1x3x224x224"; *copy holds the name's text (mem_free). */
 static enum cohort_code parse_shape(const char *text, struct input_shape *out, char **copy,
@@ -143,7 +143,7 @@ struct cohort_tensor cohort_output(const struct cohort_model *model, int i) {
 }
 
 /* ---- plans
- * ---------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------- */
 
 static enum cohort_code wrap_plan(struct cohort_plan **out, struct plan *p,
                                   struct cohort_error *err) {
@@ -193,7 +193,7 @@ void cohort_plan_free(struct cohort_plan **plan) {
 }
 
 /* ---- boards
- * ---------------------------------------------------------------------------------------- */
+ * --------------------------------------------------------------------------- */
 
 enum cohort_code cohort_board_names(MPI_Comm world, char ***names, struct cohort_error *err) {
     struct comm *c = NULL;

@@ -73,8 +73,7 @@ static struct rows all_rows(const struct graph *g, int id) {
     return (struct rows){0, shape_known(&v->shape) ? value_rows(v) : 1};
 }
 
-/* ---- rows of a tiled segment --------------------------------------------------------------------
- */
+/* ---- rows of a tiled segment ------------------------------------------------------------- */
 
 /* The rows of value `id` that board b owns, in proportion to the segment's split. */
 static struct rows share_of(const struct cohort_session *s, const struct part *part, int id,
@@ -94,7 +93,7 @@ static void rows_of_board(const struct cohort_session *s, const struct part *par
 }
 
 /* ---- slots
- * ----------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------- */
 
 /* The whole tensor on rank 0, from now on; end_root_slots() ends its life. */
 static enum cohort_code add_root_slot(struct compiler *c, int id, struct cohort_error *err) {
@@ -152,7 +151,7 @@ static void clear_slots(struct compiler *c) {
 }
 
 /* ---- operators
- * -------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------ */
 
 /* Nothing to do where a tile has no rows; a whole tensor without rows (an empty one) still gets its
  * operator, which gives it its shape. */
@@ -195,7 +194,7 @@ out:
 }
 
 /* ---- segments
- * ---------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------- */
 
 static enum cohort_code compile_local(struct compiler *c, const struct part *part,
                                       struct cohort_error *err) {
@@ -316,18 +315,19 @@ out:
     return code;
 }
 
-/* The rows of a tiled segment must be known before anything runs; one with an empty tensor inside is
- * not worth dividing, and runs locally. */
+/* The rows of a tiled segment must be known before anything runs; one with an empty tensor inside
+ * is not worth dividing, and runs locally. */
 static enum cohort_code check_shapes(const struct graph *g, const struct part *part, bool *empty,
                                      struct cohort_error *err) {
     for (int i = part->first; i < part->last; i++)
         for (int k = 0; k < g->nodes[i].out_count; k++) {
             const struct value *v = node_out(g, &g->nodes[i], k);
             if (v != NULL && !shape_known(&v->shape))
-                return error_set(err, COHORT_ERR_PLAN,
-                                 "segment %d of the plan is tiled, but the shape of '%s' depends on "
-                                 "data: end the segment before it",
-                                 part->segment, v->name);
+                return error_set(
+                    err, COHORT_ERR_PLAN,
+                    "segment %d of the plan is tiled, but the shape of '%s' depends on "
+                    "data: end the segment before it",
+                    part->segment, v->name);
             if (v != NULL && shape_count(&v->shape) == 0)
                 *empty = true;
         }
@@ -428,7 +428,7 @@ enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *
 }
 
 /* ---- transfers
- * ------------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------ */
 
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err) {
     for (int i = 0; i < s->step_count && s->comm != NULL; i++) {

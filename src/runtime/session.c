@@ -28,7 +28,7 @@ static enum cohort_code agree(struct cohort_session *s, enum cohort_code code,
 }
 
 /* ---- bringing graph and plan to every rank
- * ----------------------------------------------------------- */
+ * -------------------------------------------- */
 
 /* Rank 0's own copy of the plan: the caller's, or the default. */
 static enum cohort_code root_plan(struct cohort_session *s, const struct cohort_plan *plan,
@@ -113,7 +113,7 @@ out:
 }
 
 /* ---- this board
- * ------------------------------------------------------------------------------------------ */
+ * ----------------------------------------------------------------------- */
 
 static enum cohort_code open_board(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
