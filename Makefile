@@ -79,7 +79,7 @@ all: $(BUILD)/cohort $(BUILD)/libcohort.a $(BUILD)/libcohort.so
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(if $(filter kernels/%,$<),$(KERNEL_CFLAGS) $(ISA_CFLAGS_$(patsubst kernels/%,%,$(patsubst %/,%,$(dir $<))))) -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) $(if $(filter kernels/% bench/%,$<),$(KERNEL_CFLAGS) $(ISA_CFLAGS_$(patsubst kernels/%,%,$(patsubst %/,%,$(dir $<))))) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libcohort.a: $(LIB_OBJ)
 	rm -f $@
@@ -106,7 +106,7 @@ $(BUILD)/tests/mpi/test_%: $(BUILD)/tests/mpi/test_%.o $(TEST_LIB) $(BUILD)/libt
 .PHONY: tests
 tests: $(UNIT_TESTS) $(MPI_TESTS)
 
--include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(MPI_TESTS:=.d) $(TEST_LIB:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(MPI_TESTS:=.d) $(TEST_LIB:.o=.d) $(BUILD)/bench/kernels.d
 
 # ---- testing -----------------------------------------------------------------------------------
 
@@ -119,6 +119,16 @@ check-unit: $(UNIT_TESTS)
 
 check-mpi: $(MPI_TESTS)
 	tests/run $(BUILD) mpi
+
+# ---- measuring ---------------------------------------------------------------------------------
+
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libcohort.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# Every kernel on layers of known networks; BENCH_ARGS: parts of kernels' or layers' names.
+.PHONY: bench-kernels
+bench-kernels: $(BUILD)/bench/kernels
+	$(BUILD)/bench/kernels $(BENCH_ARGS)
 
 # ---- the rest ----------------------------------------------------------------------------------
 

@@ -31,8 +31,8 @@ struct micro_args {
 };
 
 struct micro {
-    int pixels; /* the most that run() takes at once */
-    void (*run)(const struct micro_args *a, int pixels);
+    int pixels; /* how many it works on at once: longer lines are better than shorter ones */
+    void (*run)(const struct micro_args *a, int pixels); /* any number of pixels, at least 1 */
 };
 
 /* Splits n pixels into tiles of at most `most`, the last two about equal: 7 = 3 + 2 + 2. */

@@ -38,13 +38,9 @@ static void panel_rows(const struct gemm_args *a, const struct micro *m, int pan
         t.lanes = (int)least(MICRO_CHUNK, k_all - k);
         t.w = (const float *)a->weights + (size_t)n * (size_t)k_all + (size_t)k * BLOCK;
         t.init = k == 0 ? bias : NULL;
-        for (int64_t y = y0; y < y1;) {
-            int rows = micro_tile((int)least(y1 - y, 4 * m->pixels), m->pixels);
-            t.in = a->in + (y - a->in_row0) * a->in_pitch + k;
-            t.out = a->out + (y - a->out_row0) * a->out_pitch + n;
-            m->run(&t, rows);
-            y += rows;
-        }
+        t.in = a->in + (y0 - a->in_row0) * a->in_pitch + k;
+        t.out = a->out + (y0 - a->out_row0) * a->out_pitch + n;
+        m->run(&t, (int)(y1 - y0));
         k += t.lanes;
     } while (k < k_all);
 }

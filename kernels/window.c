@@ -157,7 +157,7 @@ static void walk_rectangle(const struct walk *k, const struct chunk *ch, int64_t
     bool any = ys.taps > 0 && xs.taps > 0;
     if (!any && !ch->first)
         return;
-    const float *from = NULL;
+    const float *from = a->bias; /* without taps nothing is read */
     if (any) {
         from = view_at(in, ys.i0, k->pass.c0 + ch->c, (int)xs.i0);
         m.w = k->weights + (ptrdiff_t)ch->c * s->kernel_h * s->kernel_w * BLOCK +
@@ -175,17 +175,13 @@ static void walk_rectangle(const struct walk *k, const struct chunk *ch, int64_t
     float *to = view_at(out, y, k->block * BLOCK, x);
     bool across = xs.count >= k->m->pixels || xs.count >= ys.count;
     int lines = across ? ys.count : xs.count, length = across ? xs.count : ys.count;
-    m.in_pixel = across ? in_right : in_down;
+    ptrdiff_t in_line = any ? (across ? in_down : in_right) : 0;
+    m.in_pixel = any ? (across ? in_right : in_down) : 0;
     m.out_pixel = across ? out_right : out_down;
     for (int i = 0; i < lines; i++) {
-        const float *line_in = any ? from + i * (across ? in_down : in_right) : NULL;
-        float *line_out = to + i * (across ? out_down : out_right);
-        for (int p = 0, n; p < length; p += n) {
-            n = micro_tile(length - p, k->m->pixels);
-            m.in = any ? line_in + p * m.in_pixel : NULL;
-            m.out = line_out + p * m.out_pixel;
-            k->m->run(&m, n);
-        }
+        m.in = from + i * in_line;
+        m.out = to + i * (across ? out_down : out_right);
+        k->m->run(&m, length);
     }
 }
 

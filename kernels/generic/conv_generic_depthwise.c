@@ -33,14 +33,19 @@ struct line {
     int taps_y, taps_x;
 };
 
-static ALWAYS_INLINE void line_tile(const struct line *l, int x, int lane, const int pixels) {
+/* With a constant `taps_x` the compiler unrolls the taps; TAPS_ANY reads their number from l. */
+#define TAPS_ANY 0
+
+static ALWAYS_INLINE void line_tile(const struct line *l, int x, int lane, const int pixels,
+                                    const int taps) {
     vec sum[TILE];
+    const int taps_x = taps == TAPS_ANY ? l->taps_x : taps;
     for (int p = 0; p < pixels; p++)
         sum[p] = vec_load(l->bias + lane);
     for (int ky = 0; ky < l->taps_y; ky++) {
         const float *in = l->in + ky * l->in_y + x * l->in_pixel + lane;
         const float *w = l->w + ky * l->w_y + lane;
-        for (int kx = 0; kx < l->taps_x; kx++, in += l->in_x, w += BLOCK)
+        for (int kx = 0; kx < taps_x; kx++, in += l->in_x, w += BLOCK)
             for (int p = 0; p < pixels; p++)
                 sum[p] += vec_load(in + p * l->in_pixel) * *(const vec *)w;
     }
@@ -48,14 +53,24 @@ static ALWAYS_INLINE void line_tile(const struct line *l, int x, int lane, const
         vec_store(l->out + (x + p) * l->out_pixel + lane, sum[p]);
 }
 
-static void line_blocked(const struct line *l, int count) {
+static ALWAYS_INLINE void line_taps(const struct line *args, int count, const int taps) {
+    const struct line l = *args; /* a copy: stores to the output cannot change it */
     for (int lane = 0; lane < BLOCK; lane += VL) {
         int x = 0;
         for (; x + TILE <= count; x += TILE)
-            line_tile(l, x, lane, TILE);
+            line_tile(&l, x, lane, TILE, taps);
         for (; x < count; x++)
-            line_tile(l, x, lane, 1);
+            line_tile(&l, x, lane, 1, taps);
     }
+}
+
+static void line_blocked(const struct line *l, int count) {
+    if (l->taps_x == 3)
+        line_taps(l, count, 3);
+    else if (l->taps_x == 5)
+        line_taps(l, count, 5);
+    else
+        line_taps(l, count, TAPS_ANY);
 }
 
 static void line_narrow(const struct line *l, int count, int lanes) {

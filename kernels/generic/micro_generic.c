@@ -13,6 +13,14 @@
 #define PIXELS 3
 #endif
 
+/* Weights are read from memory for every pixel: kept in registers (as clang would) they would push
+ * sums out of the sixteen. */
+#if defined(__clang__) && PIXELS == 3
+typedef const volatile vec weight_vec;
+#else
+typedef const vec weight_vec;
+#endif
+
 static ALWAYS_INLINE void lanes_load(float *block, const float *from, int lane0, int lane1) {
     for (int j = lane0; j < lane1; j++)
         block[j] = from[j];
@@ -44,7 +52,7 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
                 for (ptrdiff_t l = 0; l < n; l++)
                     for (int p = 0; p < pixels; p++)
                         for (int v = 0; v < NV; v++)
-                            sum[p][v] += *(const vec *)(w + l * BLOCK + v * VL) * x[p][l];
+                            sum[p][v] += *(weight_vec *)(w + l * BLOCK + v * VL) * x[p][l];
             }
         }
     }
@@ -61,28 +69,35 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
     }
 }
 
-static void run(const struct micro_args *a, int pixels) {
-    switch (pixels) {
+static void run(const struct micro_args *args, int pixels) {
+    struct micro_args a = *args; /* a copy: stores to the output cannot change it */
+    while (pixels > 0) {
+        int n = micro_tile(pixels, PIXELS);
+        switch (n) {
 #if PIXELS == 6
-    case 6:
-        tile(a, 6);
-        break;
-    case 5:
-        tile(a, 5);
-        break;
-    case 4:
-        tile(a, 4);
-        break;
+        case 6:
+            tile(&a, 6);
+            break;
+        case 5:
+            tile(&a, 5);
+            break;
+        case 4:
+            tile(&a, 4);
+            break;
 #endif
-    case 3:
-        tile(a, 3);
-        break;
-    case 2:
-        tile(a, 2);
-        break;
-    default:
-        tile(a, 1);
-        break;
+        case 3:
+            tile(&a, 3);
+            break;
+        case 2:
+            tile(&a, 2);
+            break;
+        default:
+            tile(&a, 1);
+            break;
+        }
+        a.in += n * a.in_pixel;
+        a.out += n * a.out_pixel;
+        pixels -= n;
     }
 }
 
