@@ -1,0 +1,161 @@
+/* Whole networks on several ranks: every generated network, small, gives the bits of one rank, with the
+ * default plan, with random groups and ratios, and with both ways of scattering.
+ * np: 1 2 3 4 6
+ *
+ * Rank 0 computes the one-rank answer alone (a session without MPI) and compares. */
+#include "tests/support/mpitest.h"
+
+#include "cohort.h"
+
+#include "runtime/model.h"
+#include "synth/synth.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ROUNDS 4 /* plans per network: the default, then random ones */
+
+static unsigned seed = 7; /* the same on every rank, and advanced alike */
+
+static unsigned draw(unsigned n) {
+    seed = seed * 1103515245u + 12345u;
+    return (seed >> 16) % n;
+}
+
+/* One network of the test, and what rank 0 keeps of it. */
+struct network {
+    char path[128];
+    struct cohort_model *model;
+    float *input;
+    struct cohort_tensor in;
+    float *want;
+    int64_t count;
+};
+
+static bool said(enum cohort_code code, const struct cohort_error *err) {
+    if (code != COHORT_OK)
+        mt_note("%s", err->message);
+    return code == COHORT_OK;
+}
+
+static int64_t elements(const struct cohort_tensor *t) {
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++)
+        n *= t->dims[i];
+    return n;
+}
+
+/* Rank 0 alone: makes the file, the input, and the one-rank answer. */
+static bool make_network(struct network *n, const struct synth_network *which) {
+    struct cohort_error err = {0};
+    struct cohort_session *alone = NULL;
+    struct cohort_tensor out;
+    int size = which->size <= 64 ? which->size : which->size > 250 ? 96 : 64;
+    struct synth_options o = {.size = size, .width = 0.25, .classes = 10, .seed = 5};
+    struct cohort_session_options options = {.threads = 1, .no_binding = 1};
+    snprintf(n->path, sizeof n->path, "/tmp/cohort-networks-%ld.onnx", (long)getpid());
+    bool ok = said(synth_write(which->name, &o, n->path, &err), &err) &&
+              said(cohort_open(&n->model, n->path, NULL, &err), &err);
+    if (!ok)
+        return false;
+    n->in = cohort_input(n->model, 0);
+    n->input = malloc((size_t)elements(&n->in) * sizeof *n->input);
+    for (int64_t i = 0; i < elements(&n->in); i++)
+        n->input[i] = (float)draw(2001) / 1000.0f - 1.0f;
+    n->in.data = n->input;
+    ok = said(cohort_prepare(&alone, n->model, NULL, MPI_COMM_NULL, &options, &err), &err) &&
+         said(cohort_run(alone, &n->in, 1, &out, 1, &err), &err);
+    if (ok) {
+        n->count = elements(&out);
+        n->want = malloc((size_t)n->count * sizeof *n->want);
+        memcpy(n->want, out.data, (size_t)n->count * sizeof *n->want);
+    }
+    cohort_close(&alone);
+    return ok;
+}
+
+static void drop_network(struct network *n) {
+    cohort_model_free(&n->model);
+    free(n->input);
+    free(n->want);
+    unlink(n->path);
+}
+
+/* Random groups "0-4,5-9,10-" and shares "2:0:1"; the same draws on every rank. */
+static bool random_plan(struct cohort_plan **plan, const struct cohort_model *m, int nodes, char text[400]) {
+    struct cohort_error err = {0};
+    char groups[200] = "", ratio[120] = "";
+    int first = 0;
+    size_t used = 0;
+    while (first < nodes && used < 150) {
+        int last = first + (int)draw(8);
+        if (last >= nodes - 1)
+            break;
+        used += (size_t)snprintf(groups + used, sizeof groups - used, "%d-%d,", first, last);
+        first = last + 1;
+    }
+    snprintf(groups + used, sizeof groups - used, "%d-", first);
+    used = 0;
+    for (int b = 0; b < mt_size; b++)
+        used += (size_t)snprintf(ratio + used, sizeof ratio - used, "%s%u", b ? ":" : "", b == 1 ? 1 + draw(3) : draw(4));
+    if (mt_size == 1)
+        snprintf(ratio, sizeof ratio, "1");
+    snprintf(text, 400, "--groups %s --ratio %s", groups, ratio);
+    struct cohort_plan_options o = {.boards = mt_size, .groups = groups, .ratio = ratio};
+    return m == NULL || said(cohort_plan_make(plan, m, &o, &err), &err);
+}
+
+/* Collective: the network on all ranks by this plan (NULL: the default), twice. */
+static bool run_everywhere(const struct network *n, const struct cohort_plan *plan, enum cohort_scatter how) {
+    struct cohort_error err = {0};
+    struct cohort_session *s = NULL;
+    struct cohort_tensor out = {0};
+    bool root = mt_rank == 0, same = true;
+    struct cohort_session_options o = {.threads = 1, .no_binding = 1, .scatter = how, .weights = COHORT_WEIGHTS_SEND};
+    if (!said(cohort_prepare(&s, n->model, plan, MPI_COMM_WORLD, &o, &err), &err))
+        return false;
+    for (int i = 0; i < 2 && same; i++) {
+        same = said(cohort_run(s, root ? &n->in : NULL, root, root ? &out : NULL, root, &err), &err);
+        if (root && same)
+            same = elements(&out) == n->count && memcmp(out.data, n->want, (size_t)n->count * sizeof(float)) == 0;
+        MPI_Bcast(&same, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
+    }
+    cohort_close(&s);
+    return same;
+}
+
+static void check_network(const struct synth_network *which) {
+    struct network n = {0};
+    bool made = mt_rank != 0 || make_network(&n, which);
+    int nodes = made && mt_rank == 0 ? cohort_model_graph(n.model)->node_count : 0;
+    MPI_Bcast(&nodes, 1, MPI_INT, 0, MPI_COMM_WORLD);
+    MPI_Bcast(&seed, 1, MPI_UNSIGNED, 0, MPI_COMM_WORLD);
+    if (mt_ok(made, "%s: one-rank answer", which->name)) {
+        bool all = true;
+        char text[400] = "default plan";
+        for (int round = 0; round < ROUNDS && all; round++) {
+            struct cohort_plan *plan = NULL;
+            bool planned = round == 0 || random_plan(&plan, n.model, nodes, text);
+            MPI_Bcast(&planned, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
+            all = planned && run_everywhere(&n, plan, round % 2 ? COHORT_SCATTER_ORDERED : COHORT_SCATTERV);
+            cohort_plan_free(&plan);
+            if (!all && mt_rank == 0)
+                mt_note("%s on %d ranks: %s", which->name, mt_size, text);
+        }
+        mt_ok(all, "%s: %d ranks, %d plans, the same bits", which->name, mt_size, ROUNDS);
+    }
+    drop_network(&n);
+}
+
+int main(int argc, char **argv) {
+    int count;
+    const struct synth_network *nets = synth_networks(&count);
+    mt_begin(&argc, &argv, 170);
+    for (int i = 0; i < count; i++)
+        if (argc < 2 || strcmp(argv[1], nets[i].name) == 0)
+            check_network(&nets[i]);
+    return mt_end();
+}
