@@ -56,7 +56,7 @@ static int best_class(const float *v, int64_t classes, int64_t step, float *scor
 static enum cohort_code box_add(struct decoder *d, float x, float y, float w, float h, float score,
                                 int label) {
     const struct placement *p = &d->o->where;
-    if (!(score >= d->confidence) || !isfinite(score))
+    if (!(score >= d->confidence) || !isfinite(score + x + y + w + h))
         return COHORT_OK;
     float sx = p->scale_x, sy = p->scale_y;
     if (sx == 0) /* not placed: stretched */
@@ -70,7 +70,7 @@ static enum cohort_code box_add(struct decoder *d, float x, float y, float w, fl
                     .y1 = fminf((y + h / 2 - p->offset_y) / sy, bottom),
                     .score = score,
                     .label = label};
-    if (!(b.x1 > b.x0 && b.y1 > b.y0)) /* outside, empty, or not a number */
+    if (!(b.x1 > b.x0 && b.y1 > b.y0)) /* outside or empty */
         return COHORT_OK;
     if (!MEM_GROW(d->boxes, d->capacity, d->count))
         return error_memory(d->err, d->capacity * sizeof b, "boxes");

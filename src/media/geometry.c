@@ -92,16 +92,16 @@ void rectangle_corners(const struct rectangle *r, float corners[8]) {
         double a = i == 0 || i == 3 ? -w : w, b = i < 2 ? -h : h;
         c[i] = (struct point){r->centre.x + a * u.x - b * u.y, r->centre.y + a * u.y + b * u.x};
     }
-    /* Begin with the upper end of the side that points left: of the four turnings the one whose
-     * first side runs most to the right. */
+    /* Begin with the side that runs most to the right; at 45 degrees, with the longer one. */
     int first = 0;
-    double most = -INFINITY;
+    double most = -INFINITY, longest = 0;
     for (int i = 0; i < 4; i++) {
         double dx = c[(i + 1) % 4].x - c[i].x, dy = c[(i + 1) % 4].y - c[i].y,
                length = hypot(dx, dy);
         double rightness = length > 0 ? dx / length : 0;
-        if (rightness > most + 1e-9) {
+        if (rightness > most + 1e-6 || (rightness > most - 1e-6 && length > longest)) {
             most = rightness;
+            longest = length;
             first = i;
         }
     }
