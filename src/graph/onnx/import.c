@@ -366,7 +366,7 @@ out:
  * import none; IR 3 and before: the last opset of IR 3, since opset 7 to 8 added and took nothing.
  */
 static int opset_of_ir(int64_t ir_version) {
-    static const int last[] = {8, 8, 8, 8, 9, 10, 11, 14, 18, 20};
+    static const int last[] = {8, 8, 8, 8, 9, 10, 11, 14, 18, 20, 22, 23};
     const int64_t count = sizeof last / sizeof last[0];
     return ir_version < 0 ? last[0] : last[ir_version < count ? ir_version : count - 1];
 }
