@@ -97,7 +97,10 @@ static enum cohort_code read_initializer(struct import *im, struct wire message,
     if (code == COHORT_OK)
         code = tensor_proto_load(&im->source, &f, &t, err);
     if (code != COHORT_OK) {
-        error_wrap(err, "initializer '%s'", wire_show(f.name, show));
+        if (f.name.bytes > 0)
+            error_wrap(err, "initializer '%s'", wire_show(f.name, show));
+        else
+            error_wrap(err, "initializer at byte %zu", wire_offset(&message, message.at));
         return code;
     }
     code = import_constant(im, f.name, "initializer", &t, err);
