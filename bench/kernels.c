@@ -64,10 +64,10 @@ static double ceiling_once(void) {
         }
     }
     t = now() - t;
-    volatile float keep = 0;
+    float total = 0;
     for (int j = 0; j < CHAINS; j++)
-        keep += sum[j][0];
-    return 2.0 * VL * CHAINS * TIMES / t * 1e-9;
+        total += sum[j][0];
+    return total != total ? 0 : 2.0 * VL * CHAINS * TIMES / t * 1e-9; /* the sums are used */
 }
 
 /* ---- layers

@@ -119,50 +119,80 @@ void prelu_rows(const float *slope, const struct view *in, const struct view *ou
 /* ---- binary -------------------------------------------------------------------------------------
  */
 
-/* One loop for each way in which the operands step: both along, one of them standing. */
-#define RUN(name, expression)                                                                      \
-    static void name(float *out, const float *a, const float *b, ptrdiff_t n, int a_step,          \
-                     int b_step) {                                                                 \
+/* `pixels` runs of n floats; an operand's step is 1, or 0 when one number serves the run.  One loop
+ * for each way in which the operands step; whole blocks of 16 get a loop of their own, through a
+ * local array, which the compiler makes vectors of without asking whether memory overlaps. */
+struct binary_line {
+    float *out;
+    const float *a, *b;
+    ptrdiff_t out_pitch, a_pitch, b_pitch; /* from pixel to pixel */
+    int a_step, b_step;
+    int pixels;
+    ptrdiff_t n;
+};
+
+#define LINE(name, expression)                                                                     \
+    static float name##_one(float p, float q) {                                                    \
+        return expression;                                                                         \
+    }                                                                                              \
+    static void name##_run(float *out, const float *a, const float *b, ptrdiff_t n, int a_step,    \
+                           int b_step) {                                                           \
         if (a_step && b_step) {                                                                    \
-            for (ptrdiff_t i = 0; i < n; i++) {                                                    \
-                float p = a[i], q = b[i];                                                          \
-                out[i] = (expression);                                                             \
-            }                                                                                      \
+            for (ptrdiff_t i = 0; i < n; i++)                                                      \
+                out[i] = name##_one(a[i], b[i]);                                                   \
         } else if (a_step) {                                                                       \
             float q = *b;                                                                          \
-            for (ptrdiff_t i = 0; i < n; i++) {                                                    \
-                float p = a[i];                                                                    \
-                out[i] = (expression);                                                             \
-            }                                                                                      \
-        } else {                                                                                   \
+            for (ptrdiff_t i = 0; i < n; i++)                                                      \
+                out[i] = name##_one(a[i], q);                                                      \
+        } else if (b_step) {                                                                       \
             float p = *a;                                                                          \
-            for (ptrdiff_t i = 0; i < n; i++) {                                                    \
-                float q = b_step ? b[i] : *b;                                                      \
-                out[i] = (expression);                                                             \
+            for (ptrdiff_t i = 0; i < n; i++)                                                      \
+                out[i] = name##_one(p, b[i]);                                                      \
+        } else {                                                                                   \
+            float r = name##_one(*a, *b);                                                          \
+            for (ptrdiff_t i = 0; i < n; i++)                                                      \
+                out[i] = r;                                                                        \
+        }                                                                                          \
+    }                                                                                              \
+    static void name(const struct binary_line *l) {                                                \
+        float *out = l->out;                                                                       \
+        const float *a = l->a, *b = l->b;                                                          \
+        for (int x = 0; x < l->pixels; x++) {                                                      \
+            if (l->n == BLOCK && l->a_step && l->b_step) {                                         \
+                float r[BLOCK];                                                                    \
+                for (int j = 0; j < BLOCK; j++)                                                    \
+                    r[j] = name##_one(a[j], b[j]);                                                 \
+                for (int j = 0; j < BLOCK; j++)                                                    \
+                    out[j] = r[j];                                                                 \
+            } else {                                                                               \
+                name##_run(out, a, b, l->n, l->a_step, l->b_step);                                 \
             }                                                                                      \
+            out += l->out_pitch;                                                                   \
+            a += l->a_pitch;                                                                       \
+            b += l->b_pitch;                                                                       \
         }                                                                                          \
     }
 
-RUN(run_add, p + q)
-RUN(run_sub, p - q)
-RUN(run_mul, p *q)
-RUN(run_div, p / q)
-RUN(run_pow, math_pow(p, q))
-RUN(run_max, p > q || p != p ? p : q)
-RUN(run_min, p < q || p != p ? p : q)
+LINE(line_add, p + q)
+LINE(line_sub, p - q)
+LINE(line_mul, (p * q))
+LINE(line_div, p / q)
+LINE(line_pow, math_pow(p, q))
+LINE(line_max, p > q || p != p ? p : q)
+LINE(line_min, p < q || p != p ? p : q)
 
-typedef void binary_run(float *out, const float *a, const float *b, ptrdiff_t n, int a_step,
-                        int b_step);
-static binary_run *const binary_runs[] = {run_add, run_sub, run_mul, run_div,
-                                          run_pow, run_max, run_min};
+typedef void binary_fn(const struct binary_line *l);
+static binary_fn *const binary_lines[] = {line_add, line_sub, line_mul, line_div,
+                                          line_pow, line_max, line_min};
 
 static const float *operand_at(const struct binary_operand *o, int64_t y, int block) {
     return view_at(&o->view, y, o->broadcast_lanes ? 0 : block * BLOCK, 0);
 }
 
-/* Does the operand, along a row of a block, lie just like the output? */
+/* Does the operand, along a row of a block, lie just like the output?  (With a single channel, one
+ * number for all channels is no broadcast.) */
 static bool operand_touches(const struct binary_operand *o, const struct view *out) {
-    return !o->broadcast_lanes && o->view.pixel_pitch == out->pixel_pitch;
+    return (!o->broadcast_lanes || out->channels == 1) && o->view.pixel_pitch == out->pixel_pitch;
 }
 
 /* Is the operand one number for the whole row of a block? */
@@ -173,26 +203,28 @@ static bool operand_stands(const struct binary_operand *o, const struct view *ou
 void binary_rows(enum binary_op op, const struct binary_operand *a, const struct binary_operand *b,
                  const struct view *out, const struct kernel_epilogue *e, int64_t y0, int64_t y1,
                  int block0, int block1) {
-    binary_run *run = binary_runs[op];
-    int a_step = !a->broadcast_lanes, b_step = !b->broadcast_lanes;
     bool row_at_once = (operand_touches(a, out) || operand_stands(a, out)) &&
                        (operand_touches(b, out) || operand_stands(b, out));
     for (int64_t y = y0; y < y1; y++) {
         for (int block = block0; block < block1; block++) {
             struct runs o = runs_of(out, block, 0, out->width);
-            const float *pa = operand_at(a, y, block), *pb = operand_at(b, y, block);
-            float *to = view_at(out, y, block * BLOCK, 0);
+            struct binary_line l = {.out = view_at(out, y, block * BLOCK, 0),
+                                    .a = operand_at(a, y, block),
+                                    .b = operand_at(b, y, block),
+                                    .out_pitch = out->pixel_pitch,
+                                    .a_pitch = a->view.pixel_pitch,
+                                    .b_pitch = b->view.pixel_pitch,
+                                    .a_step = !a->broadcast_lanes,
+                                    .b_step = !b->broadcast_lanes,
+                                    .pixels = out->width,
+                                    .n = view_lanes(out, block)};
             if (o.pixels == 1 && row_at_once) {
-                run(to, pa, pb, o.length, a_step, b_step);
-            } else {
-                int lanes = view_lanes(out, block);
-                for (int x = 0; x < out->width; x++) {
-                    run(to, pa, pb, lanes, a_step, b_step);
-                    to += out->pixel_pitch;
-                    pa += a->view.pixel_pitch;
-                    pb += b->view.pixel_pitch;
-                }
+                l.pixels = 1;
+                l.n = o.length;
+                l.a_step = operand_touches(a, out);
+                l.b_step = operand_touches(b, out);
             }
+            binary_lines[op](&l);
             epilogue_apply(e, out, y, block, 0, out->width);
         }
     }
