@@ -1,6 +1,7 @@
 #include "tests/support/graphtest.h"
 
 #include "base/mem.h"
+#include "graph/rows.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -260,54 +261,69 @@ static void apply_weight_scale(struct gt *t, const struct node *n, struct tensor
 
 #define IO_MAX 64
 
-static void run_node(struct gt *t, struct node *n, struct tensor *values) {
+/* One node's inputs and outputs, plain. */
+struct io {
     struct tensor in[IO_MAX], out[IO_MAX];
     const struct tensor *ins[IO_MAX];
     struct tensor *outs[IO_MAX];
+};
+
+/* Inputs are borrowed from values[] (but scaled weights are new: release_inputs()), outputs made.
+ */
+static void prepare_io(struct gt *t, struct node *n, const struct tensor *values, struct io *io) {
     assert_true(n->in_count <= IO_MAX && n->out_count <= IO_MAX);
     for (int i = 0; i < n->in_count; i++) {
-        ins[i] = n->in[i] < 0 ? NULL : &in[i];
+        io->ins[i] = n->in[i] < 0 ? NULL : &io->in[i];
         if (n->in[i] < 0)
             continue;
         const struct value *v = graph_value(t->g, n->in[i]);
-        in[i] = v->is_constant ? v->constant : values[n->in[i]];
-        assert_non_null(in[i].data);
-        in[i].owned = false;
+        io->in[i] = v->is_constant ? v->constant : values[n->in[i]];
+        assert_non_null(io->in[i].data);
+        io->in[i].owned = false;
     }
     if (n->weight_scale >= 0)
-        apply_weight_scale(t, n, &in[1]);
+        apply_weight_scale(t, n, &io->in[1]);
     bool matrix = strcmp(n->op->name, "Gemm") == 0 || strcmp(n->op->name, "MatMul") == 0;
-    const struct shape *declared = &graph_value(t->g, n->out[0])->shape;
-    if (matrix && in[0].shape.rank > 2 && declared->rank == 2) /* its Flatten was absorbed */
-        in[0].shape = (struct shape){
-            .rank = 2,
-            .dim = {in[0].shape.dim[0], shape_product(&in[0].shape, 1, in[0].shape.rank)}};
+    struct shape *a = &io->in[0].shape;
+    if (matrix && a->rank > 2 && graph_value(t->g, n->out[0])->shape.rank == 2)
+        *a = (struct shape){.rank = 2, .dim = {a->dim[0], shape_product(a, 1, a->rank)}};
     struct node bare = *n;
     if (n->epilogue.residual >= 0)
         bare.in_count = n->epilogue.residual;
-    must(t, op_infer(&bare, ins, out, &t->err));
+    must(t, op_infer(&bare, io->ins, io->out, &t->err));
     n->window = bare.window; /* which eval() reads */
     n->group = bare.group;
     for (int i = 0; i < n->out_count; i++) {
+        struct tensor *o = &io->out[i];
         if (n->out[i] >= 0 && shape_known(&graph_value(t->g, n->out[i])->shape)) {
-            assert_true(shape_equal(&out[i].shape, &graph_value(t->g, n->out[i])->shape));
-            assert_int_equal(out[i].type, graph_value(t->g, n->out[i])->type);
+            assert_true(shape_equal(&o->shape, &graph_value(t->g, n->out[i])->shape));
+            assert_int_equal(o->type, graph_value(t->g, n->out[i])->type);
         }
-        must(t, tensor_init(&out[i], out[i].type, &out[i].shape, &t->err));
-        outs[i] = &out[i];
-    }
-    must(t, op_eval(n, ins, outs, &t->err));
-    if (n->weight_scale >= 0)
-        tensor_release(&in[1]);
-    for (int i = 0; i < n->out_count; i++) {
-        if (n->out[i] >= 0)
-            values[n->out[i]] = out[i];
-        else
-            tensor_release(&out[i]);
+        must(t, tensor_init(o, o->type, &o->shape, &t->err));
+        io->outs[i] = o;
     }
 }
 
-void gt_run(struct gt *t, const struct tensor *inputs, struct tensor *outputs) {
+static void release_inputs(const struct node *n, struct io *io) {
+    if (n->weight_scale >= 0)
+        tensor_release(&io->in[1]);
+}
+
+static void run_node(struct gt *t, struct node *n, struct tensor *values) {
+    struct io io;
+    prepare_io(t, n, values, &io);
+    must(t, op_eval(n, io.ins, io.outs, &t->err));
+    release_inputs(n, &io);
+    for (int i = 0; i < n->out_count; i++) {
+        if (n->out[i] >= 0)
+            values[n->out[i]] = io.out[i];
+        else
+            tensor_release(&io.out[i]);
+    }
+}
+
+/* Runs every node; values[] (one per value) is released by release_values(). */
+static struct tensor *run_all(struct gt *t, const struct tensor *inputs) {
     struct graph *g = t->g;
     struct tensor *values = mem_zalloc((size_t)g->value_count, sizeof *values);
     assert_non_null(values);
@@ -317,14 +333,34 @@ void gt_run(struct gt *t, const struct tensor *inputs, struct tensor *outputs) {
     }
     for (int i = 0; i < g->node_count; i++)
         run_node(t, &g->nodes[i], values);
+    return values;
+}
+
+static void release_values(const struct graph *g, struct tensor *values) {
+    for (int i = 0; i < g->value_count; i++)
+        tensor_release(&values[i]);
+    mem_free(values);
+}
+
+void gt_run(struct gt *t, const struct tensor *inputs, struct tensor *outputs) {
+    struct graph *g = t->g;
+    struct tensor *values = run_all(t, inputs);
     for (int i = 0; i < g->output_count; i++) {
         const struct value *v = graph_value(g, g->outputs[i]);
         must(t, tensor_copy(&outputs[i], v->is_constant ? &v->constant : &values[g->outputs[i]],
                             &t->err));
     }
-    for (int i = 0; i < g->value_count; i++)
-        tensor_release(&values[i]);
-    mem_free(values);
+    release_values(g, values);
+}
+
+static void random_inputs(struct gt *t, struct tensor *inputs) {
+    for (int i = 0; i < t->g->input_count; i++) {
+        const struct value *v = graph_value(t->g, t->g->inputs[i]);
+        must(t, tensor_init(&inputs[i], v->type, &v->shape, &t->err));
+        for (int64_t k = 0; k < shape_count(&v->shape); k++)
+            tensor_set_f64(&inputs[i], k,
+                           v->type == DT_F32 ? 4 * uniform(t) - 2 : 100 * uniform(t));
+    }
 }
 
 static void compare(const struct tensor *a, const struct tensor *b, double tolerance) {
@@ -352,13 +388,7 @@ void gt_same_after(struct gt *t, gt_pass_fn pass, double tolerance) {
     const char *names[IO_MAX];
     struct graph *g = t->g;
     graph_relink(g);
-    for (int i = 0; i < g->input_count; i++) {
-        const struct value *v = graph_value(g, g->inputs[i]);
-        must(t, tensor_init(&inputs[i], v->type, &v->shape, &t->err));
-        for (int64_t k = 0; k < shape_count(&v->shape); k++)
-            tensor_set_f64(&inputs[i], k,
-                           v->type == DT_F32 ? 4 * uniform(t) - 2 : 100 * uniform(t));
-    }
+    random_inputs(t, inputs);
     for (int i = 0; i < g->output_count; i++)
         names[i] = graph_value(g, g->outputs[i])->name;
     gt_run(t, inputs, before);
@@ -387,4 +417,109 @@ void gt_finish_fails(struct gt *t, const struct pass_options *o, enum cohort_cod
     assert_int_equal(graph_finish(t->g, o, &t->err), code);
     if (strstr(t->err.message, words) == NULL)
         fail_msg("said \"%s\", not \"%s\"", t->err.message, words);
+}
+
+/* ---- forms and rows
+ * ------------------------------------------------------------------------------ */
+
+static bool is_conversion(const struct node *n) {
+    return strcmp(n->op->domain, "cohort") == 0 &&
+           (strcmp(n->op->name, "ToMap") == 0 || strcmp(n->op->name, "ToPlain") == 0);
+}
+
+void gt_check_forms(const struct graph *g) {
+    for (int i = 0; i < g->node_count; i++) {
+        const struct node *n = &g->nodes[i];
+        const struct value *out = node_out(g, n, 0);
+        if (is_conversion(n)) {
+            bool to_map = strcmp(n->op->name, "ToMap") == 0;
+            assert_int_equal(node_in(g, n, 0)->form, to_map ? FORM_PLAIN : FORM_MAP);
+            assert_int_equal(out->form, to_map ? FORM_MAP : FORM_PLAIN);
+            continue;
+        }
+        bool matrix = strcmp(n->op->name, "Gemm") == 0 || strcmp(n->op->name, "MatMul") == 0;
+        for (int k = 0; k < n->in_count; k++) {
+            const struct value *v = node_in(g, n, k);
+            if (v == NULL || v->is_constant)
+                continue;
+            bool flattened = matrix && k == 0 && out->shape.rank == 2 && v->shape.rank > 2;
+            bool map = flattened || out->form == FORM_MAP;
+            if (map && !flattened && k != n->epilogue.residual && n->op->map_input != NULL)
+                map = n->op->map_input(g, n, k);
+            assert_int_equal(v->form, map ? FORM_MAP : FORM_PLAIN);
+            if (map) {
+                assert_int_equal(v->type, DT_F32);
+                assert_true(v->shape.rank == 3 || v->shape.rank == 4);
+            }
+        }
+    }
+}
+
+/* The row that element e of a value lies in. */
+static int64_t row_of(const struct value *v, int64_t e) {
+    const struct shape *s = &v->shape;
+    if (v->form == FORM_PLAIN)
+        return s->rank == 0 ? 0 : e / s->dim[s->rank - 1];
+    int64_t width = s->rank == 4 ? s->dim[3] : 1;
+    return e / (s->dim[1] * s->dim[2] * width) * s->dim[2] + e / width % s->dim[2];
+}
+
+static bool outside(struct rows r, int64_t row) {
+    return row < r.begin || row >= r.end;
+}
+
+/* Node n, input k, output rows `out`: what rows_needed() leaves out must not matter. */
+static void check_range(struct gt *t, struct node *n, int k, struct rows out, double poison,
+                        const struct tensor *values) {
+    struct io io;
+    struct tensor poisoned;
+    const struct value *v = node_in(t->g, n, k);
+    struct rows need = rows_needed(n, k, out);
+    prepare_io(t, n, values, &io);
+    must(t, tensor_copy(&poisoned, &io.in[k], &t->err));
+    for (int64_t e = 0; e < shape_count(&v->shape); e++)
+        if (outside(need, row_of(v, e)))
+            tensor_set_f64(&poisoned, e, v->type == DT_F32 ? poison : 77);
+    io.ins[k] = &poisoned;
+    must(t, op_eval(n, io.ins, io.outs, &t->err));
+    for (int o = 0; o < n->out_count; o++) {
+        const struct value *y = node_out(t->g, n, o);
+        for (int64_t e = 0; y != NULL && e < shape_count(&y->shape); e++) {
+            double a = tensor_get_f64(&io.out[o], e), b = tensor_get_f64(&values[n->out[o]], e);
+            if (!outside(out, row_of(y, e)) && a != b && !(isnan(a) && isnan(b)))
+                fail_msg("%s, input %d: output rows [%lld,%lld) need more than [%lld,%lld)",
+                         n->op->name, k, (long long)out.begin, (long long)out.end,
+                         (long long)need.begin, (long long)need.end);
+        }
+    }
+    for (int o = 0; o < n->out_count; o++)
+        tensor_release(&io.out[o]);
+    release_inputs(n, &io);
+    tensor_release(&poisoned);
+}
+
+void gt_check_rows(struct gt *t) {
+    struct tensor inputs[IO_MAX] = {{0}};
+    random_inputs(t, inputs);
+    struct tensor *values = run_all(t, inputs);
+    for (int i = 0; i < t->g->node_count; i++) {
+        struct node *n = &t->g->nodes[i];
+        int64_t rows = value_rows(node_out(t->g, n, 0));
+        bool alike = true;
+        for (int o = 1; o < n->out_count; o++)
+            alike =
+                alike && node_out(t->g, n, o) != NULL && value_rows(node_out(t->g, n, o)) == rows;
+        for (int k = 0; k < n->in_count && alike && rows > 0; k++) {
+            if (n->in[k] < 0 || graph_value(t->g, n->in[k])->is_constant)
+                continue;
+            for (int round = 0; round < 3; round++) {
+                int64_t y = gt_pick(t, 0, rows - 1);
+                double poison = round == 0 ? 1e30 : (double)NAN; /* a maximum may pass over a NaN */
+                check_range(t, n, k, (struct rows){y, gt_pick(t, y + 1, rows)}, poison, values);
+            }
+        }
+    }
+    release_values(t->g, values);
+    for (int i = 0; i < t->g->input_count; i++)
+        tensor_release(&inputs[i]);
 }

@@ -61,4 +61,10 @@ void gt_finish_fails(struct gt *t, const struct pass_options *o, enum cohort_cod
 /* Producers, uses, order and shapes are as graph.h has them. */
 void gt_check_links(const struct graph *g);
 
+/* After graph_finish(): maps meet maps and plain meets plain, conversions where they must be. */
+void gt_check_forms(const struct graph *g);
+/* Every row map holds: rows of an input that rows_needed() does not ask for are filled with NaN,
+ * and the output rows do not change.  A few random ranges per input; a graph of known shapes. */
+void gt_check_rows(struct gt *t);
+
 #endif
