@@ -375,6 +375,18 @@ static void unbind_resize(struct bound *b) {
     mem_free(s->col_weight);
 }
 
+/* Taps of weight 0 at the ends do not count in the row map, so their rows may not be there: they
+ * are turned to a neighbour's row, which is. */
+static void drop_empty_taps(int taps, int64_t *index, const float *weight) {
+    int from = 0, to = taps - 1;
+    while (from < to && weight[from] == 0)
+        from++;
+    while (to > from && weight[to] == 0)
+        to--;
+    for (int i = 0; i < taps; i++)
+        index[i] = index[i < from ? from : i > to ? to : i];
+}
+
 /* The table of one axis; an axis that stays as it is gets the identity. */
 static enum cohort_code axis_table(const struct program *p, const struct node *n, int axis,
                                    int64_t size, int *taps, int64_t **index, float **weight,
@@ -395,6 +407,8 @@ static enum cohort_code axis_table(const struct program *p, const struct node *n
         (*index)[i] = t.taps > 0 ? t.index[i] : (int64_t)i;
         (*weight)[i] = t.taps > 0 ? t.weight[i] : 1.0f;
     }
+    for (int64_t i = 0; i < size; i++)
+        drop_empty_taps(*taps, *index + i * *taps, *weight + i * *taps);
 out:
     resize_table_release(&t);
     return code;

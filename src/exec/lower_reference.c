@@ -26,9 +26,18 @@ static bool accept_all(const struct graph *g, const struct node *n) {
     return true;
 }
 
+/* A constant that differs along rows cannot be cut with them. */
+static bool constant_is_row_wise(const struct node *n, int i, const struct tensor *t) {
+    bool along_rows =
+        (n->op->flags & OP_BINARY) != 0 || (strcmp(n->op->name, "Gemm") == 0 && i == 2);
+    return !along_rows || t->shape.rank < 2 || shape_product(&t->shape, 0, t->shape.rank - 1) == 1;
+}
+
 static bool is_row_wise(const struct graph *g, const struct node *n) {
     for (int i = 0; i < n->in_count; i++) {
         const struct value *v = node_in(g, n, i);
+        if (v != NULL && v->is_constant && !constant_is_row_wise(n, i, &v->constant))
+            return false;
         if (v == NULL || v->is_constant)
             continue;
         const struct rowmap *m = n->rowmap != NULL ? &n->rowmap[i] : NULL;

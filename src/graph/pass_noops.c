@@ -211,6 +211,22 @@ static enum cohort_code merge_transposes(struct graph *g, struct node *n, bool *
     return COHORT_OK;
 }
 
+/* Takes the no-op out; one that must stay (between an input and an output of the network) becomes
+ * an Identity. */
+static enum cohort_code bypass(struct graph *g, struct node *n, bool *changed,
+                               struct cohort_error *err) {
+    bool done = false;
+    int in = n->in[0];
+    if (forward_value(g, n->out[0], in)) {
+        graph_release_node(n);
+        graph_relink(g);
+        *changed = true;
+    } else if (!node_is(n, "Identity") && n->out_count == 1) {
+        return node_become(g, n, "", "Identity", 13, &in, 1, &done, err);
+    }
+    return COHORT_OK;
+}
+
 enum cohort_code pass_remove_noops(struct graph *g, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     bool changed = true;
@@ -224,12 +240,8 @@ enum cohort_code pass_remove_noops(struct graph *g, struct cohort_error *err) {
             code = merge_views(g, n, &changed, err);
             if (code == COHORT_OK)
                 code = merge_transposes(g, n, &changed, err);
-            if (code == COHORT_OK && n->op != NULL && is_noop(g, n) &&
-                forward_value(g, n->out[0], n->in[0])) {
-                graph_release_node(n);
-                graph_relink(g);
-                changed = true;
-            }
+            if (code == COHORT_OK && n->op != NULL && is_noop(g, n))
+                code = bypass(g, n, &changed, err);
         }
         graph_compact(g);
         if (changed && code == COHORT_OK) /* so that what was bypassed does not count as a reader */

@@ -106,6 +106,12 @@ static enum cohort_code shuffle_eval(const struct node *n, const struct tensor *
     return COHORT_OK;
 }
 
+/* Plain, channels are rows, and they change places. */
+static void shuffle_rows(const struct graph *g, const struct node *n, int i, struct rowmap *map) {
+    if (node_in(g, n, i)->form == FORM_MAP)
+        rows_same(g, n, i, map);
+}
+
 const struct op_desc op_channel_shuffle = {
     .name = "ChannelShuffle",
     .domain = "cohort",
@@ -118,5 +124,5 @@ const struct op_desc op_channel_shuffle = {
     .infer = shuffle_infer,
     .eval = shuffle_eval,
     .map_ok = map_unary_ok,
-    .rows = rows_same,
+    .rows = shuffle_rows,
 };
