@@ -28,6 +28,7 @@ int cmd_inspect(const struct cli_command *self, int argc, char **argv);
 int cmd_plan(const struct cli_command *self, int argc, char **argv);
 int cmd_synth(const struct cli_command *self, int argc, char **argv);
 int cmd_kernels(const struct cli_command *self, int argc, char **argv);
+int cmd_read(const struct cli_command *self, int argc, char **argv);
 int cmd_bench(const struct cli_command *self, int argc, char **argv);
 
 /* ---- ranks ------------------------------------------------------------------------------- */

@@ -13,6 +13,8 @@ static const struct cli_command commands[] = {
     {"verify", "cohort verify DIR... [options]", "run networks against recorded answers",
      cmd_verify, true},
     {"bench", "cohort bench MODEL... [options]", "time networks", cmd_bench, true},
+    {"read", "cohort read IMAGE --detector MODEL --recognizer MODEL --keys FILE [options]",
+     "find and read the text on a picture", cmd_read, true},
     {"inspect", "cohort inspect MODEL [options]", "show what a network consists of", cmd_inspect,
      false},
     {"plan", "cohort plan MODEL --boards N [options]", "divide a network, without running it",

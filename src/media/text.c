@@ -16,9 +16,10 @@
 
 /* PaddleOCR's defaults for PP-OCRv3 and v4 (DBPostProcess). */
 #define PIXEL_MIN 0.3F /* a pixel is text */
-#define SCORE_MIN 0.6  /* the mean over a region */
-#define UNCLIP    1.5
-#define SIDE_MIN  3.0 /* of a piece, map pixels */
+#define SCORE_MIN                                                                                  \
+    0.6 /* the mean over a piece's pixels: a line may be curved, its rectangle is not */
+#define UNCLIP   1.5
+#define SIDE_MIN 3.0 /* of a piece, map pixels */
 
 struct finder {
     const float *map; /* [height][width] */
@@ -26,6 +27,8 @@ struct finder {
     uint8_t *seen;     /* one for each pixel */
     int *stack;        /* pixels still to visit */
     int *left, *right; /* of the current piece, by row: [left, right) */
+    double sum;        /* … of its pixels' probabilities */
+    long pixels;       /* … their number */
     struct point *points, *hull;
     struct text_region *regions;
     size_t count, capacity;
@@ -44,8 +47,12 @@ static void trace_piece(struct finder *f, int start, int *y0, int *y1) {
     ++*y1;
     f->seen[start] = 1;
     f->stack[depth++] = start;
+    f->sum = 0;
+    f->pixels = 0;
     while (depth > 0) {
         int at = f->stack[--depth], x = at % w, y = at / w;
+        f->sum += (double)f->map[at];
+        f->pixels++;
         while (y >= *y1) { /* pieces are found from their top row: they only grow downwards */
             f->left[*y1] = w;
             f->right[*y1] = 0;
@@ -72,29 +79,6 @@ static struct rectangle piece_rectangle(struct finder *f, int y0, int y1) {
             f->points[n++] = (struct point){k % 2 ? f->right[y] : f->left[y], y + k / 2};
     }
     return smallest_rectangle(f->hull, convex_hull(f->points, n, f->hull));
-}
-
-/* Mean probability of the pixels whose centres lie inside. */
-static double mean_inside(const struct finder *f, const struct rectangle *r) {
-    double rx = (fabs(r->along.x) * r->width + fabs(r->along.y) * r->height) / 2;
-    double ry = (fabs(r->along.y) * r->width + fabs(r->along.x) * r->height) / 2;
-    int x0 = (int)fmax(0, floor(r->centre.x - rx)),
-        x1 = (int)fmin(f->width, ceil(r->centre.x + rx));
-    int y0 = (int)fmax(0, floor(r->centre.y - ry)),
-        y1 = (int)fmin(f->height, ceil(r->centre.y + ry));
-    double sum = 0;
-    long count = 0;
-    for (int y = y0; y < y1; y++) {
-        for (int x = x0; x < x1; x++) {
-            double dx = x + 0.5 - r->centre.x, dy = y + 0.5 - r->centre.y;
-            if (fabs(dx * r->along.x + dy * r->along.y) > r->width / 2 ||
-                fabs(dy * r->along.x - dx * r->along.y) > r->height / 2)
-                continue;
-            sum += f->map[(size_t)y * (size_t)f->width + (size_t)x];
-            count++;
-        }
-    }
-    return count ? sum / (double)count : 0;
 }
 
 static float clamp(double v, int high) {
@@ -125,11 +109,11 @@ static enum cohort_code find_all(struct finder *f) {
             continue;
         trace_piece(f, i, &y0, &y1);
         struct rectangle r = piece_rectangle(f, y0, y1);
-        double score, grow;
-        if (fmin(r.width, r.height) < SIDE_MIN || (score = mean_inside(f, &r)) < SCORE_MIN)
+        double score = f->sum / (double)f->pixels;
+        if (fmin(r.width, r.height) < SIDE_MIN || score < SCORE_MIN)
             continue;
-        grow =
-            r.width * r.height * UNCLIP / (2 * (r.width + r.height)); /* area * ratio / perimeter */
+        /* area * ratio / perimeter */
+        double grow = (double)f->pixels * UNCLIP / (2 * (r.width + r.height));
         r.width += 2 * grow;
         r.height += 2 * grow;
         TRY(add_region(f, &r, score));
