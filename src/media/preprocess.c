@@ -115,18 +115,22 @@ out:
     return code;
 }
 
-/* Only scales; the fill is left to the conversion, since it need not be a whole number. */
+/* Only scales; the fill is left to the conversion, since it need not be a whole number.  Sizes are
+ * cut as YOLOX does it at the top left and rounded as YOLOv5 does it in the middle, and like both
+ * the placement says the scale that was meant, not what whole pixels made of it. */
 static enum cohort_code fit_letterbox(struct image *out, struct placement *where,
                                       const struct image *im, const struct preprocess *p,
                                       int height, int width, struct cohort_error *err) {
     double scale = fmin((double)width / im->width, (double)height / im->height);
-    int w = at_least_one(im->width * scale + 0.5), h = at_least_one(im->height * scale + 0.5);
+    double round_up = p->centre ? 0.5 : 1e-6; /* products like 341*0.75 may fall just short */
+    int w = at_least_one(im->width * scale + round_up);
+    int h = at_least_one(im->height * scale + round_up);
     w = w > width ? width : w;
     h = h > height ? height : h;
     enum cohort_code code = image_resize(out, im, w, h, err);
     if (code == COHORT_OK)
-        *where = (struct placement){.scale_x = (float)w / (float)im->width,
-                                    .scale_y = (float)h / (float)im->height,
+        *where = (struct placement){.scale_x = (float)scale,
+                                    .scale_y = (float)scale,
                                     .offset_x = p->centre ? (float)((width - w) / 2) : 0,
                                     .offset_y = p->centre ? (float)((height - h) / 2) : 0};
     return code;
