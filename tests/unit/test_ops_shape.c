@@ -489,6 +489,32 @@ static void test_identity_and_dropout(void **state) {
     optest_end(&t);
 }
 
+static void test_trilu(void **state) {
+    (void)state;
+    static const struct {
+        int64_t k;
+        double upper[6], lower[6]; /* of 1 2 3 / 4 5 6 */
+    } cases[] = {
+        {0, {1, 2, 3, 0, 5, 6}, {1, 0, 0, 4, 5, 0}},  {1, {0, 2, 3, 0, 0, 6}, {1, 2, 0, 4, 5, 6}},
+        {-1, {1, 2, 3, 4, 5, 6}, {0, 0, 0, 4, 0, 0}}, {9, {0}, {1, 2, 3, 4, 5, 6}},
+        {INT64_MIN, {1, 2, 3, 4, 5, 6}, {0}},         {INT64_MAX, {0}, {1, 2, 3, 4, 5, 6}}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int upper = 0; upper < 2; upper++) {
+            optest_begin(&t, "Trilu", 14);
+            optest_int(&t, "upper", upper);
+            optest_input(&t, DT_I16, DIMS(2, 3), VALUES(1, 2, 3, 4, 5, 6));
+            optest_input(&t, DT_I64, SCALAR, VALUES(0));
+            tensor_i64(&t.in[1])[0] = cases[i].k;
+            optest_run(&t, 1);
+            optest_expect(&t, 0, DT_I16, DIMS(2, 3), upper ? cases[i].upper : cases[i].lower, 0);
+            optest_end(&t);
+        }
+    optest_begin(&t, "Trilu", 14);
+    optest_input(&t, DT_F32, DIMS(3), NULL);
+    optest_fails(&t, COHORT_ERR_SHAPE, "a matrix is needed");
+    optest_end(&t);
+}
+
 static void test_no_leaks(void **state) {
     (void)state;
     assert_int_equal(mem_live_blocks(), 0);
@@ -507,6 +533,7 @@ int main(void) {
         cmocka_unit_test(test_tile),
         cmocka_unit_test(test_gather),
         cmocka_unit_test(test_identity_and_dropout),
+        cmocka_unit_test(test_trilu),
         cmocka_unit_test(test_no_leaks),
     };
     return cmocka_run_group_tests_name("ops_shape", tests, NULL, NULL);
