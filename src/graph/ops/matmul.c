@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#define PRODUCT_ROWS 4 /* rows computed together */
+
 /* One product of an m x k and a k x n matrix, each with an offset and two strides. */
 struct product {
     enum op_class class;
@@ -38,26 +40,31 @@ static void dot_add(enum op_class c, int64_t count, const union op_chunk *x,
     }
 }
 
-/* Elements [j0, j0+count) of row i, walking B the way it lies in memory. */
-static void product_part(const struct product *p, int64_t i, int64_t j0, int64_t count,
+/* Elements [j0, j0+count) of rows [i, i+rows), walking B the way it lies in memory; what is read of
+ * B serves all these rows.  Each element is summed in the order of k, whatever the tile. */
+static void product_part(const struct product *p, int64_t i, int rows, int64_t j0, int64_t count,
                          union op_chunk *sum) {
-    for (int64_t j = 0; j < count; j++)
-        sum->u[j] = 0; /* also 0.0 */
+    union op_chunk x[PRODUCT_ROWS], y;
+    for (int r = 0; r < rows; r++)
+        for (int64_t j = 0; j < count; j++)
+            sum[r].u[j] = 0; /* also 0.0 */
     for (int64_t k0 = 0; k0 < p->k; k0 += OP_CHUNK) {
-        union op_chunk x, y;
         int64_t depth = p->k - k0 < OP_CHUNK ? p->k - k0 : OP_CHUNK;
-        op_load(p->class, p->a, p->a_first + i * p->a_row + k0 * p->a_col, p->a_col, depth, &x);
+        for (int r = 0; r < rows; r++)
+            op_load(p->class, p->a, p->a_first + (i + r) * p->a_row + k0 * p->a_col, p->a_col,
+                    depth, &x[r]);
         int64_t b = p->b_first + k0 * p->b_row + j0 * p->b_col;
-        if (p->b_col <= p->b_row) {
-            for (int64_t k = 0; k < depth; k++) {
-                op_load(p->class, p->b, b + k * p->b_row, p->b_col, count, &y);
-                multiply_add(p->class, count, &x, k, &y, sum);
-            }
-        } else {
-            for (int64_t j = 0; j < count; j++) {
-                op_load(p->class, p->b, b + j * p->b_col, p->b_row, depth, &y);
-                dot_add(p->class, depth, &x, &y, sum, j);
-            }
+        bool along_rows = p->b_col <= p->b_row;
+        for (int64_t t = 0; t < (along_rows ? depth : count); t++) {
+            if (along_rows)
+                op_load(p->class, p->b, b + t * p->b_row, p->b_col, count, &y);
+            else
+                op_load(p->class, p->b, b + t * p->b_col, p->b_row, depth, &y);
+            for (int r = 0; r < rows; r++)
+                if (along_rows)
+                    multiply_add(p->class, count, &x[r], t, &y, &sum[r]);
+                else
+                    dot_add(p->class, depth, &x[r], &y, &sum[r], t);
         }
     }
 }
@@ -118,6 +125,18 @@ out:
     return code;
 }
 
+/* Rows i and the next few of one product, to `to` and on in the output. */
+static void matmul_rows_at(const struct product *p, int64_t i, int64_t to, struct tensor *out) {
+    int rows = p->m - i < PRODUCT_ROWS ? (int)(p->m - i) : PRODUCT_ROWS;
+    for (int64_t j = 0; j < p->n; j += OP_CHUNK) {
+        union op_chunk sum[PRODUCT_ROWS];
+        int64_t count = p->n - j < OP_CHUNK ? p->n - j : OP_CHUNK;
+        product_part(p, i, rows, j, count, sum);
+        for (int r = 0; r < rows; r++)
+            op_store(p->class, out, to + r * p->n + j, count, &sum[r]);
+    }
+}
+
 static enum cohort_code matmul_eval(const struct node *n, const struct tensor *const in[],
                                     struct tensor *const out[], struct cohort_error *err) {
     (void)n;
@@ -140,13 +159,8 @@ static enum cohort_code matmul_eval(const struct node *n, const struct tensor *c
         for (int64_t t = 0; t < at.run; t++) {
             p.a_first = (at.at[0] + t * at.step[0]) * p.m * p.k;
             p.b_first = (at.at[1] + t * at.step[1]) * p.k * p.n;
-            for (int64_t i = 0; i < p.m; i++)
-                for (int64_t j = 0; j < p.n; j += OP_CHUNK) {
-                    union op_chunk sum;
-                    int64_t count = p.n - j < OP_CHUNK ? p.n - j : OP_CHUNK;
-                    product_part(&p, i, j, count, &sum);
-                    op_store(p.class, out[0], ((at.out + t) * p.m + i) * p.n + j, count, &sum);
-                }
+            for (int64_t i = 0; i < p.m; i += PRODUCT_ROWS)
+                matmul_rows_at(&p, i, ((at.out + t) * p.m + i) * p.n, out[0]);
         }
     return COHORT_OK;
 }
@@ -261,7 +275,7 @@ static enum cohort_code gemm_eval(const struct node *n, const struct tensor *con
         for (int64_t j = 0; j < p.n; j += OP_CHUNK) {
             union op_chunk sum, addend = {{0}};
             int64_t count = p.n - j < OP_CHUNK ? p.n - j : OP_CHUNK;
-            product_part(&p, i, j, count, &sum);
+            product_part(&p, i, 1, j, count, &sum);
             if (c != NULL)
                 op_load(p.class, c, i * c_row + j * c_col, c_col, count, &addend);
             gemm_finish(p.class, count, alpha, c != NULL ? beta : 0, &addend, &sum);
