@@ -340,6 +340,26 @@ static void test_passes_keep_the_answer(void **state) {
     }
 }
 
+/* Every allocation fails once: an error each time, never a crash, nothing lost. */
+static void test_memory_runs_short(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        long calls = 0, live = mem_live_blocks();
+        for (long nth = 0; nth <= calls; nth++) {
+            struct net n;
+            make_net(&n, seed);
+            long before = mem_alloc_calls();
+            mem_fail_at(nth);
+            enum cohort_code code = graph_finish(n.t.g, NULL, &n.t.err);
+            mem_fail_at(0);
+            calls = nth == 0 ? mem_alloc_calls() - before : calls;
+            assert_int_equal(code, nth == 0 ? COHORT_OK : COHORT_ERR_MEMORY);
+            gt_end(&n.t);
+        }
+        assert_int_equal(mem_live_blocks(), live);
+    }
+}
+
 /* ---- the executor
  * -------------------------------------------------------------------------------------- */
 
@@ -409,6 +429,7 @@ static void test_executor_agrees(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_passes_keep_the_answer),
+        cmocka_unit_test(test_memory_runs_short),
         cmocka_unit_test(test_executor_agrees),
     };
     return cmocka_run_group_tests_name("pass_random", tests, start_pool, stop_pool);
