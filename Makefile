@@ -3,7 +3,7 @@
 # CFLAGS, CPPFLAGS and LDFLAGS are yours; what the project needs is added beside them.
 # Sources are found by folder: a new .c file under src/, kernels/, planner/ or tests/ needs no line here.
 
-VERSION := $(shell sed -n 's/^\#define COHORT_VERSION "\(.*\)"/\1/p' include/cohort.h)
+VERSION := $(shell sed -n 's/^\#define COHORT_VERSION *"\(.*\)"/\1/p' include/cohort.h)
 PREFIX  ?= /usr/local
 BUILD   ?= build
 CFLAGS  ?= -O2 -g

@@ -36,8 +36,7 @@ static double median(double *t, int n) {
     return t[n / 2];
 }
 
-/* ---- the ceiling
- * --------------------------------------------------------------------------------- */
+/* ---- the ceiling ----------------------------------------------------------------------------- */
 
 /* Twelve independent sums of products that the compiler cannot foresee. */
 static double ceiling_once(void) {
@@ -70,8 +69,7 @@ static double ceiling_once(void) {
     return total != total ? 0 : 2.0 * VL * CHAINS * TIMES / t * 1e-9; /* the sums are used */
 }
 
-/* ---- layers
- * -------------------------------------------------------------------------------------- */
+/* ---- layers ---------------------------------------------------------------------------------- */
 
 struct layer {
     const char *name;

@@ -1,12 +1,13 @@
 /* Cohort: one neural network over many boards, as one MPI job.
  *
- *     cohort_open → cohort_plan_make or cohort_plan_load → cohort_prepare → cohort_run … → cohort_close
+ *     cohort_open → cohort_plan_make or _load → cohort_prepare → cohort_run … → cohort_close
  *
  * Rank 0 opens the network and makes the plan; the other ranks pass NULL for both and get what they
  * need in cohort_prepare().  Functions marked "collective" are called by every rank of the
  * communicator, in the same order; when one rank fails in one, all return the same error.
  * A session with MPI_COMM_NULL runs alone on this board and needs no MPI at all.
- * Errors are values: see cohort_error.h.  The library never exits, prints, or reads the environment. */
+ * Errors are values: see cohort_error.h.  The library never exits, prints, or reads the
+ * environment. */
 #ifndef COHORT_H
 #define COHORT_H
 
@@ -20,12 +21,13 @@
 extern "C" {
 #endif
 
-#define COHORT_VERSION "0.1.0"
+#define COHORT_VERSION  "0.1.0"
 #define COHORT_RANK_MAX 8
 
 const char *cohort_version(void); /* of the library linked, which should equal COHORT_VERSION */
 
-enum cohort_type { /* element types of inputs and outputs; numbers are ONNX's */
+/* Element types of inputs and outputs; numbers are ONNX's. */
+enum cohort_type {
     COHORT_F32 = 1,
     COHORT_U8 = 2,
     COHORT_I8 = 3,
@@ -37,11 +39,11 @@ enum cohort_type { /* element types of inputs and outputs; numbers are ONNX's */
 };
 
 struct cohort_tensor {
-    const char *name;               /* of the network's input or output */
+    const char *name; /* of the network's input or output */
     enum cohort_type type;
     int rank;
-    int64_t dims[COHORT_RANK_MAX];  /* -1: not known before the run */
-    void *data;                     /* dense, row-major (NCHW for images) */
+    int64_t dims[COHORT_RANK_MAX]; /* -1: not known before the run */
+    void *data;                    /* dense, row-major (NCHW for images) */
 };
 
 /* What others than the errors want to say: level 0 a warning, 1 information, 2 detail. */
@@ -49,14 +51,15 @@ typedef void (*cohort_log_fn)(void *context, int level, const char *line);
 /* A long work goes on: `done` of `total` units of `what`. */
 typedef void (*cohort_progress_fn)(void *context, const char *what, uint64_t done, uint64_t total);
 
-/* ---- a network -------------------------------------------------------------------------------- */
+/* ---- a network ------------------------------------------------------------------------------- */
 
 struct cohort_model;
 
 struct cohort_open_options { /* all zero: defaults */
-    const char *const *shapes; /* "NAME=1x3x224x224" or "1x3x224x224" for the only input; for dims left open */
+    /* For dims left open: "NAME=1x3x224x224", or "1x3x224x224" for the only input. */
+    const char *const *shapes;
     int shape_count;
-    int keep_nodes;            /* no fusing: every node as it stands in the file (slow; for finding faults) */
+    int keep_nodes; /* no fusing: every node as it stands in the file (slow; for finding faults) */
 };
 
 /* Local.  Reads an ONNX file.  Errors: io, format, unsupported, shape, memory. */
@@ -68,7 +71,7 @@ int cohort_output_count(const struct cohort_model *model);
 struct cohort_tensor cohort_input(const struct cohort_model *model, int i);
 struct cohort_tensor cohort_output(const struct cohort_model *model, int i);
 
-/* ---- the boards --------------------------------------------------------------------------------- */
+/* ---- the boards ------------------------------------------------------------------------------ */
 
 /* Collective.  Host names of all ranks, in rank order, on every rank (one block: free() it with
  * cohort_names_free).  `names` has one more entry, NULL. */
@@ -79,25 +82,28 @@ void cohort_names_free(char **names);
  * failing rank, or COHORT_OK.  For what a program does itself between the calls of this library. */
 enum cohort_code cohort_agree(MPI_Comm comm, enum cohort_code code, struct cohort_error *err);
 
-/* ---- a plan ------------------------------------------------------------------------------------- */
+/* ---- a plan ---------------------------------------------------------------------------------- */
 
 struct cohort_plan;
 
 struct cohort_plan_options { /* all zero: a sensible default for `boards` boards */
-    int boards;                 /* 0: 1 */
-    const char *groups;         /* "0-4,5-9,10-" by node, or "pool1,pool2" by tensor name */
-    const char *ratio;          /* "3:3:2", or "pc=0,pi1=3,pi2=2" by board_names */
+    int boards;              /* 0: 1 */
+    const char *groups;      /* "0-4,5-9,10-" by node, or "pool1,pool2" by tensor name */
+    const char *ratio;       /* "3:3:2", or "pc=0,pi1=3,pi2=2" by board_names */
     const char *const *board_names;
-    int root_feeds;             /* board 0 computes no tile */
+    int root_feeds; /* board 0 computes no tile */
 };
 
 enum cohort_code cohort_plan_make(struct cohort_plan **plan, const struct cohort_model *model,
-                                  const struct cohort_plan_options *options, struct cohort_error *err);
-enum cohort_code cohort_plan_load(struct cohort_plan **plan, const char *path, struct cohort_error *err);
-enum cohort_code cohort_plan_save(const struct cohort_plan *plan, const char *path, struct cohort_error *err);
+                                  const struct cohort_plan_options *options,
+                                  struct cohort_error *err);
+enum cohort_code cohort_plan_load(struct cohort_plan **plan, const char *path,
+                                  struct cohort_error *err);
+enum cohort_code cohort_plan_save(const struct cohort_plan *plan, const char *path,
+                                  struct cohort_error *err);
 void cohort_plan_free(struct cohort_plan **plan);
 
-/* ---- a session: the network, divided and ready on the boards -------------------------------------- */
+/* ---- a session: the network, divided and ready on the boards --------------------------------- */
 
 struct cohort_session;
 
@@ -105,37 +111,40 @@ enum cohort_scatter { COHORT_SCATTERV, COHORT_SCATTER_ORDERED };
 enum cohort_weights { COHORT_WEIGHTS_CACHE, COHORT_WEIGHTS_SEND, COHORT_WEIGHTS_LOCAL };
 
 struct cohort_session_options { /* all zero: defaults */
-    int threads;               /* 0: every core of this rank's share of its board */
-    const char *cores;         /* "all", "big", "0-3" */
-    int no_binding;            /* leave the threads' cores to the system */
-    const char *kernel;        /* an instruction set's or kernel's name; NULL: the best */
+    int threads;                /* 0: every core of this rank's share of its board */
+    const char *cores;          /* "all", "big", "0-3" */
+    int no_binding;             /* leave the threads' cores to the system */
+    const char *kernel;         /* an instruction set's or kernel's name; NULL: the best */
     enum cohort_scatter scatter;
     enum cohort_weights weights;
-    const char *weights_path;  /* COHORT_WEIGHTS_LOCAL: the model file on this board */
+    const char *weights_path;    /* COHORT_WEIGHTS_LOCAL: the model file on this board */
     const char *cache_directory; /* for weights; NULL: no cache */
     uint64_t cache_limit_bytes;  /* 0: 4 GiB */
-    double timeout_s;          /* 0: 30 */
-    int inject_mpi_call;       /* for tests: that MPI call fails */
+    double timeout_s;            /* 0: 30 */
+    int inject_mpi_call;         /* for tests: that MPI call fails */
     cohort_log_fn log;
     cohort_progress_fn progress;
-    void *context;             /* of log and progress */
+    void *context; /* of log and progress */
 };
 
-/* Collective over `comm` (or local with MPI_COMM_NULL).  model and plan: rank 0's count, others pass
- * NULL; plan NULL on rank 0: the default.  The model must outlive the session on rank 0, and so must
- * the communicator, which is duplicated and left alone. */
+/* Collective over `comm` (or local with MPI_COMM_NULL).  model and plan: rank 0's count, others
+ * pass NULL; plan NULL on rank 0: the default.  The model must outlive the session on rank 0, and
+ * so must the communicator, which is duplicated and left alone. */
 enum cohort_code cohort_prepare(struct cohort_session **session, struct cohort_model *model,
                                 const struct cohort_plan *plan, MPI_Comm comm,
-                                const struct cohort_session_options *options, struct cohort_error *err);
+                                const struct cohort_session_options *options,
+                                struct cohort_error *err);
 
 /* Collective.  One inference.  On rank 0: inputs[] in the network's order with data (or by name);
  * outputs[] get shape and data, valid until the next run.  Other ranks pass NULL, 0, NULL, 0. */
-enum cohort_code cohort_run(struct cohort_session *session, const struct cohort_tensor *inputs, int input_count,
-                            struct cohort_tensor *outputs, int output_count, struct cohort_error *err);
+enum cohort_code cohort_run(struct cohort_session *session, const struct cohort_tensor *inputs,
+                            int input_count, struct cohort_tensor *outputs, int output_count,
+                            struct cohort_error *err);
 
 /* Collective.  The timings of the last run as a JSON document on rank 0 (freed with
  * cohort_text_free); *json is NULL elsewhere. */
-enum cohort_code cohort_report(struct cohort_session *session, char **json, struct cohort_error *err);
+enum cohort_code cohort_report(struct cohort_session *session, char **json,
+                               struct cohort_error *err);
 void cohort_text_free(char *text);
 
 /* Collective unless a run failed (then local). Accepts NULL. */

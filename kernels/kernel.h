@@ -61,34 +61,34 @@ struct conv_shape { /* the signature of one convolution; input and output of one
     int groups;
     int kernel_h, kernel_w;
     int stride_h, stride_w;
-    int pad_top, pad_left;   /* the bottom and right pads follow from out_h, out_w */
+    int pad_top, pad_left; /* the bottom and right pads follow from out_h, out_w */
     int dilation_h, dilation_w;
     bool in_blocked, out_blocked;
 };
 
 struct conv_args {
     const struct conv_shape *shape;
-    const void *weights;         /* packed by this kernel */
-    const float *bias;           /* [ceil(out_c/16)*16], zero beyond out_c; never NULL */
+    const void *weights; /* packed by this kernel */
+    const float *bias;   /* [ceil(out_c/16)*16], zero beyond out_c; never NULL */
     struct view in, out;
     struct kernel_epilogue epilogue;
-    int64_t y0, y1;              /* output rows of the image */
-    int block0, block1;          /* output channel blocks; [0, ceil(out_c/16)) is all */
-    void *workspace;             /* workspace_bytes(), one per thread, aligned to 64 */
+    int64_t y0, y1;     /* output rows of the image */
+    int block0, block1; /* output channel blocks; [0, ceil(out_c/16)) is all */
+    void *workspace;    /* workspace_bytes(), one per thread, aligned to 64 */
 };
 
 struct conv_kernel {
-    const char *name;            /* "conv_generic_direct": family, ISA, algorithm */
+    const char *name; /* "conv_generic_direct": family, ISA, algorithm */
     enum kernel_isa isa;
     bool row_exact;
-    int granule_rows;            /* rows computed together: 1, or 2, 4 for two-dimensional Winograd */
+    int granule_rows; /* rows computed together: 1, or 2, 4 for two-dimensional Winograd */
     /* Can it do this shape?  Estimate of its speed for ranking among kernels that can: expected
      * useful multiply-adds per cycle and core; 0: cannot. */
     double (*rate)(const struct conv_shape *s);
     size_t (*weights_bytes)(const struct conv_shape *s);
     /* Packs output channels [oc0, oc0+count): `w` is ONNX order [count][in_c/groups][kh][kw], the
-     * first of them at w[0]; oc0 is a multiple of 16 and count is 16 or what is left. Called for all
-     * channels in order; the packed memory was zeroed before. */
+     * first of them at w[0]; oc0 is a multiple of 16 and count is 16 or what is left. Called for
+     * all channels in order; the packed memory was zeroed before. */
     void (*pack)(const struct conv_shape *s, const float *w, int oc0, int count, void *packed);
     size_t (*workspace_bytes)(const struct conv_shape *s); /* NULL: none */
     void (*run)(const struct conv_args *a);
@@ -97,29 +97,29 @@ struct conv_kernel {
 /* Transposed convolution: the same structs; shape->pad_* are ONNX's pads of the output, `w` for
  * packing is ONNX order [in_c][out_c/groups][kh][kw] in one piece (oc0 0, count out_c). */
 
-/* ---- matrix product: tokens [rows][k] times constant [k][n] ------------------------------------- */
+/* ---- matrix product: tokens [rows][k] times constant [k][n] ---------------------------------- */
 
 struct gemm_shape {
-    int64_t rows;  /* of the whole value, for choosing a kernel: never of the tile */
+    int64_t rows; /* of the whole value, for choosing a kernel: never of the tile */
     int k, n;
 };
 
 struct gemm_args {
     const struct gemm_shape *shape;
-    const void *weights;         /* packed */
-    const float *bias;           /* [n] or NULL */
-    const float *in;             /* row y at in + (y - in_row0) * in_pitch */
+    const void *weights; /* packed */
+    const float *bias;   /* [n] or NULL */
+    const float *in;     /* row y at in + (y - in_row0) * in_pitch */
     float *out;
     int64_t in_row0, out_row0;
     ptrdiff_t in_pitch, out_pitch;
     struct kernel_epilogue epilogue; /* residual: a token view with the output's rows */
-    int64_t y0, y1;              /* rows */
-    int n0, n1;                  /* output features; n0 is a multiple of 16, n1 too or n */
+    int64_t y0, y1;                  /* rows */
+    int n0, n1;                      /* output features; n0 is a multiple of 16, n1 too or n */
     void *workspace;
 };
 
 struct gemm_kernel {
-    const char *name;            /* "gemm_generic" */
+    const char *name; /* "gemm_generic" */
     enum kernel_isa isa;
     bool row_exact;
     double (*rate)(const struct gemm_shape *s);
@@ -138,8 +138,8 @@ struct pool_args {
     enum pool_kind kind;
     int in_h, in_w, out_h, out_w;
     int kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
-    bool count_pad;              /* average: divide by the kernel's size including padding … */
-    int pad_bottom, pad_right;   /* … that ONNX declares (ceil_mode adds cells that do not count) */
+    bool count_pad;            /* average: divide by the kernel's size including padding … */
+    int pad_bottom, pad_right; /* … that ONNX declares (ceil_mode adds cells that do not count) */
     struct view in, out;
     int64_t y0, y1;
     int block0, block1;
@@ -162,9 +162,13 @@ const struct pool_kernel *const *kernels_pool(int *count);
 /* The best available kernel for a signature.  `allowed` is a mask of ISAs (ISA_BLAS is only taken
  * when it is allowed and nothing else is, or when `only` names it); `only` (may be NULL) is an ISA
  * name or a kernel name as given with --kernel.  NULL when none can do it. */
-const struct conv_kernel *kernel_choose_conv(const struct conv_shape *s, unsigned allowed, const char *only);
-const struct conv_kernel *kernel_choose_deconv(const struct conv_shape *s, unsigned allowed, const char *only);
-const struct gemm_kernel *kernel_choose_gemm(const struct gemm_shape *s, unsigned allowed, const char *only);
-const struct pool_kernel *kernel_choose_pool(const struct pool_args *a, unsigned allowed, const char *only);
+const struct conv_kernel *kernel_choose_conv(const struct conv_shape *s, unsigned allowed,
+                                             const char *only);
+const struct conv_kernel *kernel_choose_deconv(const struct conv_shape *s, unsigned allowed,
+                                               const char *only);
+const struct gemm_kernel *kernel_choose_gemm(const struct gemm_shape *s, unsigned allowed,
+                                             const char *only);
+const struct pool_kernel *kernel_choose_pool(const struct pool_args *a, unsigned allowed,
+                                             const char *only);
 
 #endif

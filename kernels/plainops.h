@@ -9,23 +9,40 @@
 
 #include "kernels/kernel.h"
 
-/* ---- elementwise ------------------------------------------------------------------------------ */
+/* ---- elementwise ----------------------------------------------------------------------------- */
 
-enum unary_op { /* beyond kernel_act */
-    UNARY_COPY, UNARY_EXP, UNARY_SQRT, UNARY_ERF, UNARY_GELU, UNARY_POW, UNARY_ABS, UNARY_NEG,
+/* Unary operators beyond kernel_act. */
+enum unary_op {
+    UNARY_COPY,
+    UNARY_EXP,
+    UNARY_SQRT,
+    UNARY_ERF,
+    UNARY_GELU,
+    UNARY_POW,
+    UNARY_ABS,
+    UNARY_NEG,
     UNARY_AFFINE /* a*x + b */
 };
 /* out = f(in), then the epilogue.  UNARY_POW: x^a. */
 void unary_rows(enum unary_op op, float a, float b, const struct view *in, const struct view *out,
                 const struct kernel_epilogue *e, int64_t y0, int64_t y1, int block0, int block1);
 /* out = in * scale[c] + shift[c], then the epilogue (BatchNormalization left on its own). */
-void affine_rows(const float *scale, const float *shift, const struct view *in, const struct view *out,
-                 const struct kernel_epilogue *e, int64_t y0, int64_t y1, int block0, int block1);
+void affine_rows(const float *scale, const float *shift, const struct view *in,
+                 const struct view *out, const struct kernel_epilogue *e, int64_t y0, int64_t y1,
+                 int block0, int block1);
 /* out = in >= 0 ? in : slope[c] * in. */
 void prelu_rows(const float *slope, const struct view *in, const struct view *out, int64_t y0,
                 int64_t y1, int block0, int block1);
 
-enum binary_op { BINARY_ADD, BINARY_SUB, BINARY_MUL, BINARY_DIV, BINARY_POW, BINARY_MAX, BINARY_MIN };
+enum binary_op {
+    BINARY_ADD,
+    BINARY_SUB,
+    BINARY_MUL,
+    BINARY_DIV,
+    BINARY_POW,
+    BINARY_MAX,
+    BINARY_MIN
+};
 /* out = a OP b, then the epilogue.  An operand that is broadcast is a view with pitch 0 along the
  * axis: row_pitch 0 (one row for all), pixel_pitch 0 (one pixel for all), block_pitch 0 with
  * broadcast_lanes (one channel for all). Operands' coordinates are the output's. */
@@ -40,9 +57,10 @@ void binary_rows(enum binary_op op, const struct binary_operand *a, const struct
 /* ---- moving --------------------------------------------------------------------------------- */
 
 /* Channels [from_c, from_c+count) of `in` to channels [to_c, …) of `out` (any alignment, either
- * form).  Lanes beyond the last channel of `out` are zeroed when the copy touches the last block. */
-void copy_channels_rows(const struct view *in, int from_c, const struct view *out, int to_c, int count,
-                        int64_t y0, int64_t y1);
+ * form).  Lanes beyond the last channel of `out` are zeroed when the copy touches the last block.
+ */
+void copy_channels_rows(const struct view *in, int from_c, const struct view *out, int to_c,
+                        int count, int64_t y0, int64_t y1);
 /* out channel c = in channel source[c] (a channel shuffle, any gather of channels). */
 void shuffle_channels_rows(const int *source, const struct view *in, const struct view *out,
                            int64_t y0, int64_t y1);
@@ -50,13 +68,16 @@ void shuffle_channels_rows(const int *source, const struct view *in, const struc
 void gather_pixels_rows(const int64_t *row_of, const int *col_of, float fill, const struct view *in,
                         const struct view *out, int64_t y0, int64_t y1);
 /* Depth to space and back; dcr: ONNX's mode DCR, else CRD. For one image. */
-void depth_to_space_rows(int block, bool dcr, const struct view *in, const struct view *out, int64_t y0, int64_t y1);
-void space_to_depth_rows(int block, const struct view *in, const struct view *out, int64_t y0, int64_t y1);
+void depth_to_space_rows(int block, bool dcr, const struct view *in, const struct view *out,
+                         int64_t y0, int64_t y1);
+void space_to_depth_rows(int block, const struct view *in, const struct view *out, int64_t y0,
+                         int64_t y1);
 /* ONNX's dense [N][C][H][W] (float32) to map rows and back.  Rows are global (n*H + y). */
-void map_from_nchw(const float *nchw, int64_t height, const struct view *out, int64_t y0, int64_t y1);
+void map_from_nchw(const float *nchw, int64_t height, const struct view *out, int64_t y0,
+                   int64_t y1);
 void map_to_nchw(const struct view *in, int64_t height, float *nchw, int64_t y0, int64_t y1);
 
-/* ---- resampling ------------------------------------------------------------------------------- */
+/* ---- resampling ------------------------------------------------------------------------------ */
 
 /* out = sum over taps of weight * in, separable: `taps` rows and columns per output row and column.
  * Tables: row_index[taps*(y - y0) + t], row_weight likewise, col_index[taps*x + t] … Indices are
@@ -71,7 +92,7 @@ struct resample_table {
 void resample_rows(const struct resample_table *t, const struct view *in, const struct view *out,
                    int64_t y0, int64_t y1, int block0, int block1);
 
-/* ---- reducing and normalising ------------------------------------------------------------------ */
+/* ---- reducing and normalising ---------------------------------------------------------------- */
 
 enum reduce_op { REDUCE_MEAN, REDUCE_MAX, REDUCE_SUM };
 /* All H rows and W columns of one image to one pixel per channel: out row `out_y`.  Each row is
@@ -80,18 +101,20 @@ enum reduce_op { REDUCE_MEAN, REDUCE_MAX, REDUCE_SUM };
 void global_reduce(enum reduce_op op, const struct view *in, int64_t in_h, const struct view *out,
                    int64_t out_y, int block0, int block1);
 /* Softmax over channels of each pixel. (`log`: its logarithm) */
-void softmax_channels_rows(bool log, const struct view *in, const struct view *out, int64_t y0, int64_t y1);
-/* Layer normalisation over the channels of each pixel or token: scale and bias [C], bias may be NULL. */
+void softmax_channels_rows(bool log, const struct view *in, const struct view *out, int64_t y0,
+                           int64_t y1);
+/* Layer normalisation over the channels of each pixel or token: scale and bias [C], bias may be
+ * NULL. */
 void layer_norm_rows(const float *scale, const float *bias, float epsilon, const struct view *in,
                      const struct view *out, int64_t y0, int64_t y1);
 /* Local response normalisation across channels (ONNX LRN). */
 void lrn_rows(int size, float alpha, float beta, float bias, const struct view *in,
               const struct view *out, int64_t y0, int64_t y1);
 
-/* ---- conversions -------------------------------------------------------------------------------- */
+/* ---- conversions ----------------------------------------------------------------------------- */
 
 /* u8 pixels [rows][W][C] to a narrow map: out = (in - mean[c]) * scale[c]. */
-void u8_to_map_rows(const uint8_t *in, const float *mean, const float *scale, const struct view *out,
-                    int64_t y0, int64_t y1);
+void u8_to_map_rows(const uint8_t *in, const float *mean, const float *scale,
+                    const struct view *out, int64_t y0, int64_t y1);
 
 #endif

@@ -6,9 +6,9 @@
  * Element (y, c, x) of the map, y in the *view's* coordinates, lies at
  *     data + (y - row0) * row_pitch + (c / 16) * block_pitch + x * pixel_pitch + c % 16.
  *
- *   blocked map      [rows][C/16][W][16]: pixel_pitch 16, block_pitch W*16, row_pitch ceil(C/16)*W*16
- *   narrow map C<16  [rows][W][C]:        pixel_pitch C,  block_pitch 16,   row_pitch W*C
- *   tokens           [rows][F] (W = 1):   pixel_pitch F,  block_pitch 16,   row_pitch F
+ *   blocked map      [rows][C/16][W][16]: pixel_pitch 16, block_pitch W*16, row_pitch
+ * ceil(C/16)*W*16 narrow map C<16  [rows][W][C]:        pixel_pitch C,  block_pitch 16,   row_pitch
+ * W*C tokens           [rows][F] (W = 1):   pixel_pitch F,  block_pitch 16,   row_pitch F
  *
  * In a blocked map the lanes beyond C are zero, always: whoever writes a block writes zeros there.
  * A narrow map or a token row has no lanes beyond C: nothing there may be read or written. */
@@ -22,9 +22,9 @@
 #define BLOCK 16
 
 struct view {
-    float *data;      /* element (row0, 0, 0) */
-    int64_t row0;     /* the first row that data holds */
-    int64_t rows;     /* how many rows it holds */
+    float *data;  /* element (row0, 0, 0) */
+    int64_t row0; /* the first row that data holds */
+    int64_t rows; /* how many rows it holds */
     int channels;
     int width;
     bool blocked;
@@ -45,8 +45,10 @@ static inline int view_lanes(const struct view *v, int b) {
 }
 
 /* The standard layouts over given memory. */
-static inline struct view view_map(float *data, int64_t row0, int64_t rows, int channels, int width) {
-    struct view v = {.data = data, .row0 = row0, .rows = rows, .channels = channels, .width = width};
+static inline struct view view_map(float *data, int64_t row0, int64_t rows, int channels,
+                                   int width) {
+    struct view v = {
+        .data = data, .row0 = row0, .rows = rows, .channels = channels, .width = width};
     v.blocked = channels >= BLOCK;
     if (v.blocked) {
         v.pixel_pitch = BLOCK;
@@ -60,8 +62,14 @@ static inline struct view view_map(float *data, int64_t row0, int64_t rows, int 
     return v;
 }
 static inline struct view view_tokens(float *data, int64_t row0, int64_t rows, int features) {
-    return (struct view){.data = data, .row0 = row0, .rows = rows, .channels = features, .width = 1,
-                         .blocked = false, .pixel_pitch = features, .block_pitch = BLOCK,
+    return (struct view){.data = data,
+                         .row0 = row0,
+                         .rows = rows,
+                         .channels = features,
+                         .width = 1,
+                         .blocked = false,
+                         .pixel_pitch = features,
+                         .block_pitch = BLOCK,
                          .row_pitch = features};
 }
 /* Channels [c0, c0+channels) of a blocked view; c0 is a multiple of 16. */

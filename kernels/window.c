@@ -58,8 +58,7 @@ static struct pass pass_of(const struct conv_shape *s, int block, int group, siz
                          .index = index};
 }
 
-/* ---- packing ------------------------------------------------------------------------------------
- */
+/* ---- packing --------------------------------------------------------------------------------- */
 
 size_t window_weights_bytes(const struct conv_shape *s) {
     return passes_before(s, (s->out_c + BLOCK - 1) / BLOCK) * pass_floats(s) * sizeof(float);
@@ -115,8 +114,7 @@ void window_pack_transposed(const struct conv_shape *s, const float *w, int oc0,
     }
 }
 
-/* ---- running ------------------------------------------------------------------------------------
- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 struct walk {
     const struct conv_args *a;

@@ -21,8 +21,7 @@ void plan_destroy(struct plan **pp) {
     *pp = NULL;
 }
 
-/* ---- checking ----------------------------------------------------------------------------------
- */
+/* ---- checking -------------------------------------------------------------------------------- */
 
 static enum cohort_code check_network(const struct plan *p, const struct graph *g,
                                       struct cohort_error *err) {
@@ -112,8 +111,7 @@ enum cohort_code plan_check(const struct plan *p, const struct graph *g, int boa
     return code;
 }
 
-/* ---- where things lie
- * ---------------------------------------------------------------------------- */
+/* ---- where things lie ------------------------------------------------------------------------ */
 
 int plan_segment_end(const struct plan *p, const struct graph *g, int i) {
     const int id = graph_find_value(g, p->segments[i].until);

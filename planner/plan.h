@@ -58,8 +58,7 @@ int plan_segment_end(const struct plan *p, const struct graph *g, int i);
 int64_t plan_scaled_row(const struct plan_segment *s, const struct graph *g, int until, int id,
                         int boundary);
 
-/* ---- making plans
- * -------------------------------------------------------------------------------- */
+/* ---- making plans ---------------------------------------------------------------------------- */
 
 struct plan_request {
     int boards;

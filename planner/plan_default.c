@@ -19,8 +19,7 @@ struct survey {
     int *only;    /* the one tensor that does, or -1 */
 };
 
-/* ---- where the tail begins
- * -------------------------------------------------------------------------- */
+/* ---- where the tail begins ------------------------------------------------------------------- */
 
 /* needed[value]: does a wide node depend on it, through whatever? */
 static void mark_needed(const struct graph *g, const bool *wide, bool *needed) {
@@ -61,9 +60,7 @@ static int find_tail(const struct survey *s, const bool *needed) {
     return g->node_count;
 }
 
-/* ---- where groups end
- * ----------------------------------------------------------------------------------
- */
+/* ---- where groups end ------------------------------------------------------------------------ */
 
 static bool is_constant(const struct graph *g, int id) {
     return graph_value(g, id)->is_constant;
@@ -195,8 +192,7 @@ static int choose_ends(const struct survey *s, int tail, int *ends) {
     return count;
 }
 
-/* ---- together
- * ------------------------------------------------------------------------------------------ */
+/* ---- together -------------------------------------------------------------------------------- */
 
 static void survey_release(struct survey *s) {
     mem_free(s->work);

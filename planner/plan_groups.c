@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- "0-4,5-9,10-" -----------------------------------------------------------------------------
- */
+/* ---- "0-4,5-9,10-" --------------------------------------------------------------------------- */
 
 #define NODE_DIGITS_MAX 9
 
@@ -83,8 +82,7 @@ static enum cohort_code add_range(const struct graph *g, const char *text, const
     return COHORT_OK;
 }
 
-/* ---- "pool1,pool2" -----------------------------------------------------------------------------
- */
+/* ---- "pool1,pool2" --------------------------------------------------------------------------- */
 
 static enum cohort_code unknown_tensor(const struct graph *g, const char *name,
                                        struct cohort_error *err) {
@@ -135,8 +133,7 @@ static enum cohort_code add_name(const struct graph *g, const char *name, int *n
     return COHORT_OK;
 }
 
-/* ---- both
- * ---------------------------------------------------------------------------------------- */
+/* ---- both ------------------------------------------------------------------------------------ */
 
 static enum cohort_code add_part(const struct graph *g, bool ranges, const char *text,
                                  const char *end, int *next, struct cohort_error *err) {
@@ -178,8 +175,7 @@ out:
     return code;
 }
 
-/* ---- what can be divided by rows
- * ------------------------------------------------------------------- */
+/* ---- what can be divided by rows ------------------------------------------------------------- */
 
 static bool has_rows(const struct value *v) {
     return v->form == FORM_MAP && shape_known(&v->shape) && value_rows(v) >= 2;

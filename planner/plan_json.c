@@ -12,8 +12,7 @@
 
 static const char *const mode_names[] = {[PLAN_TILE] = "tile", [PLAN_LOCAL] = "local"};
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static enum cohort_code copy_text(char **to, const char *text, struct cohort_error *err) {
     *to = mem_strdup(text);
@@ -170,8 +169,7 @@ enum cohort_code plan_load(struct plan **p, const char *path, struct cohort_erro
     return code;
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static void write_segment(cJSON *list, const struct plan_segment *s, int boards, bool *ok) {
     cJSON *o = json_add_object(list, NULL, ok);

@@ -8,8 +8,7 @@
 
 #include "planner/plan.h"
 
-/* ---- groups
- * -------------------------------------------------------------------------------------- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 /* Local.  "0-4,5-9,10-" or "pool1,pool2": *ends is new (mem_free) and has, for each group, the
  * number one past its last node; the last is g->node_count.  Errors: usage, memory. */
@@ -26,8 +25,7 @@ void plan_find_wide(const struct graph *g, bool *wide);
 enum cohort_code plan_default_groups(const struct graph *g, bool *wide, int **ends, int *count,
                                      struct cohort_error *err);
 
-/* ---- shares -------------------------------------------------------------------------------------
- */
+/* ---- shares ---------------------------------------------------------------------------------- */
 
 /* Local.  Each board's share from r->ratio (equal without it) and r->root_feeds; shares[r->boards]
  * are finite, >= 0, and not all 0.  Errors: usage. */

@@ -33,8 +33,7 @@ static enum cohort_code bad_share(const char *part, const char *end, struct coho
                      (int)(end - part < 60 ? end - part : 60), part);
 }
 
-/* ---- "3:3:2" -----------------------------------------------------------------------------------
- */
+/* ---- "3:3:2" --------------------------------------------------------------------------------- */
 
 static int count_parts(const char *text) {
     int count = 1;
@@ -62,8 +61,7 @@ static enum cohort_code read_by_number(const struct plan_request *r, double *sha
     return COHORT_OK;
 }
 
-/* ---- "pc=0,pi1=3,pi2=2" -------------------------------------------------------------------------
- */
+/* ---- "pc=0,pi1=3,pi2=2" ---------------------------------------------------------------------- */
 
 /* A host's name, or its part before the first dot. */
 static bool is_host(const char *name, const char *text, size_t length) {
@@ -162,8 +160,7 @@ out:
     return code;
 }
 
-/* ---- rows in proportion -------------------------------------------------------------------------
- */
+/* ---- rows in proportion ---------------------------------------------------------------------- */
 
 /* The board that is furthest below its exact share; of equal ones the first. */
 static int largest_remainder(int64_t rows, const double *shares, double sum, int boards,

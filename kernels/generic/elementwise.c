@@ -8,8 +8,7 @@
 
 #include <math.h>
 
-/* ---- unary --------------------------------------------------------------------------------------
- */
+/* ---- unary ----------------------------------------------------------------------------------- */
 
 #define EACH(expression)                                                                           \
     for (ptrdiff_t i = 0; i < n; i++) {                                                            \
@@ -116,8 +115,7 @@ void prelu_rows(const float *slope, const struct view *in, const struct view *ou
     }
 }
 
-/* ---- binary -------------------------------------------------------------------------------------
- */
+/* ---- binary ---------------------------------------------------------------------------------- */
 
 /* `pixels` runs of n floats; an operand's step is 1, or 0 when one number serves the run.  One loop
  * for each way in which the operands step; whole blocks of 16 get a loop of their own, through a

@@ -9,8 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- over pixels --------------------------------------------------------------------------------
- */
+/* ---- over pixels ----------------------------------------------------------------------------- */
 
 static void combine(enum reduce_op op, float *to, const float *from, int lanes) {
     if (op == REDUCE_MAX)
@@ -48,8 +47,7 @@ void global_reduce(enum reduce_op op, const struct view *in, int64_t in_h, const
     }
 }
 
-/* ---- over channels ------------------------------------------------------------------------------
- */
+/* ---- over channels --------------------------------------------------------------------------- */
 
 static float sum_lanes(float *lane) {
     for (int half = BLOCK / 2; half > 0; half /= 2)

@@ -30,7 +30,8 @@ struct file_writer {
     char *path;
     char *temporary;
 };
-enum cohort_code file_writer_begin(struct file_writer *w, const char *path, struct cohort_error *err);
+enum cohort_code file_writer_begin(struct file_writer *w, const char *path,
+                                   struct cohort_error *err);
 enum cohort_code file_writer_append(struct file_writer *w, const void *data, size_t bytes,
                                     struct cohort_error *err);
 enum cohort_code file_writer_commit(struct file_writer *w, struct cohort_error *err);

@@ -33,7 +33,8 @@ bool mem_grow(void **items, size_t *capacity, size_t count, size_t size);
 long mem_live_blocks(void);
 size_t mem_live_bytes(void);
 size_t mem_peak_bytes(void);
-long mem_alloc_calls(void);    /* allocations since the process began */
-void mem_fail_at(long nth);    /* the nth allocation from now fails, and all after it; 0 turns it off */
+long mem_alloc_calls(void); /* allocations since the process began */
+void mem_fail_at(
+    long nth); /* the nth allocation from now fails, and all after it; 0 turns it off */
 
 #endif

@@ -30,8 +30,7 @@ struct core_list {
     int count;
 };
 
-/* ---- lists of CPU numbers ----------------------------------------------------------------------
- */
+/* ---- lists of CPU numbers -------------------------------------------------------------------- */
 
 static const char *parse_number(const char *at, int *number) {
     if (*at < '0' || *at > '9')
@@ -89,8 +88,7 @@ enum cohort_code board_parse_list(const char *text, int *numbers, int max, int *
                      text, BOARD_CORES_MAX);
 }
 
-/* ---- the machine
- * --------------------------------------------------------------------------------- */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
 static enum cohort_code apply_allowed(hwloc_topology_t topology, const char *allowed,
                                       struct cohort_error *err) {
@@ -141,8 +139,7 @@ static enum cohort_code load_topology(hwloc_topology_t *topology, const struct b
     return COHORT_OK;
 }
 
-/* ---- speeds of cores
- * ------------------------------------------------------------------------------- */
+/* ---- speeds of cores ------------------------------------------------------------------------- */
 
 /* A number in DIR/cpuN/NAME; 0 when there is none. */
 static long sysfs_number(const char *directory, int cpu, const char *name) {
@@ -230,8 +227,7 @@ static void sort_by_speed(struct core *items, int count) {
     }
 }
 
-/* ---- choosing and dividing
- * -------------------------------------------------------------------------- */
+/* ---- choosing and dividing ------------------------------------------------------------------- */
 
 /* The first allowed hardware thread of each core, in hwloc's order (neighbours share caches). */
 static void list_cores(struct core_list *list, hwloc_topology_t topology) {
@@ -312,8 +308,7 @@ static void bind_process(hwloc_topology_t topology, const struct board *b) {
     hwloc_bitmap_free(set);
 }
 
-/* ---- names, caches, memory
- * --------------------------------------------------------------------------- */
+/* ---- names, caches, memory ------------------------------------------------------------------- */
 
 static void read_line(const char *path, char *text, size_t bytes) {
     FILE *f = fopen(path, "re");
@@ -387,8 +382,7 @@ static uint64_t memory_limit(uint64_t total) {
     return total;
 }
 
-/* ---- all together
- * ------------------------------------------------------------------------------------- */
+/* ---- all together ---------------------------------------------------------------------------- */
 
 static enum cohort_code detect(struct board *b, const struct board_options *o,
                                const struct board_machine *m, struct cohort_error *err) {

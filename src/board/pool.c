@@ -62,8 +62,7 @@ struct pool {
     struct worker workers[];
 };
 
-/* ---- small things -------------------------------------------------------------------------------
- */
+/* ---- small things ---------------------------------------------------------------------------- */
 
 static void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -105,8 +104,7 @@ void pool_set_float_mode(void) {
 #endif
 }
 
-/* ---- items
- * ----------------------------------------------------------------------------------------- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 /* Takes the next item of the current job; false when none is left.  The job's fields are read
  * between two looks at the ticket.  The caller closes the ticket before it changes them, so if they
@@ -156,8 +154,7 @@ static void report_done(struct pool *p, uint32_t done) {
         futex_wake(&p->left, 1);
 }
 
-/* ---- workers
- * ------------------------------------------------------------------------------------------ */
+/* ---- workers --------------------------------------------------------------------------------- */
 
 static bool wait_for_job(struct pool *p) {
     uint32_t heard = atomic_load(&p->bell);
@@ -193,8 +190,7 @@ static void wake_workers(struct pool *p, int wanted) {
         futex_wake(&p->bell, wanted);
 }
 
-/* ---- the caller
- * ------------------------------------------------------------------------------------------ */
+/* ---- the caller ------------------------------------------------------------------------------ */
 
 static void wait_for_rest(struct pool *p) {
     int64_t until = p->spin_ns > 0 ? now_ns() + p->spin_ns : 0;
@@ -258,8 +254,7 @@ int pool_threads(const struct pool *p) {
     return p->threads;
 }
 
-/* ---- beginning and end
- * -------------------------------------------------------------------------------------- */
+/* ---- beginning and end ----------------------------------------------------------------------- */
 
 static void bind_thread(pthread_t thread, int core) {
     cpu_set_t set;

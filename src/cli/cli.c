@@ -9,8 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ---- ranks
- * ---------------------------------------------------------------------------- */
+/* ---- ranks ----------------------------------------------------------------------------------- */
 
 static int launch_number(const char *name, const char *other, int otherwise) {
     const char *text = getenv(name);
@@ -59,8 +58,7 @@ long cli_broadcast(const struct cli_ranks *r, long value) {
     return value;
 }
 
-/* ---- messages
- * ------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 int cli_fail(const struct cohort_error *err) {
     if (cli_launch_rank() == 0) {
@@ -82,8 +80,7 @@ int cli_help(const struct cli_command *self, const struct option_spec *specs) {
     return 0;
 }
 
-/* ---- options
- * -------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 void cli_options_init(struct cli_options *o) {
     *o = (struct cli_options){.repeat = 1, .width = 1, .seed = 1};
@@ -115,8 +112,7 @@ char *cli_cache_directory(const struct cli_options *o) {
     return NULL;
 }
 
-/* ---- networks
- * ------------------------------------------------------------------------- */
+/* ---- networks -------------------------------------------------------------------------------- */
 
 /* The file of a generated network in the cache, made when it is not there. */
 static enum cohort_code generated(char **path, const char *name, const struct cli_options *o,
@@ -192,8 +188,7 @@ enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_mo
     return cohort_plan_make(plan, m, &p, err);
 }
 
-/* ---- sessions
- * ------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------- */
 
 static void log_line(void *context, int level, const char *line) {
     const struct cli_session_state *s = context;
@@ -273,8 +268,7 @@ void cli_session_release(struct cli_session_state *state) {
     state->cache = NULL;
 }
 
-/* ---- times
- * ---------------------------------------------------------------------------- */
+/* ---- times ----------------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;

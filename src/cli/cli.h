@@ -50,8 +50,7 @@ enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code,
 /* Collective. Rank 0's number on all ranks. */
 long cli_broadcast(const struct cli_ranks *r, long value);
 
-/* ---- messages
- * ------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 /* "cohort: MESSAGE" to stderr, on rank 0 only; returns the exit status for the code. */
 int cli_fail(const struct cohort_error *err);
@@ -59,8 +58,7 @@ const char *cli_environment(const char *name);
 /* Handles --help: prints usage and options to stdout. */
 int cli_help(const struct cli_command *self, const struct option_spec *specs);
 
-/* ---- options that several commands have
- * ----------------------------------------------- */
+/* ---- options that several commands have ------------------------------------------------------ */
 
 struct cli_options {
     bool help, json, verbose;
@@ -161,8 +159,7 @@ void cli_options_init(struct cli_options *o);
 bool cli_parse(const struct cli_command *self, const struct option_spec *specs, const bool *help,
                int argc, char **argv, const char **positional, int max, int *count, int *status);
 
-/* ---- networks and sessions
- * ------------------------------------------------------------ */
+/* ---- networks and sessions ------------------------------------------------------------------- */
 
 /* Opens a file, or a generated network by its name (made in the cache the first time). */
 enum cohort_code cli_open_model(struct cohort_model **m, const char *name,

@@ -82,8 +82,7 @@ out:
     return code;
 }
 
-/* ---- comparing
- * ------------------------------------------------------------------------ */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 /* max|a-b| / max|b| over finite elements; infinity when NaN or infinities do not agree. */
 static double worst_difference(const struct tensor *got, const struct tensor *want) {
@@ -120,8 +119,7 @@ static enum cohort_code compare(const struct cohort_tensor *got, const struct te
     return COHORT_OK;
 }
 
-/* ---- one data set
- * --------------------------------------------------------------------- */
+/* ---- one data set ---------------------------------------------------------------------------- */
 
 /* The network with the shapes of this data set's inputs. */
 static enum cohort_code open_for(struct cohort_model **m, const char *path,
@@ -211,8 +209,7 @@ out:
     return code;
 }
 
-/* ---- all
- * ------------------------------------------------------------------------------ */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 static void tell(struct verify *v, const char *name, enum cohort_code code, double worst,
                  const struct cohort_error *err) {

@@ -105,8 +105,7 @@ out:
     return code;
 }
 
-/* ---- one file
- * ------------------------------------------------------------------------- */
+/* ---- one file -------------------------------------------------------------------------------- */
 
 static bool ends_with(const char *text, const char *end) {
     size_t n = strlen(text), k = strlen(end);
@@ -212,8 +211,7 @@ static void set_finish(struct input_set *s, const struct cohort_model *m) {
     }
 }
 
-/* ---- all files
- * ------------------------------------------------------------------------ */
+/* ---- all files ------------------------------------------------------------------------------- */
 
 /* Splits "NAME=FILE" when NAME is an input of the network. */
 static int input_of(const struct cohort_model *m, const char *text, const char **path) {

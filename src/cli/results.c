@@ -38,8 +38,7 @@ enum cohort_code result_check(const struct result_options *o, const struct cohor
                : error_set(err, COHORT_ERR_SHAPE, "the network has no outputs");
 }
 
-/* ---- one kind each
- * -------------------------------------------------------------------- */
+/* ---- one kind each --------------------------------------------------------------------------- */
 
 static const char *label_of(const struct results *r, int index, char text[32]) {
     if (index >= 0 && index < r->labels.count)
@@ -222,8 +221,7 @@ static enum cohort_code save_arrays(const struct cohort_tensor *outputs, int cou
     return COHORT_OK;
 }
 
-/* ---- together
- * ------------------------------------------------------------------------- */
+/* ---- together -------------------------------------------------------------------------------- */
 
 /* A list of scores is shown as classes when the input was a picture; anything else by its figures.
  */

@@ -21,8 +21,7 @@ static void nap(void) {
     nanosleep(&t, NULL);
 }
 
-/* ---- listening
- * ------------------------------------------------------------------------------------ */
+/* ---- listening ------------------------------------------------------------------------------- */
 
 static int post_notice(struct comm *c) {
     return MPI_Irecv(&c->notice_in, (int)sizeof c->notice_in, MPI_BYTE, MPI_ANY_SOURCE,
@@ -62,8 +61,7 @@ void comm_unlisten(struct comm *c) {
     cancel(&c->probe_recv);
 }
 
-/* ---- what arrives
- * ------------------------------------------------------------------------------------ */
+/* ---- what arrives ---------------------------------------------------------------------------- */
 
 /* Of several errors that happened at once all ranks should keep the same: a cause rather than a
  * timeout, then the lowest rank's. */
@@ -118,8 +116,7 @@ void comm_look(struct comm *c) {
     }
 }
 
-/* ---- giving up
- * ------------------------------------------------------------------------------------------ */
+/* ---- giving up ------------------------------------------------------------------------------- */
 
 static bool all_done(struct comm *c) {
     bool done = true;
@@ -214,8 +211,7 @@ enum cohort_code comm_error_again(const struct comm *c, struct cohort_error *err
     return c->error.code;
 }
 
-/* ---- who is alive
- * ------------------------------------------------------------------------------------------ */
+/* ---- who is alive ---------------------------------------------------------------------------- */
 
 static bool all_alive(const struct comm *c) {
     for (int r = 0; r < c->size; r++) {

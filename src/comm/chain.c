@@ -56,8 +56,7 @@ struct chain {
     int handed;                      /* the first `handed` used slots have reached the sink */
 };
 
-/* ---- cutting
- * -------------------------------------------------------------------------------------- */
+/* ---- cutting --------------------------------------------------------------------------------- */
 
 static bool skipped(const struct chain *ch, int blob) {
     return ch->last[blob] < 1 || ch->blobs[blob].bytes == 0;
@@ -135,8 +134,7 @@ static void count_passed(struct chain *ch, size_t bytes) {
         ch->progress(ch->progress_context, ch->passed, ch->total);
 }
 
-/* ---- one rank's part of the pipeline
- * --------------------------------------------------------------------- */
+/* ---- one rank's part of the pipeline --------------------------------------------------------- */
 
 static struct slot *slot_at(struct chain *ch, int i) {
     return &ch->slots[(ch->oldest + i) % SLOTS];
@@ -251,8 +249,7 @@ static int chain_waits_for(const void *context) {
     return ch->before >= 0 ? ch->before : ch->after;
 }
 
-/* ---- beginning and end
- * ----------------------------------------------------------------------------------- */
+/* ---- beginning and end ----------------------------------------------------------------------- */
 
 static enum cohort_code check_blobs(const struct comm *c, const struct comm_blob *blobs, int count,
                                     struct cohort_error *err) {

@@ -29,8 +29,7 @@ static void own_host(char host[BOARD_NAME_BYTES]) {
     host[BOARD_NAME_BYTES - 1] = '\0';
 }
 
-/* ---- creating
- * ------------------------------------------------------------------------------------- */
+/* ---- creating -------------------------------------------------------------------------------- */
 
 static struct comm *new_comm(int size, const struct comm_options *o) {
     size_t bytes = sizeof(struct comm) + (size_t)size * sizeof(struct comm_board);
@@ -212,8 +211,7 @@ enum cohort_code comm_create(struct comm **out, MPI_Comm world, const struct com
     return code;
 }
 
-/* ---- the end
- * ---------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* All meet before the communicator goes, so that nobody's abort notice meets one that is gone. */
 static bool leave_together(struct comm *c) {
@@ -251,8 +249,7 @@ void comm_destroy(struct comm **comm) {
     *comm = NULL;
 }
 
-/* ---- asking
- * -------------------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 int comm_rank(const struct comm *c) {
     return c->rank;

@@ -13,12 +13,12 @@
 #include <mpi.h>
 #include <stdbool.h>
 
-enum comm_tag { /* all tags of the project, on its own communicator */
-                COMM_TAG_ABORT = 1,
-                COMM_TAG_PROBE, /* "are you alive?" and the answer, when something takes too long */
-                COMM_TAG_WEIGHTS,
-                COMM_TAG_ROWS =
-                    16 /* the first of the row transfers' tags: each transfer has its own */
+/* All tags of the project, on its own communicator. */
+enum comm_tag {
+    COMM_TAG_ABORT = 1,
+    COMM_TAG_PROBE, /* "are you alive?" and the answer, when something takes too long */
+    COMM_TAG_WEIGHTS,
+    COMM_TAG_ROWS = 16 /* the first of the row transfers' tags: each transfer has its own */
 };
 
 struct comm_options { /* NULL: all zero */
@@ -58,8 +58,7 @@ void comm_set_timeout(struct comm *c, double timeout_s);
  */
 long comm_calls(const struct comm *c);
 
-/* ---- set-up: collective, may allocate ----------------------------------------------------------
- */
+/* ---- set-up: collective, may allocate -------------------------------------------------------- */
 
 /* Collective.  Every rank brings its status; all leave with the status and message of the lowest
  * failing rank (its board's name put in front when there are several ranks), or COHORT_OK when none
@@ -78,8 +77,7 @@ enum cohort_code comm_gather_bytes(struct comm *c, const void *mine, size_t byte
                                    struct cohort_error *err);
 enum cohort_code comm_barrier(struct comm *c, struct cohort_error *err);
 
-/* ---- inference: row transfers ------------------------------------------------------------------
- */
+/* ---- inference: row transfers ---------------------------------------------------------------- */
 
 /* A row range for each rank: rank r has rows [begin[r], end[r]) of a value (empty allowed). */
 struct comm_ranges { /* size entries each; copied */
@@ -128,8 +126,7 @@ bool comm_aborted(const struct comm *c);
  */
 enum cohort_code comm_poll(struct comm *c, struct cohort_error *err);
 
-/* ---- weights ------------------------------------------------------------------------------------
- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 /* One large constant to be brought to the ranks that lack it. */
 struct comm_blob {

@@ -80,8 +80,7 @@ struct comm {
     struct comm_notice agreed;
 };
 
-/* ---- calling MPI
- * ---------------------------------------------------------------------------------- */
+/* ---- calling MPI ----------------------------------------------------------------------------- */
 
 /* The one way to call MPI: counts the call, makes the one that a test asked for fail, turns an
  * error into ours and tells the others.  Needs `err` in scope. */
@@ -100,8 +99,7 @@ enum cohort_code comm_mpi(struct comm *c, int rc, const char *function, struct c
 enum cohort_code comm_test(struct comm *c, MPI_Request *request, bool *done,
                            struct cohort_error *err);
 
-/* ---- waiting
- * ----------------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 double comm_now(void); /* seconds, monotonic */
 void comm_link(struct comm *c, struct comm_work *w);
@@ -115,8 +113,7 @@ enum cohort_code comm_wait_request(struct comm *c, MPI_Request *request, const c
                                    size_t bytes, struct cohort_error *err);
 double comm_setup_timeout(const struct comm *c);
 
-/* ---- giving up
- * ----------------------------------------------------------------------------------------- */
+/* ---- giving up ------------------------------------------------------------------------------- */
 
 /* Posts the receives for notices and probes. */
 enum cohort_code comm_listen(struct comm *c, struct cohort_error *err);
@@ -135,9 +132,7 @@ enum cohort_code comm_error_again(const struct comm *c, struct cohort_error *err
 /* Asks every rank "are you alive?" and waits a second for answers (boards[].alive). */
 void comm_probe(struct comm *c);
 
-/* ---- names
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* hosts[] and nodes[] (lowest rank on the same board) of all ranks → boards[].host, .text, .node.
  */

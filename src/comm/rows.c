@@ -31,8 +31,7 @@ struct comm_transfer {
     int *begin, *rows; /* of each rank */
 };
 
-/* ---- checks
- * --------------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 static enum cohort_code check_ranges(const struct comm *c, enum kind kind, size_t row_bytes,
                                      const struct comm_ranges *r, struct cohort_error *err) {
@@ -71,8 +70,7 @@ static enum cohort_code check_memory(const struct comm *c, const struct comm_ran
     return COHORT_OK;
 }
 
-/* ---- progress
- * ------------------------------------------------------------------------------------------ */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 static enum cohort_code progress_one(void *context, bool *done, bool *moved,
                                      struct cohort_error *err) {
@@ -117,8 +115,7 @@ static int waits_for(const void *context) {
     return t->kind == SCATTERV && t->c->rank != 0 ? 0 : -1;
 }
 
-/* ---- creating
- * ------------------------------------------------------------------------------------------- */
+/* ---- creating -------------------------------------------------------------------------------- */
 
 static unsigned char *root_rows(const struct comm_transfer *t, int rank) {
     return t->root_data == NULL ? NULL : t->root_data + (size_t)t->begin[rank] * t->row_bytes;
@@ -254,8 +251,7 @@ void comm_transfer_destroy(struct comm_transfer **transfer) {
     *transfer = NULL;
 }
 
-/* ---- running
- * ---------------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 /* What the root keeps, where it does not stay in place. */
 static void copy_own_rows(const struct comm_transfer *t) {

@@ -29,8 +29,7 @@ static void nap(double seconds) {
     nanosleep(&t, NULL);
 }
 
-/* ---- calling MPI
- * ---------------------------------------------------------------------------------- */
+/* ---- calling MPI ----------------------------------------------------------------------------- */
 
 bool comm_inject(struct comm *c) {
     c->calls++;
@@ -71,8 +70,7 @@ enum cohort_code comm_test(struct comm *c, MPI_Request *request, bool *done,
     return code;
 }
 
-/* ---- works
- * ------------------------------------------------------------------------------------------- */
+/* ---- works ----------------------------------------------------------------------------------- */
 
 void comm_link(struct comm *c, struct comm_work *w) {
     if (w->linked)
@@ -109,8 +107,7 @@ static enum cohort_code progress_others(struct comm *c, const struct comm_work *
     return code;
 }
 
-/* ---- waiting
- * -------------------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 /* "pi3 (rank 2), pi4 (rank 3)" of the ranks that did not answer the probe; false when all did. */
 static bool list_silent(const struct comm *c, char *text, size_t bytes) {

@@ -78,8 +78,7 @@ struct exec_memory exec_memory(const struct program *p);
 /* For reports: the kernel that operator runs with ("reference" for evaluators). */
 const char *exec_op_kernel(const struct program *p, int op);
 
-/* ---- convenience for tests and single-board use
- * --------------------------------------- */
+/* ---- convenience for tests and single-board use ---------------------------------------------- */
 
 /* Runs the whole graph on one thread or pool with the given inputs (in graph order), tiles of
  * `tile_rows` rows (0: whole); fetches outputs, which are all zero before, as plain tensors that

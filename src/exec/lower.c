@@ -53,8 +53,7 @@ bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows 
     return true;
 }
 
-/* ---- parallel work
- * -------------------------------------------------------------------- */
+/* ---- parallel work --------------------------------------------------------------------------- */
 
 struct work {
     work_fn fn;
@@ -96,8 +95,7 @@ void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
     pool_run(p->pool, w.row_items * block_items, work_item, &w);
 }
 
-/* ---- epilogue and constants
- * ----------------------------------------------------------- */
+/* ---- epilogue and constants ------------------------------------------------------------------ */
 
 struct kernel_epilogue op_epilogue(const struct program *p, const struct exec_op *op, int64_t image,
                                    struct view *residual) {

@@ -74,8 +74,7 @@ const struct lowering *lowering_find(const struct graph *g, const struct node *n
 /* Conditions used by several rows. */
 bool lower_is_map(const struct graph *g, const struct node *n); /* output 0 is a feature map */
 
-/* ---- for the lowerings
- * ---------------------------------------------------------------- */
+/* ---- for the lowerings ----------------------------------------------------------------------- */
 
 /* Allocates zeroed state of `bytes` for b. */
 enum cohort_code bound_state(struct bound *b, size_t bytes, struct cohort_error *err);

@@ -5,8 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- one input
- * ------------------------------------------------------------------------ */
+/* ---- one input ------------------------------------------------------------------------------- */
 
 struct unary_state {
     enum unary_op op;
@@ -136,8 +135,7 @@ static bool swish_accepts(const struct graph *g, const struct node *n) {
     return node_attr_float(n, "alpha", 1) == 1 && unary_accepts(g, n);
 }
 
-/* ---- a vector of parameters
- * ----------------------------------------------------------- */
+/* ---- a vector of parameters ------------------------------------------------------------------ */
 
 struct vector_state {
     float *scale, *shift;
@@ -213,8 +211,7 @@ static enum cohort_code run_vector(struct program *p, const struct exec_op *op,
     return COHORT_OK;
 }
 
-/* ---- two inputs
- * ----------------------------------------------------------------------- */
+/* ---- two inputs ------------------------------------------------------------------------------ */
 
 struct binary_state {
     enum binary_op op;

@@ -138,8 +138,7 @@ static bool split_accepts(const struct graph *g, const struct node *n) {
     return false;
 }
 
-/* ---- pixels and channels picked by tables: Slice, Pad
- * --------------------------------- */
+/* ---- pixels and channels picked by tables: Slice, Pad ---------------------------------------- */
 
 struct pick_state {
     int64_t *row; /* input row behind each output row of an image; -1: filled */
@@ -269,8 +268,7 @@ static enum cohort_code run_pick(struct program *p, const struct exec_op *op,
     return COHORT_OK;
 }
 
-/* ---- depth and space
- * ------------------------------------------------------------------ */
+/* ---- depth and space ------------------------------------------------------------------------- */
 
 struct space_work {
     bool to_space;
@@ -305,8 +303,7 @@ static enum cohort_code run_space(struct program *p, const struct exec_op *op,
     return COHORT_OK;
 }
 
-/* ---- between plain tensors and maps
- * --------------------------------------------------- */
+/* ---- between plain tensors and maps ---------------------------------------------------------- */
 
 static enum cohort_code run_to_map(struct program *p, const struct exec_op *op,
                                    struct cohort_error *err) {
@@ -356,8 +353,7 @@ static bool from_map(const struct graph *g, const struct node *n) {
     return node_in(g, n, 0)->form == FORM_MAP && !lower_is_map(g, n);
 }
 
-/* ---- resampling
- * ----------------------------------------------------------------------- */
+/* ---- resampling ------------------------------------------------------------------------------ */
 
 struct resize_state {
     int row_taps, col_taps;

@@ -79,8 +79,7 @@ static enum cohort_code run_pool(struct program *p, const struct exec_op *op,
     return COHORT_OK;
 }
 
-/* ---- over the whole image
- * ------------------------------------------------------------- */
+/* ---- over the whole image -------------------------------------------------------------------- */
 
 struct reduce_work {
     enum reduce_op op;

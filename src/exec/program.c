@@ -98,8 +98,7 @@ struct rows exec_slot_rows(const struct program *p, int slot) {
     return p->slots[slot].rows;
 }
 
-/* ---- preparing
- * ------------------------------------------------------------------------ */
+/* ---- preparing ------------------------------------------------------------------------------- */
 
 static enum cohort_code assign_memory(struct program *p, struct cohort_error *err) {
     struct arena_item *items = mem_zalloc((size_t)p->slot_count, sizeof *items);
@@ -214,8 +213,7 @@ bool exec_uses_constant(const struct program *p, int id) {
     return false;
 }
 
-/* ---- running
- * -------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_error *err) {
     BUG_UNLESS(p->prepared);
@@ -231,8 +229,7 @@ enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_
     return COHORT_OK;
 }
 
-/* ---- looking
- * -------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 void *exec_slot_data(const struct program *p, int slot) {
     return p->slots[slot].data;

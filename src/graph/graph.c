@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- attributes ---------------------------------------------------------------------------------
- */
+/* ---- attributes ------------------------------------------------------------------------------ */
 
 void attr_release(struct attr *a) {
     mem_free(a->name);
@@ -109,8 +108,7 @@ enum cohort_code node_set_ints(struct node *n, const char *name, const int64_t *
     return COHORT_OK;
 }
 
-/* ---- graph
- * ---------------------------------------------------------------------------------------- */
+/* ---- graph ----------------------------------------------------------------------------------- */
 
 enum cohort_code graph_create(struct graph **g, const char *name, struct cohort_error *err) {
     struct graph *fresh = mem_zalloc(1, sizeof *fresh);

@@ -18,7 +18,15 @@ struct op_desc;
 
 /* ---- attributes ---------------------------------------------------------------------------- */
 
-enum attr_kind { ATTR_INT, ATTR_FLOAT, ATTR_STRING, ATTR_INTS, ATTR_FLOATS, ATTR_STRINGS, ATTR_TENSOR };
+enum attr_kind {
+    ATTR_INT,
+    ATTR_FLOAT,
+    ATTR_STRING,
+    ATTR_INTS,
+    ATTR_FLOATS,
+    ATTR_STRINGS,
+    ATTR_TENSOR
+};
 
 struct attr {
     char *name;
@@ -49,7 +57,7 @@ enum form { FORM_PLAIN, FORM_MAP };
 struct value {
     char *name;
     enum dtype type;
-    struct shape shape;  /* ONNX's */
+    struct shape shape; /* ONNX's */
     enum form form;
     bool is_constant;
     struct tensor constant; /* when is_constant; may be borrowed from a mapped file, unaligned */
@@ -65,8 +73,8 @@ struct value {
 enum act_kind {
     ACT_NONE,
     ACT_RELU,
-    ACT_LEAKY_RELU,   /* x < 0 ? a*x : x */
-    ACT_CLIP,         /* min(max(x, a), b) */
+    ACT_LEAKY_RELU, /* x < 0 ? a*x : x */
+    ACT_CLIP,       /* min(max(x, a), b) */
     ACT_SIGMOID,
     ACT_TANH,
     ACT_HARD_SIGMOID, /* max(0, min(1, a*x + b)) */
@@ -79,9 +87,9 @@ enum act_kind {
  * optional residual added before or after the activation.  Not part of the operator's identity. */
 struct epilogue {
     enum act_kind act;
-    float a, b;            /* the activation's parameters */
-    int residual;          /* index into node->in, or -1: none */
-    bool residual_last;    /* act(result) + residual instead of act(result + residual) */
+    float a, b;         /* the activation's parameters */
+    int residual;       /* index into node->in, or -1: none */
+    bool residual_last; /* act(result) + residual instead of act(result + residual) */
 };
 
 /* A window in the last two spatial axes, filled in by infer() of windowed operators. 1-D operators
@@ -99,32 +107,32 @@ enum rowmap_kind {
 
 struct rowmap {
     enum rowmap_kind kind;
-    int64_t num, den, lo, hi;    /* ROWMAP_AFFINE: num >= 0, den > 0, lo <= hi */
+    int64_t num, den, lo, hi;      /* ROWMAP_AFFINE: num >= 0, den > 0, lo <= hi */
     int64_t out_height, in_height; /* rows of one image */
-    bool one_image;              /* the input has one image for all of the output's (broadcast) */
+    bool one_image;                /* the input has one image for all of the output's (broadcast) */
 };
 
 struct node {
     char *name;
     const struct op_desc *op;
-    int opset;          /* of the operator's domain */
-    int *in, *out;      /* value numbers; -1: an optional one left out */
+    int opset;     /* of the operator's domain */
+    int *in, *out; /* value numbers; -1: an optional one left out */
     int in_count, out_count;
     struct attr *attrs;
     int attr_count;
     struct epilogue epilogue;
-    struct window window;   /* windowed operators, after inference */
-    int64_t group;          /* Conv, ConvTranspose; else 1 */
-    int weight_scale;       /* Conv: value number of [out channels] factors applied when the weights
-                               are packed (a folded BatchNormalization), or -1 */
-    struct rowmap *rowmap;  /* one per input, filled in by graph_finish() */
+    struct window window;  /* windowed operators, after inference */
+    int64_t group;         /* Conv, ConvTranspose; else 1 */
+    int weight_scale;      /* Conv: value number of [out channels] factors applied when the weights
+                              are packed (a folded BatchNormalization), or -1 */
+    struct rowmap *rowmap; /* one per input, filled in by graph_finish() */
 };
 
 /* ---- the graph ------------------------------------------------------------------------------ */
 
 struct graph {
     char *name;
-    int opset;          /* of the default domain */
+    int opset; /* of the default domain */
     struct value *values;
     int value_count;
     size_t value_capacity;
@@ -142,7 +150,8 @@ enum cohort_code graph_create(struct graph **g, const char *name, struct cohort_
 void graph_destroy(struct graph **g);
 
 /* Adds a value; *id is its number.  The name is copied and must be new ("" makes one up). */
-enum cohort_code graph_add_value(struct graph *g, const char *name, int *id, struct cohort_error *err);
+enum cohort_code graph_add_value(struct graph *g, const char *name, int *id,
+                                 struct cohort_error *err);
 /* Adds a constant, taking over `t` (its ownership too) on success. */
 enum cohort_code graph_add_constant(struct graph *g, const char *name, struct tensor *t, int *id,
                                     struct cohort_error *err);
@@ -180,7 +189,8 @@ const char *node_attr_string(const struct node *n, const char *name, const char 
 const int64_t *node_attr_ints(const struct node *n, const char *name, int *count);
 const float *node_attr_floats(const struct node *n, const char *name, int *count);
 /* Sets (adds or replaces) an integer attribute. */
-enum cohort_code node_set_int(struct node *n, const char *name, int64_t i, struct cohort_error *err);
+enum cohort_code node_set_int(struct node *n, const char *name, int64_t i,
+                              struct cohort_error *err);
 enum cohort_code node_set_ints(struct node *n, const char *name, const int64_t *ints, int count,
                                struct cohort_error *err);
 
@@ -188,12 +198,12 @@ enum cohort_code node_set_ints(struct node *n, const char *name, const int64_t *
 
 /* How a value's rows lie, for FORM_MAP and FORM_PLAIN alike (its shape must be known). */
 struct geometry {
-    int64_t images;     /* N of a map; 1 for plain */
-    int64_t height;     /* rows of one image; for plain: product of all dims but the last */
-    int64_t width;      /* W of a map; 1 for plain */
-    int64_t channels;   /* C of a map; last dim for plain (1 for a scalar) */
-    bool blocked;       /* map with C >= MAP_BLOCK */
-    size_t row_bytes;   /* one row, contiguous with the next */
+    int64_t images;   /* N of a map; 1 for plain */
+    int64_t height;   /* rows of one image; for plain: product of all dims but the last */
+    int64_t width;    /* W of a map; 1 for plain */
+    int64_t channels; /* C of a map; last dim for plain (1 for a scalar) */
+    bool blocked;     /* map with C >= MAP_BLOCK */
+    size_t row_bytes; /* one row, contiguous with the next */
 };
 struct geometry value_geometry(const struct value *v);
 static inline int64_t value_rows(const struct value *v) {

@@ -21,17 +21,21 @@ struct pass_options {
 
 /* Sets the shapes of inputs; unknown dims left over become 1 for axis 0 (the batch), else an error
  * that names the input, the dim and the option. */
-enum cohort_code pass_set_inputs(struct graph *g, const struct pass_options *o, struct cohort_error *err);
+enum cohort_code pass_set_inputs(struct graph *g, const struct pass_options *o,
+                                 struct cohort_error *err);
 /* Infers types and shapes of all values, folding nodes whose inputs are all constant.
  * Errors name the node and its operator. */
 enum cohort_code pass_infer(struct graph *g, struct cohort_error *err);
 /* Identity, Dropout, Cast to the same type, no-op Pad/Reshape/Transpose/Resize/Concat of one. */
 enum cohort_code pass_remove_noops(struct graph *g, struct cohort_error *err);
-/* Recognises LayerNormalization, GELU, HardSwish, SiLU, channel shuffle, reorg written out as chains. */
+/* Recognises LayerNormalization, GELU, HardSwish, SiLU, channel shuffle, reorg written out as
+ * chains. */
 enum cohort_code pass_recognise(struct graph *g, struct cohort_error *err);
-/* BatchNormalization (and a constant per-channel Mul/Add) into the Conv, ConvTranspose or Gemm before it. */
+/* BatchNormalization (and a constant per-channel Mul/Add) into the Conv, ConvTranspose or Gemm
+ * before it. */
 enum cohort_code pass_fold_batchnorm(struct graph *g, struct cohort_error *err);
-/* Activations and residual Adds into the epilogue of the Conv, ConvTranspose, Gemm or Add before. */
+/* Activations and residual Adds into the epilogue of the Conv, ConvTranspose, Gemm or Add before.
+ */
 enum cohort_code pass_fuse_epilogue(struct graph *g, struct cohort_error *err);
 /* Nodes and values that no output needs. */
 enum cohort_code pass_remove_dead(struct graph *g, struct cohort_error *err);
@@ -42,6 +46,7 @@ enum cohort_code pass_choose_forms(struct graph *g, struct cohort_error *err);
 /* Fills in node->rowmap. */
 enum cohort_code pass_row_maps(struct graph *g, struct cohort_error *err);
 
-enum cohort_code graph_finish(struct graph *g, const struct pass_options *o, struct cohort_error *err);
+enum cohort_code graph_finish(struct graph *g, const struct pass_options *o,
+                              struct cohort_error *err);
 
 #endif

@@ -39,8 +39,7 @@ static enum cohort_code affine_init(struct affine *a, int64_t channels, struct c
     return COHORT_OK;
 }
 
-/* ---- the node behind ----------------------------------------------------------------------------
- */
+/* ---- the node behind ------------------------------------------------------------------------- */
 
 static bool constant_vector(const struct graph *g, const struct node *n, int i, int64_t channels) {
     const struct tensor *t = node_const(g, n, i);
@@ -112,8 +111,7 @@ static void read_constant(const struct graph *g, const struct node *n, int opera
     a->scales = node_is(n, "Mul") || node_is(n, "Div");
 }
 
-/* ---- the linear operator before -----------------------------------------------------------------
- */
+/* ---- the linear operator before -------------------------------------------------------------- */
 
 /* Bias c of node n (input 2) as it enters the result: zero when left out; Gemm's times beta. */
 static double bias_of(const struct graph *g, const struct node *n, int64_t c) {
@@ -214,9 +212,7 @@ static enum cohort_code scale_weights(struct graph *g, int index, const struct a
     return COHORT_OK;
 }
 
-/* ---- the pass
- * ------------------------------------------------------------------------------------
- */
+/* ---- the pass -------------------------------------------------------------------------------- */
 
 /* Folds node `index` into the one before it, where it fits. */
 static enum cohort_code fold(struct graph *g, int index, bool *done, struct cohort_error *err) {

@@ -47,8 +47,7 @@ bool same_known_shape(const struct graph *g, int a, int b) {
     return shape_known(p) && shape_equal(p, q);
 }
 
-/* ---- constants ---------------------------------------------------------------------------------
- */
+/* ---- constants ------------------------------------------------------------------------------- */
 
 bool const_scalar(const struct graph *g, const struct node *n, int i, double *value) {
     const struct tensor *t = node_const(g, n, i);
@@ -130,8 +129,7 @@ enum cohort_code new_constant_i64(struct graph *g, const char *base, const char 
     return new_constant(g, base, suffix, &t, id, err);
 }
 
-/* ---- rewriting ---------------------------------------------------------------------------------
- */
+/* ---- rewriting ------------------------------------------------------------------------------- */
 
 enum cohort_code node_become(struct graph *g, struct node *n, const char *domain, const char *name,
                              int opset, const int *in, int in_count, bool *done,

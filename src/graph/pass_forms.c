@@ -10,8 +10,7 @@
 
 #include <string.h>
 
-/* ---- which nodes -------------------------------------------------------------------------------
- */
+/* ---- which nodes ----------------------------------------------------------------------------- */
 
 /* Does input i of a node that runs on maps come as a map? */
 static bool input_is_map(const struct graph *g, const struct node *n, int i) {
@@ -112,8 +111,7 @@ static void set_forms(struct graph *g, const struct choice *c) {
     }
 }
 
-/* ---- Flatten before a matrix product ----------------------------------------------------------
- */
+/* ---- Flatten before a matrix product --------------------------------------------------------- */
 
 /* A Gemm or MatMul of a matrix and constant weights, everything else constant too. */
 static bool is_fully_connected(const struct graph *g, const struct node *n) {
@@ -155,9 +153,7 @@ static void absorb_flatten(struct graph *g, int index) {
     graph_replace_uses(g, from, to);
 }
 
-/* ---- conversions
- * ---------------------------------------------------------------------------------
- */
+/* ---- conversions ----------------------------------------------------------------------------- */
 
 /* Makes the value that holds `id` in the other form, by a node at position `at`. */
 static enum cohort_code convert(struct graph *g, int at, int id, enum form form, int *other,

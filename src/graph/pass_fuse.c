@@ -10,9 +10,7 @@
 #include <float.h>
 #include <string.h>
 
-/* ---- activations
- * ---------------------------------------------------------------------------------
- */
+/* ---- activations ----------------------------------------------------------------------------- */
 
 /* One bound of a Clip: input i, or the attribute, or what ONNX takes when both are absent. */
 static bool clip_bound(const struct graph *g, const struct node *n, int i, const char *name,
@@ -100,9 +98,7 @@ static void fuse_activation(struct graph *g, struct node *n) {
         fuse(g, maker, n, &e);
 }
 
-/* ---- residuals
- * -----------------------------------------------------------------------------------
- */
+/* ---- residuals ------------------------------------------------------------------------------- */
 
 /* Is the Add's result read only by an activation that could be fused into the Add? */
 static bool activation_follows(const struct graph *g, const struct node *add) {

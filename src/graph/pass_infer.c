@@ -9,8 +9,7 @@
 
 #include <string.h>
 
-/* ---- the network's inputs ----------------------------------------------------------------------
- */
+/* ---- the network's inputs -------------------------------------------------------------------- */
 
 static enum cohort_code no_such_input(const struct graph *g, const char *name,
                                       struct cohort_error *err) {
@@ -76,8 +75,7 @@ enum cohort_code pass_set_inputs(struct graph *g, const struct pass_options *o,
     return COHORT_OK;
 }
 
-/* ---- one node -----------------------------------------------------------------------------------
- */
+/* ---- one node -------------------------------------------------------------------------------- */
 
 /* Constants up to this size are made aligned for good where they are borrowed unaligned, so that
  * operators may read them in place; larger ones are weights, whose contents inference never needs.
@@ -143,8 +141,7 @@ static enum cohort_code io_gather(struct graph *g, const struct node *n, struct 
     return COHORT_OK;
 }
 
-/* ---- folding ------------------------------------------------------------------------------------
- */
+/* ---- folding --------------------------------------------------------------------------------- */
 
 /* Shape and Size depend on their input's shape only, so they are folded although the input itself
  * is not constant.  No other operator is like that, and evaluators always get data; so it is done

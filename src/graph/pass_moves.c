@@ -80,9 +80,7 @@ static bool atoms_equal(const struct atoms *a, const struct atoms *b) {
     return true;
 }
 
-/* ---- the chain
- * -----------------------------------------------------------------------------------
- */
+/* ---- the chain ------------------------------------------------------------------------------- */
 
 static bool is_move(const struct graph *g, const struct node *n) {
     const struct value *in = node_in(g, n, 0), *out = node_out(g, n, 0);
@@ -120,9 +118,7 @@ static struct atoms follow_chain(const struct graph *g, const struct node *last,
     return a;
 }
 
-/* ---- what it may be
- * ------------------------------------------------------------------------------
- */
+/* ---- what it may be -------------------------------------------------------------------------- */
 
 enum move_kind { MOVE_NONE, MOVE_SHUFFLE, MOVE_TO_DEPTH, MOVE_TO_DEPTH_CRD, MOVE_TO_SPACE };
 
@@ -200,8 +196,7 @@ static struct move identify(const struct shape *x, const struct shape *y, const 
     return m;
 }
 
-/* ---- rewriting ----------------------------------------------------------------------------------
- */
+/* ---- rewriting ------------------------------------------------------------------------------- */
 
 static enum cohort_code become_shuffle(struct graph *g, struct node *n, int x, int64_t groups,
                                        bool *done, struct cohort_error *err) {

@@ -133,8 +133,7 @@ static bool is_noop(const struct graph *g, const struct node *n) {
     return (is_pure_view(n) || node_is(n, "Expand")) && same;
 }
 
-/* ---- merging ------------------------------------------------------------------------------------
- */
+/* ---- merging --------------------------------------------------------------------------------- */
 
 /* A view of a view: one Reshape of the first's input to the known final shape. */
 static enum cohort_code merge_views(struct graph *g, struct node *n, bool *changed,

@@ -181,8 +181,7 @@ static enum cohort_code recognise_gelu(struct graph *g, struct node *n, bool *do
     return code;
 }
 
-/* ---- HardSwish ----------------------------------------------------------------------------------
- */
+/* ---- HardSwish ------------------------------------------------------------------------------- */
 
 /* The bound of a Clip: an input (opset 11 and up) or an attribute. */
 static bool clip_bound(const struct graph *g, const struct node *n, int i, const char *name,

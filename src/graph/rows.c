@@ -123,8 +123,7 @@ void rows_of_segment(const struct graph *g, int first, int last, struct rows *ne
     }
 }
 
-/* ---- what crosses a segment's border -----------------------------------------------------------
- */
+/* ---- what crosses a segment's border --------------------------------------------------------- */
 
 /* A list of value numbers without repetition. */
 struct id_list {

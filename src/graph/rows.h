@@ -17,7 +17,7 @@ static inline bool rows_empty(struct rows r) {
 static inline int64_t rows_count(struct rows r) {
     return r.begin < r.end ? r.end - r.begin : 0;
 }
-struct rows rows_hull(struct rows a, struct rows b);      /* an empty one adds nothing */
+struct rows rows_hull(struct rows a, struct rows b); /* an empty one adds nothing */
 struct rows rows_intersect(struct rows a, struct rows b);
 
 /* Rows of input i that rows `out` of node n's outputs need. */

@@ -28,8 +28,7 @@ static void put_shape(struct buf *b, const struct shape *s) {
         put_i64(b, s->dim[i]);
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static void put_tensor(struct buf *b, const struct tensor *t) {
     size_t bytes = t->data == NULL ? 0 : tensor_bytes(t);
@@ -216,8 +215,7 @@ enum cohort_code graph_signature(const struct graph *g, char hex[33], struct coh
     return code;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int64_t get_i64(struct reader *r) {
     return (int64_t)read_u64(r);

@@ -42,8 +42,7 @@ bool dtype_is_integer(enum dtype t) {
     return dtype_bytes(t) != 0 && !dtype_is_float(t) && t != DT_BOOL;
 }
 
-/* ---- shapes ------------------------------------------------------------------------------------
- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 #define COUNT_MAX (INT64_MAX / 16)
 
@@ -141,8 +140,7 @@ bool shape_broadcast(const struct shape *a, const struct shape *b, struct shape 
     return true;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------
- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 size_t tensor_bytes(const struct tensor *t) {
     int64_t count = shape_count(&t->shape);

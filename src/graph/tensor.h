@@ -32,17 +32,17 @@ enum dtype {
     DT_BF16 = 16,
 };
 
-const char *dtype_name(enum dtype t);     /* "float32", "int64", … as NumPy has them */
-size_t dtype_bytes(enum dtype t);         /* 0 for types that cannot be computed on */
+const char *dtype_name(enum dtype t); /* "float32", "int64", … as NumPy has them */
+size_t dtype_bytes(enum dtype t);     /* 0 for types that cannot be computed on */
 bool dtype_is_float(enum dtype t);
-bool dtype_is_integer(enum dtype t);      /* bool is not one */
+bool dtype_is_integer(enum dtype t); /* bool is not one */
 
 struct shape {
     int rank;              /* -1: even the rank is unknown */
     int64_t dim[RANK_MAX]; /* -1: unknown */
 };
 
-bool shape_known(const struct shape *s);                /* rank and every dim */
+bool shape_known(const struct shape *s); /* rank and every dim */
 bool shape_equal(const struct shape *a, const struct shape *b);
 /* Product of all dims; -1 when not known or when it exceeds INT64_MAX/16. 1 for a scalar. */
 int64_t shape_count(const struct shape *s);
@@ -60,17 +60,19 @@ bool shape_broadcast(const struct shape *a, const struct shape *b, struct shape 
 struct tensor {
     enum dtype type;
     struct shape shape;
-    void *data;    /* NULL: contents not known (or not here) */
-    bool owned;    /* data is freed with the tensor; otherwise borrowed (a mapped file, an arena) */
+    void *data; /* NULL: contents not known (or not here) */
+    bool owned; /* data is freed with the tensor; otherwise borrowed (a mapped file, an arena) */
 };
 
 /* Bytes of the dense data: count * dtype_bytes; 0 when the shape is not known. */
 size_t tensor_bytes(const struct tensor *t);
-/* Fills in type and shape and allocates zeroed data.  Errors: memory, shape (not known, too big). */
+/* Fills in type and shape and allocates zeroed data.  Errors: memory, shape (not known, too big).
+ */
 enum cohort_code tensor_init(struct tensor *t, enum dtype type, const struct shape *shape,
                              struct cohort_error *err);
 void tensor_release(struct tensor *t); /* safe on an all-zero tensor, and twice */
-enum cohort_code tensor_copy(struct tensor *to, const struct tensor *from, struct cohort_error *err);
+enum cohort_code tensor_copy(struct tensor *to, const struct tensor *from,
+                             struct cohort_error *err);
 bool tensor_aligned(const struct tensor *t); /* data may be used through its own type's pointer */
 
 /* Reads elements [first, first+count) as float32, whatever the type and alignment. */

@@ -21,8 +21,7 @@ double clock_ms(void) {
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-/* ---- networks
- * ------------------------------------------------------------------------- */
+/* ---- networks -------------------------------------------------------------------------------- */
 
 /* Parses "NAME=1x3x224x224" or "1x3x224x224"; *copy holds the name's text (mem_free). */
 static enum cohort_code parse_shape(const char *text, struct input_shape *out, char **copy,
@@ -142,8 +141,7 @@ struct cohort_tensor cohort_output(const struct cohort_model *model, int i) {
     return describe(graph_value(model->graph, model->graph->outputs[i]));
 }
 
-/* ---- plans
- * ---------------------------------------------------------------------------- */
+/* ---- plans ----------------------------------------------------------------------------------- */
 
 static enum cohort_code wrap_plan(struct cohort_plan **out, struct plan *p,
                                   struct cohort_error *err) {
@@ -192,8 +190,7 @@ void cohort_plan_free(struct cohort_plan **plan) {
     *plan = NULL;
 }
 
-/* ---- boards
- * --------------------------------------------------------------------------- */
+/* ---- boards ---------------------------------------------------------------------------------- */
 
 enum cohort_code cohort_board_names(MPI_Comm world, char ***names, struct cohort_error *err) {
     struct comm *c = NULL;

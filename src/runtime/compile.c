@@ -92,8 +92,7 @@ static void rows_of_board(const struct cohort_session *s, const struct part *par
     rows_of_segment(s->graph, part->first, part->last, need);
 }
 
-/* ---- slots
- * ---------------------------------------------------------------------------- */
+/* ---- slots ----------------------------------------------------------------------------------- */
 
 /* The whole tensor on rank 0, from now on; end_root_slots() ends its life. */
 static enum cohort_code add_root_slot(struct compiler *c, int id, struct cohort_error *err) {
@@ -150,8 +149,7 @@ static void clear_slots(struct compiler *c) {
         c->slot[id] = -1;
 }
 
-/* ---- operators
- * ------------------------------------------------------------------------ */
+/* ---- operators ------------------------------------------------------------------------------- */
 
 /* Nothing to do where a tile has no rows; a whole tensor without rows (an empty one) still gets its
  * operator, which gives it its shape. */
@@ -193,8 +191,7 @@ out:
     return code;
 }
 
-/* ---- segments
- * ------------------------------------------------------------------------- */
+/* ---- segments -------------------------------------------------------------------------------- */
 
 static enum cohort_code compile_local(struct compiler *c, const struct part *part,
                                       struct cohort_error *err) {
@@ -427,8 +424,7 @@ enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *
     return code;
 }
 
-/* ---- transfers
- * ------------------------------------------------------------------------ */
+/* ---- transfers ------------------------------------------------------------------------------- */
 
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err) {
     for (int i = 0; i < s->step_count && s->comm != NULL; i++) {

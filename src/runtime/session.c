@@ -27,8 +27,7 @@ static enum cohort_code agree(struct cohort_session *s, enum cohort_code code,
     return s->comm == NULL ? code : comm_agree(s->comm, code, err);
 }
 
-/* ---- bringing graph and plan to every rank
- * -------------------------------------------- */
+/* ---- bringing graph and plan to every rank --------------------------------------------------- */
 
 /* Rank 0's own copy of the plan: the caller's, or the default. */
 static enum cohort_code root_plan(struct cohort_session *s, const struct cohort_plan *plan,
@@ -112,8 +111,7 @@ out:
     return code;
 }
 
-/* ---- this board
- * ----------------------------------------------------------------------- */
+/* ---- this board ------------------------------------------------------------------------------ */
 
 static enum cohort_code open_board(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;

@@ -19,8 +19,7 @@
 
 #define DEFAULT_CACHE_BYTES (UINT64_C(4) << 30)
 
-/* ---- the cache
- * ------------------------------------------------------------------------ */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 static char *cache_path(const struct cohort_session *s, const struct value *v) {
     return mem_printf("%s/weights/%s", s->options.cache_directory, v->content_hash);
@@ -116,8 +115,7 @@ static void trim_cache(const struct cohort_session *s) {
     mem_free(directory);
 }
 
-/* ---- a model file on this board
- * ------------------------------------------------------- */
+/* ---- a model file on this board -------------------------------------------------------------- */
 
 /* Takes initializers of the file that have the name and the contents of missing constants. */
 static enum cohort_code look_in_model(struct cohort_session *s, const int *ids, int count,
@@ -146,8 +144,7 @@ out:
     return code;
 }
 
-/* ---- the chain
- * ------------------------------------------------------------------------ */
+/* ---- the chain ------------------------------------------------------------------------------- */
 
 /* The constants that travel, the same list on every rank, and where this rank puts them. */
 struct arrivals {

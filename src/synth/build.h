@@ -94,8 +94,7 @@ void net_classify(struct net *n, struct map x, float dropout, const char *name);
 /* A Gemm called `name` whose output is "logits", the network's output. */
 void net_logits(struct net *n, struct map x, const char *name);
 
-/* ---- layers ------------------------------------------------------------------------------------
- */
+/* ---- layers ---------------------------------------------------------------------------------- */
 
 struct layer {
     int out;              /* channels */
@@ -166,8 +165,7 @@ struct map net_reorg(struct net *n, struct map x, const char *name, ...) COHORT_
 struct map net_squeeze_excite(struct net *n, struct map x, int squeeze, enum act_kind act,
                               enum act_kind gate, const char *name, ...) COHORT_PRINTF(6, 7);
 
-/* ---- the descriptions, one file per family
- * -------------------------------------------------------- */
+/* ---- the descriptions, one file per family --------------------------------------------------- */
 
 void net_vgg(struct net *n, int depth);
 void net_alexnet(struct net *n, int variant);

@@ -24,8 +24,7 @@ static struct map basic(struct net *n, struct map x, struct basic b, const char 
     return net_conv_bn(n, x, l, "%s%s%s", block, part[0] == '\0' ? "" : ".", part);
 }
 
-/* ---- GoogLeNet ----------------------------------------------------------------------------------
- */
+/* ---- GoogLeNet ------------------------------------------------------------------------------- */
 
 struct mixed {
     const char *name;
@@ -75,8 +74,7 @@ void net_googlenet(struct net *n, int variant) {
     net_classify(n, x, 0.2F, "fc");
 }
 
-/* ---- InceptionV3, block types as in the paper's figures 5, 6, 7 and its reductions
- * ------------------- */
+/* ---- InceptionV3, block types as in the paper's figures 5, 6, 7 and its reductions ----------- */
 
 static struct map average_branch(struct net *n, struct map x, int out, const char *name) {
     x = net_avgpool(n, x, (struct pool){.kernel = 3, .stride = 1, .pad = 1}, "%s.pool", name);

@@ -25,8 +25,7 @@ static struct map named(struct map x, const char *name) {
     return x;
 }
 
-/* ---- convolution, normalisation, activation ----------------------------------------------------
- */
+/* ---- convolution, normalisation, activation -------------------------------------------------- */
 
 /* Output length of a window; 0 when it does not fit. */
 static int window_length(int in, int kernel, int stride, int pad, bool ceil_mode) {
@@ -183,8 +182,7 @@ struct map net_conv_bn(struct net *n, struct map x, struct layer_bn l, const cha
     return l.act == ACT_NONE ? x : net_act(n, x, l.act, "%s.%s", text, suffix[l.act]);
 }
 
-/* ---- pooling ------------------------------------------------------------------------------------
- */
+/* ---- pooling --------------------------------------------------------------------------------- */
 
 static struct map pooled(struct net *n, struct map x, struct pool p, const char *op_type,
                          const char *text) {
@@ -250,8 +248,7 @@ struct map net_reduce_mean(struct net *n, struct map x, const char *name, ...) {
     return named(x, text);
 }
 
-/* ---- joining and moving -------------------------------------------------------------------------
- */
+/* ---- joining and moving ---------------------------------------------------------------------- */
 
 struct map net_add(struct net *n, struct map a, struct map b, const char *name, ...) {
     NET_NAME(n, text, name);
@@ -370,8 +367,7 @@ struct map net_dropout(struct net *n, struct map x, float ratio, const char *nam
     return named(x, text);
 }
 
-/* ---- fully connected, and ends made of several
- * ------------------------------------------------------ */
+/* ---- fully connected, and ends made of several ----------------------------------------------- */
 
 /* Weights called `name`, output called `out_name`. */
 static struct map gemm(struct net *n, struct map x, int out, const char *name,

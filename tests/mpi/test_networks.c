@@ -1,6 +1,5 @@
-/* Whole networks on several ranks: every generated network, small, gives the bits of one rank, with the
- * default plan, with random groups and ratios, and with both ways of scattering.
- * np: 1 2 3 4 6
+/* Whole networks on several ranks: every generated network, small, gives the bits of one rank, with
+ * the default plan, with random groups and ratios, and with both ways of scattering. np: 1 2 3 4 6
  *
  * Rank 0 computes the one-rank answer alone (a session without MPI) and compares. */
 #include "tests/support/mpitest.h"
@@ -85,7 +84,8 @@ static void drop_network(struct network *n) {
 }
 
 /* Random groups "0-4,5-9,10-" and shares "2:0:1"; the same draws on every rank. */
-static bool random_plan(struct cohort_plan **plan, const struct cohort_model *m, int nodes, char text[400]) {
+static bool random_plan(struct cohort_plan **plan, const struct cohort_model *m, int nodes,
+                        char text[400]) {
     struct cohort_error err = {0};
     char groups[200] = "", ratio[120] = "";
     int first = 0;
@@ -100,7 +100,8 @@ static bool random_plan(struct cohort_plan **plan, const struct cohort_model *m,
     snprintf(groups + used, sizeof groups - used, "%d-", first);
     used = 0;
     for (int b = 0; b < mt_size; b++)
-        used += (size_t)snprintf(ratio + used, sizeof ratio - used, "%s%u", b ? ":" : "", b == 1 ? 1 + draw(3) : draw(4));
+        used += (size_t)snprintf(ratio + used, sizeof ratio - used, "%s%u", b ? ":" : "",
+                                 b == 1 ? 1 + draw(3) : draw(4));
     if (mt_size == 1)
         snprintf(ratio, sizeof ratio, "1");
     snprintf(text, 400, "--groups %s --ratio %s", groups, ratio);
@@ -109,18 +110,22 @@ static bool random_plan(struct cohort_plan **plan, const struct cohort_model *m,
 }
 
 /* Collective: the network on all ranks by this plan (NULL: the default), twice. */
-static bool run_everywhere(const struct network *n, const struct cohort_plan *plan, enum cohort_scatter how) {
+static bool run_everywhere(const struct network *n, const struct cohort_plan *plan,
+                           enum cohort_scatter how) {
     struct cohort_error err = {0};
     struct cohort_session *s = NULL;
     struct cohort_tensor out = {0};
     bool root = mt_rank == 0, same = true;
-    struct cohort_session_options o = {.threads = 1, .no_binding = 1, .scatter = how, .weights = COHORT_WEIGHTS_SEND};
+    struct cohort_session_options o = {
+        .threads = 1, .no_binding = 1, .scatter = how, .weights = COHORT_WEIGHTS_SEND};
     if (!said(cohort_prepare(&s, n->model, plan, MPI_COMM_WORLD, &o, &err), &err))
         return false;
     for (int i = 0; i < 2 && same; i++) {
-        same = said(cohort_run(s, root ? &n->in : NULL, root, root ? &out : NULL, root, &err), &err);
+        same =
+            said(cohort_run(s, root ? &n->in : NULL, root, root ? &out : NULL, root, &err), &err);
         if (root && same)
-            same = elements(&out) == n->count && memcmp(out.data, n->want, (size_t)n->count * sizeof(float)) == 0;
+            same = elements(&out) == n->count &&
+                   memcmp(out.data, n->want, (size_t)n->count * sizeof(float)) == 0;
         MPI_Bcast(&same, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
     }
     cohort_close(&s);
@@ -140,7 +145,8 @@ static void check_network(const struct synth_network *which) {
             struct cohort_plan *plan = NULL;
             bool planned = round == 0 || random_plan(&plan, n.model, nodes, text);
             MPI_Bcast(&planned, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
-            all = planned && run_everywhere(&n, plan, round % 2 ? COHORT_SCATTER_ORDERED : COHORT_SCATTERV);
+            all = planned &&
+                  run_everywhere(&n, plan, round % 2 ? COHORT_SCATTER_ORDERED : COHORT_SCATTERV);
             cohort_plan_free(&plan);
             if (!all && mt_rank == 0)
                 mt_note("%s on %d ranks: %s", which->name, mt_size, text);

@@ -37,8 +37,7 @@ int64_t gt_pick(struct gt *t, int64_t low, int64_t high) {
     return low + (int64_t)(uniform(t) * (double)(high - low + 1));
 }
 
-/* ---- building -----------------------------------------------------------------------------------
- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 static void append(int **list, int *count, int id) {
     int *bigger = mem_realloc(*list, (size_t)(*count + 1) * sizeof *bigger);
@@ -179,8 +178,7 @@ void gt_output(struct gt *t, int id) {
     graph_relink(t->g);
 }
 
-/* ---- looking ------------------------------------------------------------------------------------
- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 static bool is_op(const struct node *n, const char *op) {
     const char *colon = strchr(op, ':');
@@ -244,8 +242,7 @@ void gt_check_links(const struct graph *g) {
     mem_free(uses);
 }
 
-/* ---- running ------------------------------------------------------------------------------------
- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 /* Conv weights times node->weight_scale: what packing does. */
 static void apply_weight_scale(struct gt *t, const struct node *n, struct tensor *weights) {

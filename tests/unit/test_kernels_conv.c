@@ -20,8 +20,7 @@
 
 #include <cmocka.h>
 
-/* ---- one case -----------------------------------------------------------------------------------
- */
+/* ---- one case -------------------------------------------------------------------------------- */
 
 struct conv_case {
     struct conv_shape s;
@@ -139,8 +138,7 @@ static void case_free(struct conv_case *t) {
     test_map_free(&t->residual);
 }
 
-/* ---- one kernel on one case
- * ----------------------------------------------------------------------- */
+/* ---- one kernel on one case ------------------------------------------------------------------ */
 
 static void *packed_weights(const struct conv_kernel *k, const struct conv_case *t) {
     const struct conv_shape *s = &t->s;
@@ -284,8 +282,7 @@ static void check_kernel(const struct conv_kernel *k, const struct conv_case *t,
     mem_free(packed);
 }
 
-/* ---- the sweep
- * -------------------------------------------------------------------------------------- */
+/* ---- the sweep ------------------------------------------------------------------------------- */
 
 enum { KERNELS_MAX = 64 };
 

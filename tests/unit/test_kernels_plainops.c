@@ -23,8 +23,7 @@
 static const int channel_choices[] = {1, 3, 8, 15, 16, 17, 24, 32, 40, 48};
 enum { CHANNELS = sizeof channel_choices / sizeof *channel_choices };
 
-/* ---- the helper -------------------------------------------------------------------------------
- */
+/* ---- the helper ------------------------------------------------------------------------------ */
 
 struct job; /* what one operator's test knows */
 typedef void run_fn(const struct job *j, const struct view *out, int64_t y0, int64_t y1, int b0,
@@ -121,8 +120,7 @@ static double with_epilogue(const struct job *j, double v, double error, int y, 
     return test_epilogue(&j->e, v, residual);
 }
 
-/* ---- elementwise --------------------------------------------------------------------------------
- */
+/* ---- elementwise ----------------------------------------------------------------------------- */
 
 static void run_unary(const struct job *j, const struct view *out, int64_t y0, int64_t y1, int b0,
                       int b1) {
@@ -334,8 +332,7 @@ static void test_binary(void **state) {
             }
 }
 
-/* ---- moving
- * -------------------------------------------------------------------------------------- */
+/* ---- moving ---------------------------------------------------------------------------------- */
 
 /* Copies into a map that holds other channels already, and must keep them. */
 static void test_copy_channels(void **state) {
@@ -569,8 +566,7 @@ static void test_u8(void **state) {
     }
 }
 
-/* ---- resampling
- * ----------------------------------------------------------------------------------- */
+/* ---- resampling ------------------------------------------------------------------------------ */
 
 static void run_resample(const struct job *j, const struct view *out, int64_t y0, int64_t y1,
                          int b0, int b1) {
@@ -627,8 +623,7 @@ static void test_resample(void **state) {
     }
 }
 
-/* ---- reducing and normalising
- * --------------------------------------------------------------------- */
+/* ---- reducing and normalising ---------------------------------------------------------------- */
 
 static void test_global_reduce(void **state) {
     (void)state;

@@ -16,8 +16,7 @@
 
 static struct cohort_error err;
 
-/* ---- files made by the libraries themselves ---------------------------------------------------
- */
+/* ---- files made by the libraries themselves -------------------------------------------------- */
 
 struct picture {
     int width, height, depth, type, channels;
@@ -125,8 +124,7 @@ static struct bytes make_jpeg(const struct jpeg_kind *k, int width, int height,
 static const struct jpeg_kind plain_jpeg = {
     .in = JCS_RGB, .stored = JCS_YCbCr, .components = 3, .quality = 100};
 
-/* ---- PNG --------------------------------------------------------------------------------------
- */
+/* ---- PNG ------------------------------------------------------------------------------------- */
 
 static void expect_pixels(const char *path, int width, int height, const uint8_t *rgb) {
     struct image im = {0};
@@ -260,8 +258,7 @@ static void png_round_trip(void **state) {
     image_release(&im);
 }
 
-/* ---- JPEG -------------------------------------------------------------------------------------
- */
+/* ---- JPEG ------------------------------------------------------------------------------------ */
 
 enum { JW = 24, JH = 17 };
 
@@ -382,8 +379,7 @@ static void exif_is_bounded(void **state) {
     assert_int_equal(exif_orientation(bad, sizeof bad - 1), 1);
 }
 
-/* ---- what is wrong ----------------------------------------------------------------------------
- */
+/* ---- what is wrong --------------------------------------------------------------------------- */
 
 static char *file_bytes(const char *path, size_t *count) {
     FILE *f = fopen(path, "rb");

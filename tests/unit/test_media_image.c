@@ -29,8 +29,7 @@ static const uint8_t *at(const struct image *im, int x, int y) {
     return im->pixels + ((size_t)y * (size_t)im->width + (size_t)x) * 3;
 }
 
-/* ---- resizing ---------------------------------------------------------------------------------
- */
+/* ---- resizing -------------------------------------------------------------------------------- */
 
 /* Image.resize(…, BILINEAR) of Pillow 9.4 on patterned(). */
 static const struct {
@@ -142,8 +141,7 @@ static void crop(void **state) {
     image_release(&in);
 }
 
-/* ---- warping ----------------------------------------------------------------------------------
- */
+/* ---- warping --------------------------------------------------------------------------------- */
 
 static void warp_identity(void **state) {
     (void)state;
@@ -224,8 +222,7 @@ static void warp_perspective(void **state) {
     image_release(&in);
 }
 
-/* ---- drawing ----------------------------------------------------------------------------------
- */
+/* ---- drawing --------------------------------------------------------------------------------- */
 
 static const uint8_t red[3] = {255, 0, 0}, white[3] = {255, 255, 255}, blue[3] = {0, 0, 255};
 
@@ -326,8 +323,7 @@ static void letters(void **state) {
     image_release(&two);
 }
 
-/* ---- outputs as pictures ----------------------------------------------------------------------
- */
+/* ---- outputs as pictures --------------------------------------------------------------------- */
 
 static void from_tensor(void **state) {
     (void)state;

@@ -206,8 +206,7 @@ static void centre_crop(void **state) {
     image_release(&im);
 }
 
-/* ---- labels and scores ------------------------------------------------------------------------
- */
+/* ---- labels and scores ----------------------------------------------------------------------- */
 
 static void label_files(void **state) {
     (void)state;

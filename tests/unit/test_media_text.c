@@ -19,8 +19,7 @@ static int random_below(int n) {
     return (int)((seed >> 8) % (unsigned)n);
 }
 
-/* ---- geometry ---------------------------------------------------------------------------------
- */
+/* ---- geometry -------------------------------------------------------------------------------- */
 
 /* Area of the box around the points whose sides have the direction of u. */
 static double area_along(const struct point *p, int n, double ux, double uy) {
@@ -93,8 +92,7 @@ static void corners_in_order(void **state) {
     }
 }
 
-/* ---- regions ----------------------------------------------------------------------------------
- */
+/* ---- regions --------------------------------------------------------------------------------- */
 
 static struct tensor blank_map(int height, int width) {
     struct tensor t = {0};
@@ -234,8 +232,7 @@ static void odd_pieces(void **state) {
     tensor_release(&t);
 }
 
-/* ---- the recogniser ---------------------------------------------------------------------------
- */
+/* ---- the recogniser -------------------------------------------------------------------------- */
 
 static void decoding(void **state) {
     (void)state;

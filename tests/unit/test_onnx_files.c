@@ -77,8 +77,7 @@ static void write_model(const struct place *p, struct buf *initializers, int cou
     buf_release(&model);
 }
 
-/* ---- external data
- * --------------------------------------------------------------------------------- */
+/* ---- external data --------------------------------------------------------------------------- */
 
 static void test_external_data(void **state) {
     (void)state;
@@ -188,8 +187,7 @@ static void test_bad_external_data(void **state) {
     remove_place(&p);
 }
 
-/* ---- size
- * -------------------------------------------------------------------------------------------- */
+/* ---- size ------------------------------------------------------------------------------------ */
 
 /* Loads a model and returns how long it took; page faults and heap stay small. */
 static double load_large(const char *path, struct graph **g) {
@@ -291,8 +289,7 @@ static void test_large_external(void **state) {
     remove_place(&p);
 }
 
-/* ---- anything may come from a file
- * ------------------------------------------------------------------- */
+/* ---- anything may come from a file ----------------------------------------------------------- */
 
 /* A small model with something of everything. */
 static struct buf everything(void) {
@@ -422,8 +419,7 @@ static void test_many_values(void **state) {
     buf_release(&model);
 }
 
-/* ---- real networks
- * ------------------------------------------------------------------------------------ */
+/* ---- real networks --------------------------------------------------------------------------- */
 
 /* $COHORT_SHARED or ../shared, and a folder in it; false when it is not there. */
 static bool shared_folder(const char *folder, char *path, size_t bytes) {

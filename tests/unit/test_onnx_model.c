@@ -51,8 +51,7 @@ static const struct value *named(const struct graph *g, const char *name) {
     return &g->values[id];
 }
 
-/* ---- round trip
- * ----------------------------------------------------------------------------------- */
+/* ---- round trip ------------------------------------------------------------------------------ */
 
 static void fill_index(void *context, int64_t first, int64_t count, float *out) {
     (void)context;
@@ -184,8 +183,7 @@ static void test_round_trip(void **state) {
     assert_non_null(strstr(err.message, path));
 }
 
-/* ---- oddities that must be taken
- * ------------------------------------------------------------------- */
+/* ---- oddities that must be taken ------------------------------------------------------------- */
 
 static void test_initializer_that_is_an_input(void **state) {
     (void)state;
@@ -426,8 +424,7 @@ static void test_outputs(void **state) {
     graph_destroy(&g);
 }
 
-/* ---- Constant nodes
- * --------------------------------------------------------------------------------- */
+/* ---- Constant nodes -------------------------------------------------------------------------- */
 
 static struct buf constant_model(struct buf *attr) {
     struct buf node = node_msg("k", "Constant", NULL, "y");
@@ -503,8 +500,7 @@ static void test_constants(void **state) {
     expect_error(&model, COHORT_ERR_FORMAT, "without an output");
 }
 
-/* ---- models that are wrong
- * ---------------------------------------------------------------------------- */
+/* ---- models that are wrong ------------------------------------------------------------------- */
 
 static void test_bad_files(void **state) {
     (void)state;

@@ -14,8 +14,7 @@
 
 #include <cmocka.h>
 
-/* ---- wire ---------------------------------------------------------------------------------------
- */
+/* ---- wire ------------------------------------------------------------------------------------ */
 
 static void test_varints(void **state) {
     (void)state;
@@ -134,9 +133,7 @@ static void test_show(void **state) {
     assert_string_equal(show + 97, "aaa");
 }
 
-/* ---- tensors: every type in every encoding
- * --------------------------------------------------------
- */
+/* ---- tensors: every type in every encoding --------------------------------------------------- */
 
 static enum cohort_code load(const struct buf *b, struct tensor *t, struct cohort_error *err) {
     struct tensor_source source = {0};
@@ -398,9 +395,7 @@ static void test_bools_are_normal(void **state) {
     buf_release(&b);
 }
 
-/* ---- tensors in files
- * ------------------------------------------------------------------------------
- */
+/* ---- tensors in files ------------------------------------------------------------------------ */
 
 static void test_tensor_files(void **state) {
     (void)state;

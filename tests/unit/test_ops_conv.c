@@ -41,8 +41,7 @@ static void adds_up_by_hand(void **state) {
     optest_end(&t);
 }
 
-/* ---- the definition
- * ------------------------------------------------------------------------------ */
+/* ---- the definition -------------------------------------------------------------------------- */
 
 struct geometry3 { /* spatial axes are depth, height, width; unused ones have size 1 */
     int64_t batch, in_c, out_c, group;
@@ -120,8 +119,7 @@ static void compare(const struct geometry3 *g, bool transposed, bool bias, doubl
     assert_int_equal(i, shape_count(&t.out[0].shape));
 }
 
-/* ---- random cases
- * -------------------------------------------------------------------------------- */
+/* ---- random cases ---------------------------------------------------------------------------- */
 
 static int64_t pick(int64_t low, int64_t high) { /* inclusive */
     double unit = (optest_random(&t) + 2) / 4;
@@ -280,8 +278,7 @@ static void half_precision_is_rounded_once(void **state) {
     optest_end(&t);
 }
 
-/* ---- shapes not known, mistakes
- * ------------------------------------------------------------------ */
+/* ---- shapes not known, mistakes -------------------------------------------------------------- */
 
 static void unknown_dims_stay_unknown(void **state) {
     (void)state;

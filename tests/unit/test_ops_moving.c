@@ -66,8 +66,7 @@ static const struct graph *as_graph(void) {
     return &g;
 }
 
-/* ---- Concat and Split
- * ---------------------------------------------------------------------------- */
+/* ---- Concat and Split ------------------------------------------------------------------------ */
 
 static void concat_and_split_are_inverses(void **state) {
     (void)state;
@@ -186,8 +185,7 @@ static void concat_merges_what_is_known(void **state) {
     optest_end(&t);
 }
 
-/* ---- Slice
- * --------------------------------------------------------------------------------------- */
+/* ---- Slice ----------------------------------------------------------------------------------- */
 
 static void slice1(int64_t start, int64_t end, int64_t step, const double *expected,
                    int64_t count) {
@@ -344,8 +342,7 @@ static void slice_mistakes(void **state) {
     optest_end(&t);
 }
 
-/* ---- Pad
- * ----------------------------------------------------------------------------------------- */
+/* ---- Pad ------------------------------------------------------------------------------------- */
 
 static void pad1(const char *mode, int64_t begin, int64_t end, const double *expected,
                  int64_t count) {
@@ -483,8 +480,7 @@ static void pad_mistakes(void **state) {
     optest_end(&t);
 }
 
-/* ---- DepthToSpace, SpaceToDepth
- * -------------------------------------------------------------------- */
+/* ---- DepthToSpace, SpaceToDepth -------------------------------------------------------------- */
 
 static void depth_and_space(void **state) {
     (void)state;

@@ -144,8 +144,7 @@ static void extremes(void **state) {
     optest_end(&t);
 }
 
-/* ---- against the definition
- * ---------------------------------------------------------------------- */
+/* ---- against the definition ------------------------------------------------------------------ */
 
 static int64_t pick(int64_t low, int64_t high) {
     double unit = (optest_random(&t) + 2) / 4;

@@ -162,8 +162,7 @@ static void axes_have_their_order(void **state) {
     optest_end(&t);
 }
 
-/* ---- every combination against one element's formula
- * ----------------------------------------------- */
+/* ---- every combination against one element's formula ----------------------------------------- */
 
 static const char *const coordinates[] = {
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners",

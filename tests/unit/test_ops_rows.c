@@ -52,8 +52,7 @@ static bool runs_on_maps(int data) {
     return t.node.op->map_ok != NULL && t.node.op->map_ok(&graph, &t.node);
 }
 
-/* ---- disturbing rows
- * ------------------------------------------------------------------------------- */
+/* ---- disturbing rows ------------------------------------------------------------------------- */
 
 #define ROWS_MAX 128
 static bool touched[ROWS_MAX][ROWS_MAX]; /* [output row][input row] */
@@ -152,8 +151,7 @@ static struct shape random_map(int64_t channels, int64_t least, int64_t most) {
     return s;
 }
 
-/* ---- the operators
- * --------------------------------------------------------------------------------- */
+/* ---- the operators --------------------------------------------------------------------------- */
 
 static void windows(void **state) {
     (void)state;
@@ -360,8 +358,7 @@ static void enlarging_by_two_is_exact(void **state) {
     }
 }
 
-/* ---- what may not run on maps
- * ------------------------------------------------------------------------ */
+/* ---- what may not run on maps ---------------------------------------------------------------- */
 
 static void no_map(int data, int outputs) {
     if (optest_infer(&t, outputs) != COHORT_OK)

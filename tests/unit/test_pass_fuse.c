@@ -28,8 +28,7 @@ static void after(struct gt *t, gt_pass_fn pass, int nodes) {
         fail_msg("%d nodes are left, not %d", t->g->node_count, nodes);
 }
 
-/* ---- batch normalisation
- * --------------------------------------------------------------------------- */
+/* ---- batch normalisation --------------------------------------------------------------------- */
 
 static void test_batchnorm_into_conv(void **state) {
     (void)state;
@@ -154,8 +153,7 @@ static void test_matmul_with_bias_is_gemm(void **state) {
     gt_end(&t);
 }
 
-/* ---- epilogues
- * -------------------------------------------------------------------------------------- */
+/* ---- epilogues ------------------------------------------------------------------------------- */
 
 static int activation(struct gt *t, int x, enum act_kind act) {
     switch (act) {
@@ -326,8 +324,7 @@ static void test_residuals_that_stay(void **state) {
     gt_end(&t);
 }
 
-/* ---- pads
- * ------------------------------------------------------------------------------------------- */
+/* ---- pads ------------------------------------------------------------------------------------ */
 
 static int pad(struct gt *t, int x, double value, int top, int left, int bottom, int right) {
     return gt_node(t, "Pad", "", 3, x, gt_list(t, 8, 0, 0, top, left, 0, 0, bottom, right),

@@ -20,8 +20,7 @@ static void assert_shape(const struct gt *t, int id, struct shape want) {
         fail_msg("shape is %s", shape_text(shape_at(t, id), text, sizeof text));
 }
 
-/* ---- inputs -------------------------------------------------------------------------------------
- */
+/* ---- inputs ---------------------------------------------------------------------------------- */
 
 static void test_input_shapes(void **state) {
     (void)state;
@@ -66,8 +65,7 @@ static void test_input_shapes(void **state) {
     gt_end(&t);
 }
 
-/* ---- inference and folding
- * ------------------------------------------------------------------------ */
+/* ---- inference and folding ------------------------------------------------------------------- */
 
 /* x -> [N, C*H*W] as PyTorch exports view(x.size(0), -1): Shape, Gather, Unsqueeze, Concat,
  * Reshape. */
@@ -246,8 +244,7 @@ static void test_errors_name_the_node(void **state) {
     gt_end(&t);
 }
 
-/* ---- no-ops
- * --------------------------------------------------------------------------------------- */
+/* ---- no-ops ---------------------------------------------------------------------------------- */
 
 static void finish_and_count(struct gt *t, int nodes) {
     gt_same_after(t, pass_remove_noops, 0);
@@ -397,8 +394,7 @@ static void test_transposes_cancel(void **state) {
     finish_and_count(&t, 3);
 }
 
-/* ---- dead code
- * -------------------------------------------------------------------------------------- */
+/* ---- dead code ------------------------------------------------------------------------------- */
 
 static void test_dead_nodes(void **state) {
     (void)state;

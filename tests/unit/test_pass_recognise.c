@@ -19,8 +19,7 @@ static void recognised(struct gt *t, const char *op, int count) {
     gt_end(t);
 }
 
-/* ---- GELU
- * ----------------------------------------------------------------------------------------- */
+/* ---- GELU ------------------------------------------------------------------------------------ */
 
 enum gelu_way { HALF_FIRST, HALF_LAST, HALF_IN_GATE, DIVIDED };
 
@@ -113,8 +112,7 @@ static void test_tanh_gelu(void **state) {
     }
 }
 
-/* ---- HardSwish, SiLU
- * --------------------------------------------------------------------------------- */
+/* ---- HardSwish, SiLU ------------------------------------------------------------------------- */
 
 static void test_hard_swish(void **state) {
     (void)state;
@@ -157,8 +155,7 @@ static void test_silu(void **state) {
     recognised(&t, "Swish", 0);
 }
 
-/* ---- LayerNormalization
- * ------------------------------------------------------------------------------- */
+/* ---- LayerNormalization ---------------------------------------------------------------------- */
 
 struct ln_way {
     const char *axes, *variance_axes;
@@ -247,8 +244,7 @@ static void test_layer_norm(void **state) {
     check_layer_norm(w, 1, 3);
 }
 
-/* ---- moves
- * --------------------------------------------------------------------------------------------- */
+/* ---- moves ----------------------------------------------------------------------------------- */
 
 static int reshape(struct gt *t, int x, struct shape s) {
     struct tensor c;

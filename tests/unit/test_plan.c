@@ -21,8 +21,7 @@ static void golden_path(char path[128], const char *name) {
     snprintf(path, 128, "tests/data/plans/%s.json", name);
 }
 
-/* ---- files -------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static void test_golden(void **state) {
     (void)state;
@@ -90,8 +89,7 @@ static void test_no_file(void **state) {
     assert_null(p);
 }
 
-/* ---- mistakes -----------------------------------------------------------------------------------
- */
+/* ---- mistakes -------------------------------------------------------------------------------- */
 
 #define HEAD                                                                                       \
     "{\"format\":\"cohort-plan\",\"version\":1,\"network\":\"n\","                                 \
@@ -202,8 +200,7 @@ static void test_short_memory(void **state) {
     }
 }
 
-/* ---- the schema
- * ---------------------------------------------------------------------------------- */
+/* ---- the schema ------------------------------------------------------------------------------ */
 
 /* Does the parser take `text` with member `key` of the (first segment of the) plan left out? */
 static bool taken_without(const char *text, bool in_segment, int segment, const char *key) {
@@ -274,8 +271,7 @@ static void test_schema(void **state) {
     mem_free(text);
 }
 
-/* ---- does it fit?
- * ---------------------------------------------------------------------------------- */
+/* ---- does it fit? ---------------------------------------------------------------------------- */
 
 struct fixture {
     struct graph *g;
@@ -356,8 +352,7 @@ static void test_check(void **state) {
     assert_unfit(&f, 2, "segment 0: 'pool1' cannot be divided by rows: its shape is known only at");
 }
 
-/* ---- rows of what goes on
- * ---------------------------------------------------------------------------- */
+/* ---- rows of what goes on -------------------------------------------------------------------- */
 
 static void test_scaled_rows(void **state) {
     (void)state;

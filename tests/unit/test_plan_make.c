@@ -20,8 +20,7 @@
 
 #include <cmocka.h>
 
-/* ---- reading a plan as text: "pool1:0,6,11,16 logits@0"
- * -------------------------------------------- */
+/* ---- reading a plan as text: "pool1:0,6,11,16 logits@0" -------------------------------------- */
 
 static const char *summary(const struct plan *p, char *text, size_t size) {
     size_t used = 0;
@@ -58,8 +57,7 @@ static void assert_refused(struct graph *g, struct plan_request r, const char *m
     assert_string_equal(err.message, message);
 }
 
-/* ---- groups -------------------------------------------------------------------------------------
- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 static void test_groups(void **state) {
     (void)state;
@@ -124,8 +122,7 @@ static void test_group_mistakes(void **state) {
     graph_destroy(&g);
 }
 
-/* ---- shares -------------------------------------------------------------------------------------
- */
+/* ---- shares ---------------------------------------------------------------------------------- */
 
 static void test_ratio(void **state) {
     (void)state;
@@ -253,8 +250,7 @@ static void test_split_rows(void **state) {
     }
 }
 
-/* ---- plans without a wish
- * -------------------------------------------------------------------------- */
+/* ---- plans without a wish -------------------------------------------------------------------- */
 
 static void test_default_golden(void **state) {
     (void)state;
@@ -372,8 +368,7 @@ static void test_nothing_to_divide(void **state) {
     graph_destroy(&g);
 }
 
-/* ---- random networks
- * --------------------------------------------------------------------------------- */
+/* ---- random networks ------------------------------------------------------------------------- */
 
 struct pool { /* maps made so far, to choose inputs from */
     int ids[64];
@@ -572,8 +567,7 @@ static void test_short_memory(void **state) {
     graph_destroy(&g);
 }
 
-/* ---- real networks
- * ----------------------------------------------------------------------------------- */
+/* ---- real networks --------------------------------------------------------------------------- */
 
 /* Plans without a wish for three boards.  Names of tensors are those that are left after fusing. */
 static const struct {

@@ -18,8 +18,7 @@
 
 static const struct op_desc any_op = {.name = "Any", .domain = "test"};
 
-/* ---- a random network ---------------------------------------------------------------------------
- */
+/* ---- a random network ------------------------------------------------------------------------ */
 
 enum tap_kind { TAP_WINDOW, TAP_TRANSPOSED, TAP_AFFINE, TAP_ALL };
 
@@ -227,8 +226,7 @@ static void make_net(struct net *t, uint64_t seed) {
     }
 }
 
-/* ---- brute force
- * --------------------------------------------------------------------------------- */
+/* ---- brute force ----------------------------------------------------------------------------- */
 
 static int64_t floor_of(int64_t a, int64_t b) {
     int64_t q = a / b;
@@ -288,8 +286,7 @@ static void brute_segment(const struct net *t, int first, int last, bool filled,
     }
 }
 
-/* ---- tests
- * --------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 #define MAX_VALUES (2 * MAX_NODES + 4)
 

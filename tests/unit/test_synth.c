@@ -24,8 +24,7 @@ static void make_path(char path[64], const char *what) {
     snprintf(path, 64, "/tmp/cohort_test_synth.%ld.%s", (long)getpid(), what);
 }
 
-/* ---- sizes -------------------------------------------------------------------------------------
- */
+/* ---- sizes ----------------------------------------------------------------------------------- */
 
 /* Trained parameters as published: torchvision's table for its models, LeCun's 60,000-odd for LeNet
  * (61,706 with a full C3), and the sizes of Darknet's weight files for YOLO (which also hold the
@@ -87,8 +86,7 @@ static void test_width_and_classes(void **state) {
     assert_int_equal(net_multiple_of_8(168), 168);
 }
 
-/* ---- names and errors
- * ---------------------------------------------------------------------------- */
+/* ---- names and errors ------------------------------------------------------------------------ */
 
 static void test_names(void **state) {
     (void)state;
@@ -144,8 +142,7 @@ static void test_unwritable(void **state) {
     assert_non_null(strstr(err.message, "/nowhere/at/all.onnx"));
 }
 
-/* ---- weights
- * --------------------------------------------------------------------------------------- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 static void test_pieces(void **state) {
     (void)state;
@@ -199,8 +196,7 @@ static void test_golden_bits(void **state) {
     }
 }
 
-/* ---- files
- * ------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static void hash_file(const char *path, char hex[HASH_TEXT_BYTES]) {
     struct cohort_error err = {0};
@@ -304,8 +300,7 @@ static void test_read_back(void **state) {
     }
 }
 
-/* ---- memory
- * ------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void test_short_memory(void **state) {
     (void)state;

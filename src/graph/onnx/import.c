@@ -85,8 +85,7 @@ out:
     return code;
 }
 
-/* ---- the parts of a GraphProto ------------------------------------------------------------------
- */
+/* ---- the parts of a GraphProto --------------------------------------------------------------- */
 
 static enum cohort_code read_initializer(struct import *im, struct wire message,
                                          struct cohort_error *err) {
@@ -329,8 +328,7 @@ out:
     return code;
 }
 
-/* ---- the ModelProto -----------------------------------------------------------------------------
- */
+/* ---- the ModelProto -------------------------------------------------------------------------- */
 
 static enum cohort_code read_opset(struct import *im, struct wire message,
                                    struct cohort_error *err) {

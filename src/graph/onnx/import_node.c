@@ -25,8 +25,7 @@ static bool is_constant(const struct pending_node *n) {
     return n->domain.bytes == 0 && wire_text_is(n->op_type, "Constant");
 }
 
-/* ---- Constant nodes ----------------------------------------------------------------------------
- */
+/* ---- Constant nodes -------------------------------------------------------------------------- */
 
 /* The value of a Constant's attribute as a tensor, moved out of it. */
 static enum cohort_code attr_as_tensor(struct attr *a, struct tensor *t, struct cohort_error *err) {
@@ -101,8 +100,7 @@ out:
     return code;
 }
 
-/* ---- the operator ------------------------------------------------------------------------------
- */
+/* ---- the operator ---------------------------------------------------------------------------- */
 
 static int opset_of(const struct import *im, struct wire_text domain) {
     if (domain.bytes == 0)
@@ -168,8 +166,7 @@ out:
     return code;
 }
 
-/* ---- inputs and outputs
- * -------------------------------------------------------------------------- */
+/* ---- inputs and outputs ---------------------------------------------------------------------- */
 
 static enum cohort_code pool_add(struct import *im, int id, struct cohort_error *err) {
     if (!MEM_GROW(im->pool, im->pool_capacity, im->pool_count))
@@ -267,8 +264,7 @@ static enum cohort_code check_counts(const struct import *im, const struct pendi
     return COHORT_OK;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static enum cohort_code parse_node(struct wire message, struct pending_node *n,
                                    struct cohort_error *err) {
@@ -339,8 +335,7 @@ static enum cohort_code read_inputs(struct import *im, struct cohort_error *err)
     return COHORT_OK;
 }
 
-/* ---- the order
- * ----------------------------------------------------------------------------------- */
+/* ---- the order ------------------------------------------------------------------------------- */
 
 struct sort_frame { /* of the depth-first walk: a node, and its next input to look at */
     size_t node;
@@ -406,8 +401,7 @@ out:
     return code;
 }
 
-/* ---- adding to the graph
- * -------------------------------------------------------------------------- */
+/* ---- adding to the graph --------------------------------------------------------------------- */
 
 static bool has_attr(const struct attr *attrs, int count, const char *name) {
     for (int i = 0; i < count; i++)

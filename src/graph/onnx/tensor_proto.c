@@ -36,8 +36,7 @@ enum cohort_code tensor_type_of(int64_t number, enum dtype *type, struct cohort_
                      (long long)number, name != NULL ? name : "unknown");
 }
 
-/* ---- parsing -----------------------------------------------------------------------------------
- */
+/* ---- parsing --------------------------------------------------------------------------------- */
 
 /* The wire type of one element of a typed data field; string_data is never looked into. */
 static enum wire_type typed_item(uint32_t field) {
@@ -154,8 +153,7 @@ out:
     return code;
 }
 
-/* ---- external data -----------------------------------------------------------------------------
- */
+/* ---- external data --------------------------------------------------------------------------- */
 
 /* A location is relative to the model's directory and stays inside it. */
 static enum cohort_code check_location(struct wire_text location, struct cohort_error *err) {
@@ -267,8 +265,7 @@ out:
     return code;
 }
 
-/* ---- loading -----------------------------------------------------------------------------------
- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 static uint32_t typed_field(enum dtype type) {
     switch (type) {
@@ -446,8 +443,7 @@ out:
     return code;
 }
 
-/* ---- a file with one ----------------------------------------------------------------------------
- */
+/* ---- a file with one ------------------------------------------------------------------------- */
 
 enum cohort_code onnx_load_tensor(struct tensor *t, char **name, const char *path,
                                   struct cohort_error *err) {

@@ -199,8 +199,7 @@ enum cohort_code wire_repeated(const struct wire *w, const struct wire_field *f,
     return COHORT_OK;
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 size_t wire_varint_bytes(uint64_t v) {
     size_t n = 1;

@@ -80,8 +80,7 @@ enum cohort_code wire_repeated(const struct wire *w, const struct wire_field *f,
                                enum wire_type item, wire_take_fn take, void *context,
                                struct cohort_error *err);
 
-/* ---- writing: as buf.h, failures are looked for at the end ------------------------------------
- */
+/* ---- writing: as buf.h, failures are looked for at the end ----------------------------------- */
 
 size_t wire_varint_bytes(uint64_t v);
 void wire_put_varint(struct buf *b, uint64_t v);

@@ -233,8 +233,7 @@ enum cohort_code onnx_writer_tensor(struct onnx_writer *w, const char *name, con
     return COHORT_OK;
 }
 
-/* ---- saving ------------------------------------------------------------------------------------
- */
+/* ---- saving ---------------------------------------------------------------------------------- */
 
 static uint64_t data_bytes(enum dtype type, const struct shape *shape) {
     return (uint64_t)shape_count(shape) * dtype_bytes(type);

@@ -7,8 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- the functions ------------------------------------------------------------------------------
- */
+/* ---- the functions --------------------------------------------------------------------------- */
 
 static double relu(double x, double a, double b) {
     (void)a;

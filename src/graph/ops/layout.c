@@ -71,9 +71,7 @@ const struct op_desc op_to_plain = {
     .rows = to_plain_rows,
 };
 
-/* ---- ChannelShuffle
- * ------------------------------------------------------------------------------
- */
+/* ---- ChannelShuffle -------------------------------------------------------------------------- */
 
 static enum cohort_code shuffle_infer(struct node *n, const struct tensor *const in[],
                                       struct tensor out[], struct cohort_error *err) {

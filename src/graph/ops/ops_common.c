@@ -46,8 +46,7 @@ out:
     return code;
 }
 
-/* ---- outputs ----------------------------------------------------------------------------------
- */
+/* ---- outputs --------------------------------------------------------------------------------- */
 
 void op_out(const struct node *n, struct tensor out[], int i, enum dtype type,
             const struct shape *shape) {
@@ -87,8 +86,7 @@ enum cohort_code op_broadcast(const struct node *n, const struct tensor *const i
     return COHORT_OK;
 }
 
-/* ---- axes and integer lists ---------------------------------------------------------------------
- */
+/* ---- axes and integer lists ------------------------------------------------------------------ */
 
 enum cohort_code op_axis(int64_t axis, int rank, int *out, struct cohort_error *err) {
     if (!shape_axis(axis, rank, out))
@@ -400,8 +398,7 @@ void op_fill(void *to, const void *element, size_t size, int64_t count) {
         memcpy(p + (size_t)i * size, element, size);
 }
 
-/* ---- broadcasting ------------------------------------------------------------------------------
- */
+/* ---- broadcasting ---------------------------------------------------------------------------- */
 
 void op_strides(const struct shape *s, int64_t stride[RANK_MAX]) {
     int64_t step = 1;
@@ -464,8 +461,7 @@ void bcast_next(struct bcast *b) {
     b->more = false;
 }
 
-/* ---- moving ------------------------------------------------------------------------------------
- */
+/* ---- moving ---------------------------------------------------------------------------------- */
 
 /* One run of `count` elements, `size` bytes each, at byte steps. */
 static void copy_run(unsigned char *to, ptrdiff_t to_step, const unsigned char *from,

@@ -32,8 +32,7 @@ enum cohort_code op_need_same(const struct node *n, const struct tensor *const i
 enum cohort_code op_need_all(const struct node *n, const struct tensor *const in[], unsigned types,
                              struct cohort_error *err);
 
-/* ---- outputs ----------------------------------------------------------------------------------
- */
+/* ---- outputs --------------------------------------------------------------------------------- */
 
 /* Sets type and shape of output i, if the node has it. */
 void op_out(const struct node *n, struct tensor out[], int i, enum dtype type,
@@ -43,8 +42,7 @@ struct shape shape_unknown(int rank); /* rank -1, or that many unknown dims */
 enum cohort_code op_broadcast(const struct node *n, const struct tensor *const in[], int count,
                               struct shape *shape, struct cohort_error *err);
 
-/* ---- axes and integer lists ---------------------------------------------------------------------
- */
+/* ---- axes and integer lists ------------------------------------------------------------------ */
 
 /* A negative axis made positive.  Errors: shape, naming the axis and the rank. */
 enum cohort_code op_axis(int64_t axis, int rank, int *out, struct cohort_error *err);
@@ -92,8 +90,7 @@ void op_store(enum op_class c, struct tensor *t, int64_t first, int64_t count,
 /* One element into several: `to` is filled with count copies of an element of `size` bytes. */
 void op_fill(void *to, const void *element, size_t size, int64_t count);
 
-/* ---- broadcasting ------------------------------------------------------------------------------
- */
+/* ---- broadcasting ---------------------------------------------------------------------------- */
 
 /* Walks the output in order, in runs along which each operand moves by 0 or 1 elements:
  *     for (bcast_begin(&b, &out->shape, in, 2); b.more; bcast_next(&b))
@@ -115,8 +112,7 @@ void bcast_begin(struct bcast *b, const struct shape *shape, const struct tensor
                  int operands);
 void bcast_next(struct bcast *b);
 
-/* ---- moving ------------------------------------------------------------------------------------
- */
+/* ---- moving ---------------------------------------------------------------------------------- */
 
 /* Row-major element strides of a dense tensor. */
 void op_strides(const struct shape *s, int64_t stride[RANK_MAX]);

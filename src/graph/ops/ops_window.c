@@ -236,8 +236,7 @@ int64_t window_taps(const struct window_nd *w) {
     return taps;
 }
 
-/* ---- walking -----------------------------------------------------------------------------------
- */
+/* ---- walking --------------------------------------------------------------------------------- */
 
 static void walk_place(struct window_walk *k) {
     k->near = k->far = 0;
@@ -291,8 +290,7 @@ void walk_next(struct window_walk *k) {
     k->more = false;
 }
 
-/* ---- rows --------------------------------------------------------------------------------------
- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 bool rows_of_maps(const struct graph *g, const struct node *n, int i) {
     const struct value *in = node_in(g, n, i), *out = NULL;
@@ -316,8 +314,7 @@ void window_rows(const struct graph *g, const struct node *n, int i, struct rowm
     map->hi = map->lo + (w->kernel[0] - 1) * w->dilation[0];
 }
 
-/* ---- convolutions ------------------------------------------------------------------------------
- */
+/* ---- convolutions ---------------------------------------------------------------------------- */
 
 const struct tensor *window_bias(const struct node *n, const struct tensor *const in[]) {
     return n->epilogue.residual == 2 ? NULL : op_in(n, in, 2);
@@ -338,8 +335,7 @@ bool window_map_ok(const struct graph *g, const struct node *n) {
     return true;
 }
 
-/* ---- elements ----------------------------------------------------------------------------------
- */
+/* ---- elements -------------------------------------------------------------------------------- */
 
 enum cohort_code window_doubles(const struct tensor *t, double **values, struct cohort_error *err) {
     int64_t count = shape_count(&t->shape);

@@ -49,8 +49,7 @@ static enum cohort_code average_infer(struct node *n, const struct tensor *const
     return pool_infer(n, in, out, TYPES_FLOAT, err);
 }
 
-/* ---- maximum -----------------------------------------------------------------------------------
- */
+/* ---- maximum --------------------------------------------------------------------------------- */
 
 /* The first of several equal maxima counts; a NaN is the greatest.  A window that lies in the pad
  * altogether gives minus infinity (the least integer). */
@@ -121,8 +120,7 @@ out:
     return code;
 }
 
-/* ---- average -----------------------------------------------------------------------------------
- */
+/* ---- average --------------------------------------------------------------------------------- */
 
 /* How many elements each output averages.  With count_include_pad the declared pads count, but not
  * what ceil_mode adds beyond them. */
@@ -181,8 +179,7 @@ out:
     return code;
 }
 
-/* ---- both --------------------------------------------------------------------------------------
- */
+/* ---- both ------------------------------------------------------------------------------------ */
 
 static double pool_flops(const struct graph *g, const struct node *n) {
     const struct value *y = node_out(g, n, 0);

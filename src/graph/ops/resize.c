@@ -23,8 +23,7 @@ struct resize {
     struct resize_axis axis[RANK_MAX];
 };
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool is_upsample(const struct node *n) {
     return strcmp(n->op->name, "Upsample") == 0;
@@ -258,8 +257,7 @@ out:
     return code;
 }
 
-/* ---- evaluating --------------------------------------------------------------------------------
- */
+/* ---- evaluating ------------------------------------------------------------------------------ */
 
 /* Moves to the next row (all axes but the last); false after the last one. */
 static bool next_row(const struct shape *s, int64_t *at) {
@@ -381,8 +379,7 @@ out:
     return code;
 }
 
-/* ---- maps and rows -----------------------------------------------------------------------------
- */
+/* ---- maps and rows --------------------------------------------------------------------------- */
 
 #define IN_COUNT 4
 
