@@ -416,8 +416,7 @@ void gt_finish_fails(struct gt *t, const struct pass_options *o, enum cohort_cod
         fail_msg("said \"%s\", not \"%s\"", t->err.message, words);
 }
 
-/* ---- forms and rows
- * ------------------------------------------------------------------------------ */
+/* ---- forms and rows -------------------------------------------------------------------------- */
 
 static bool is_conversion(const struct node *n) {
     return strcmp(n->op->domain, "cohort") == 0 &&
