@@ -29,13 +29,26 @@ bool jpeg_is(const unsigned char *data, size_t bytes) {
     return bytes >= 3 && memcmp(data, "\xff\xd8\xff", 3) == 0;
 }
 
+/* What the standard knows and this libjpeg, or Cohort, does not. */
+static bool is_unsupported(int message) {
+    return message == JERR_BAD_PRECISION || message == JERR_SOF_UNSUPPORTED ||
+           message == JERR_CONVERSION_NOTIMPL || message == JERR_ARITH_NOTIMPL ||
+           message == JERR_IMAGE_TOO_BIG;
+}
+
 static _Noreturn void leave(j_common_ptr common) {
     struct jpeg_job *job = common->client_data;
     char text[JMSG_LENGTH_MAX];
+    int message = common->err->msg_code;
     common->err->format_message(common, text);
-    bool memory = common->err->msg_code == JERR_OUT_OF_MEMORY;
-    job->code = error_set(job->err, memory ? COHORT_ERR_MEMORY : COHORT_ERR_FORMAT,
-                          "%s: damaged JPEG image: %s", job->path, text);
+    if (message == JERR_OUT_OF_MEMORY)
+        job->code = error_set(job->err, COHORT_ERR_MEMORY, "%s: JPEG image: %s", job->path, text);
+    else if (is_unsupported(message))
+        job->code = error_set(job->err, COHORT_ERR_UNSUPPORTED,
+                              "%s: a JPEG image of a kind that is not read: %s", job->path, text);
+    else
+        job->code =
+            error_set(job->err, COHORT_ERR_FORMAT, "%s: damaged JPEG image: %s", job->path, text);
     longjmp(job->leave, 1);
 }
 

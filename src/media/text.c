@@ -16,10 +16,9 @@
 
 /* PaddleOCR's defaults for PP-OCRv3 and v4 (DBPostProcess). */
 #define PIXEL_MIN 0.3F /* a pixel is text */
-#define SCORE_MIN                                                                                  \
-    0.6 /* the mean over a piece's pixels: a line may be curved, its rectangle is not */
-#define UNCLIP   1.5
-#define SIDE_MIN 3.0 /* of a piece, map pixels */
+#define SCORE_MIN 0.6  /* the mean over a piece's own pixels: a line may be curved */
+#define UNCLIP    1.5
+#define SIDE_MIN  3.0 /* of a piece, map pixels */
 
 struct finder {
     const float *map; /* [height][width] */

@@ -420,6 +420,14 @@ static void no_pictures(void **state) {
     }
     says(test_write("huge.jpg", b.data, b.count), COHORT_ERR_UNSUPPORTED,
          "an image of 60000x60000 pixels; at most 100 megapixels are read");
+    for (unsigned long i = 0; i + 9 < b.count; i++) {
+        if (b.data[i] == 0xff && b.data[i + 1] == 0xc0)
+            b.data[i + 1] = 0xc3; /* lossless */
+    }
+    struct image lossless = {0};
+    assert_int_equal(image_load(&lossless, test_write("lossless.jpg", b.data, b.count), &err),
+                     COHORT_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "lossless.jpg: a JPEG image of a kind that is not read: "));
     free(b.data);
     struct picture p = {
         .width = 3, .height = 1, .depth = 8, .type = PNG_COLOR_TYPE_RGB, .rows = rgb, .pitch = 9};
