@@ -25,7 +25,7 @@ const char *kernel_isa_name(enum kernel_isa isa);
 /* Bit mask (1 << isa) of what this CPU can run, asked of the CPU once per call. */
 unsigned kernel_isa_available(void);
 
-/* ---- epilogue -------------------------------------------------------------------------------- */
+/* ---- epilogue ---------------------------------------------------------------------------- */
 
 enum kernel_act {
     KACT_NONE,
@@ -53,7 +53,7 @@ struct kernel_epilogue {
 void epilogue_apply(const struct kernel_epilogue *e, const struct view *out, int64_t y, int block,
                     int x0, int x1);
 
-/* ---- convolution ----------------------------------------------------------------------------- */
+/* ---- convolution ------------------------------------------------------------------------- */
 
 struct conv_shape { /* the signature of one convolution; input and output of one image */
     int in_c, in_h, in_w;
@@ -97,7 +97,7 @@ struct conv_kernel {
 /* Transposed convolution: the same structs; shape->pad_* are ONNX's pads of the output, `w` for
  * packing is ONNX order [in_c][out_c/groups][kh][kw] in one piece (oc0 0, count out_c). */
 
-/* ---- matrix product: tokens [rows][k] times constant [k][n] ---------------------------------- */
+/* ---- matrix product: tokens [rows][k] times constant [k][n] ------------------------------ */
 
 struct gemm_shape {
     int64_t rows; /* of the whole value, for choosing a kernel: never of the tile */
@@ -131,7 +131,7 @@ struct gemm_kernel {
     void (*run)(const struct gemm_args *a);
 };
 
-/* ---- pooling --------------------------------------------------------------------------------- */
+/* ---- pooling ----------------------------------------------------------------------------- */
 
 enum pool_kind { POOL_MAX, POOL_AVERAGE };
 struct pool_args {
@@ -151,7 +151,7 @@ struct pool_kernel {
     void (*run)(const struct pool_args *a);
 };
 
-/* ---- registry -------------------------------------------------------------------------------- */
+/* ---- registry ---------------------------------------------------------------------------- */
 
 /* Every kernel built into this binary, in the order of kernels.def. */
 const struct conv_kernel *const *kernels_conv(int *count);
@@ -170,5 +170,9 @@ const struct gemm_kernel *kernel_choose_gemm(const struct gemm_shape *s, unsigne
                                              const char *only);
 const struct pool_kernel *kernel_choose_pool(const struct pool_args *a, unsigned allowed,
                                              const char *only);
+
+/* Names that --kernel may give: instruction sets and kernels, usable here or not.  Fills names[]
+ * (at most `max`) and returns how many there are. */
+int kernel_names(const char **names, int max);
 
 #endif

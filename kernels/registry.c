@@ -158,3 +158,18 @@ const struct pool_kernel *kernel_choose_pool(const struct pool_args *a, unsigned
     }
     return best;
 }
+
+int kernel_names(const char **names, int max) {
+    int n = 0;
+    for (int i = 0; i < ISA_COUNT && n < max; i++)
+        names[n++] = kernel_isa_name((enum kernel_isa)i);
+    for (int i = 0; i < LENGTH(conv_list) && n < max; i++)
+        names[n++] = conv_list[i]->name;
+    for (int i = 0; i < LENGTH(deconv_list) && n < max; i++)
+        names[n++] = deconv_list[i]->name;
+    for (int i = 0; i < LENGTH(gemm_list) && n < max; i++)
+        names[n++] = gemm_list[i]->name;
+    for (int i = 0; i < LENGTH(pool_list) && n < max; i++)
+        names[n++] = pool_list[i]->name;
+    return n;
+}

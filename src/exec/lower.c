@@ -53,7 +53,7 @@ bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows 
     return true;
 }
 
-/* ---- parallel work --------------------------------------------------------------------------- */
+/* ---- parallel work ----------------------------------------------------------------------- */
 
 struct work {
     work_fn fn;
@@ -72,30 +72,48 @@ static void work_item(void *context, int64_t item, int thread) {
     w->fn(w->context, y0, y1, b0, b1, thread);
 }
 
-void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks, work_fn fn,
-                  void *context) {
-    if (y0 >= y1 || channel_blocks <= 0)
+/* Cuts `count` things into at most `pieces` equal chunks: how many in each. */
+static int64_t chunk_of(int64_t count, int64_t pieces) {
+    return pieces < count ? (count + pieces - 1) / pieces : 1;
+}
+
+static void run_split(struct program *p, int64_t y0, int64_t y1, int blocks, bool channels_first,
+                      work_fn fn, void *context) {
+    if (y0 >= y1 || blocks <= 0)
         return;
     int threads = pool_threads(p->pool);
     if (threads == 1) {
-        fn(context, y0, y1, 0, channel_blocks, 0);
+        fn(context, y0, y1, 0, blocks, 0);
         return;
     }
-    int64_t rows = y1 - y0;
-    int64_t wanted = 4 * threads; /* items: enough that unequal cores even out */
-    struct work w = {.fn = fn, .context = context, .y0 = y0, .y1 = y1, .blocks = channel_blocks};
-    int64_t row_items = rows < wanted ? rows : wanted;
-    w.rows_each = (rows + row_items - 1) / row_items;
+    int64_t rows = y1 - y0, wanted = 4 * threads; /* items: enough that unequal cores even out */
+    struct work w = {.fn = fn, .context = context, .y0 = y0, .y1 = y1, .blocks = blocks};
+    if (channels_first) {
+        w.blocks_each = (int)chunk_of(blocks, wanted);
+        int64_t block_items = (blocks + w.blocks_each - 1) / w.blocks_each;
+        w.rows_each = chunk_of(rows, (wanted + block_items - 1) / block_items);
+    } else {
+        w.rows_each = chunk_of(rows, wanted);
+        int64_t row_items = (rows + w.rows_each - 1) / w.rows_each;
+        w.blocks_each = (int)chunk_of(blocks, (wanted + row_items - 1) / row_items);
+    }
     w.row_items = (rows + w.rows_each - 1) / w.rows_each;
-    int64_t block_items = (wanted + w.row_items - 1) / w.row_items;
-    if (block_items > channel_blocks)
-        block_items = channel_blocks;
-    w.blocks_each = (int)((channel_blocks + block_items - 1) / block_items);
-    block_items = (channel_blocks + w.blocks_each - 1) / w.blocks_each;
+    int64_t block_items = (blocks + w.blocks_each - 1) / w.blocks_each;
     pool_run(p->pool, w.row_items * block_items, work_item, &w);
 }
 
-/* ---- epilogue and constants ------------------------------------------------------------------ */
+void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks, work_fn fn,
+                  void *context) {
+    run_split(p, y0, y1, channel_blocks, false, fn, context);
+}
+
+void run_parallel_channels(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
+                           work_fn fn, void *context) {
+    run_split(p, y0, y1, channel_blocks, true, fn, context);
+}
+
+/* ---- epilogue and constants
+ * ----------------------------------------------------------- */
 
 struct kernel_epilogue op_epilogue(const struct program *p, const struct exec_op *op, int64_t image,
                                    struct view *residual) {

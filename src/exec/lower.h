@@ -100,6 +100,10 @@ bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows 
 typedef void (*work_fn)(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread);
 void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks, work_fn fn,
                   void *context);
+/* The same with as many channel chunks as possible: for weights larger than the map, which are then
+ * streamed by one thread each, not by all. */
+void run_parallel_channels(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
+                           work_fn fn, void *context);
 static inline void *thread_workspace(const struct program *p, int thread) {
     return p->workspace + (size_t)thread * p->workspace_stride;
 }

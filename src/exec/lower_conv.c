@@ -8,6 +8,7 @@ struct conv_state {
     const struct conv_kernel *kernel;
     void *weights;
     float *bias;
+    bool channels_first; /* the weights are larger than the map */
 };
 
 static bool conv_accepts(const struct graph *g, const struct node *n) {
@@ -39,30 +40,48 @@ static struct conv_shape conv_shape_of(const struct graph *g, const struct node 
     };
 }
 
+struct conv_packing {
+    const struct conv_state *state;
+    const struct tensor *weights;
+    const float *factors; /* one per output channel, or NULL */
+    float *scratch;       /* of each thread: [16][each] */
+    int64_t each;         /* weights of one output channel */
+};
+
+static void pack_block(void *context, int64_t block, int thread) {
+    const struct conv_packing *w = context;
+    const struct conv_shape *c = &w->state->shape;
+    float *chunk = w->scratch + thread * w->each * BLOCK;
+    int oc = (int)block * BLOCK, count = c->out_c - oc < BLOCK ? c->out_c - oc : BLOCK;
+    tensor_load_f32(w->weights, oc * w->each, count * w->each, chunk);
+    for (int j = 0; w->factors != NULL && j < count; j++)
+        for (int64_t k = 0; k < w->each; k++)
+            chunk[j * w->each + k] *= w->factors[oc + j];
+    w->state->kernel->pack(c, chunk, oc, count, w->state->weights);
+}
+
 /* Packs a convolution's weights 16 output channels at a time, so that the file's weights are never
- * copied whole.  factors: one per output channel, or NULL. */
-static enum cohort_code pack_conv(struct conv_state *s, const struct tensor *w,
-                                  const float *factors, struct cohort_error *err) {
+ * copied whole. */
+static enum cohort_code pack_conv(const struct program *p, struct conv_state *s,
+                                  const struct tensor *t, const float *factors,
+                                  struct cohort_error *err) {
     const struct conv_shape *c = &s->shape;
-    int64_t each = (int64_t)(c->in_c / c->groups) * c->kernel_h * c->kernel_w;
-    float *chunk = mem_alloc((size_t)each * BLOCK * sizeof *chunk);
-    if (chunk == NULL)
-        return error_memory(err, (size_t)each * BLOCK * sizeof *chunk, "packing weights");
-    for (int oc = 0; oc < c->out_c; oc += BLOCK) {
-        int count = c->out_c - oc < BLOCK ? c->out_c - oc : BLOCK;
-        tensor_load_f32(w, oc * each, count * each, chunk);
-        for (int j = 0; factors != NULL && j < count; j++)
-            for (int64_t k = 0; k < each; k++)
-                chunk[j * each + k] *= factors[oc + j];
-        s->kernel->pack(c, chunk, oc, count, s->weights);
-    }
-    mem_free(chunk);
+    struct conv_packing w = {.state = s, .weights = t, .factors = factors};
+    w.each = (int64_t)(c->in_c / c->groups) * c->kernel_h * c->kernel_w;
+    size_t bytes = (size_t)pool_threads(p->pool) * (size_t)w.each * BLOCK * sizeof(float);
+    w.scratch = mem_alloc(bytes);
+    if (w.scratch == NULL)
+        return error_memory(err, bytes, "packing weights");
+    pool_run(p->pool, (c->out_c + BLOCK - 1) / BLOCK, pack_block, &w);
+    mem_free(w.scratch);
     return COHORT_OK;
 }
 
 /* A transposed convolution's weights are [in_c][out_c/groups][kh][kw]: taken in one piece. */
-static enum cohort_code pack_deconv(struct conv_state *s, const struct tensor *w,
-                                    const float *factors, struct cohort_error *err) {
+static enum cohort_code pack_deconv(const struct program *p, struct conv_state *s,
+                                    const struct tensor *w, const float *factors,
+                                    struct cohort_error *err) {
+    (void)p;
     const struct conv_shape *c = &s->shape;
     int64_t taps = (int64_t)c->kernel_h * c->kernel_w;
     int64_t outs = c->out_c / c->groups; /* per group */
@@ -91,8 +110,11 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     TRY(bound_state(b, sizeof(struct conv_state), err));
     struct conv_state *s = b->state;
     s->shape = conv_shape_of(g, n);
-    s->kernel = (transposed ? kernel_choose_deconv : kernel_choose_conv)(&s->shape, p->isa_mask,
-                                                                         p->options.kernel);
+    const struct conv_kernel *(*choose)(const struct conv_shape *, unsigned, const char *) =
+        transposed ? kernel_choose_deconv : kernel_choose_conv;
+    s->kernel = choose(&s->shape, p->isa_mask, p->options.kernel);
+    if (s->kernel == NULL) /* --kernel may name one of another family */
+        s->kernel = choose(&s->shape, p->isa_mask, NULL);
     if (s->kernel == NULL) {
         code = error_set(err, COHORT_ERR_UNSUPPORTED,
                          "no kernel for %d to %d channels, %dx%d, stride %dx%d, %d groups",
@@ -104,6 +126,8 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     b->weights_bytes = s->kernel->weights_bytes(&s->shape);
     b->workspace_bytes =
         s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
+    s->channels_first = b->weights_bytes > sizeof(float) * (size_t)s->shape.in_c *
+                                               (size_t)s->shape.in_h * (size_t)s->shape.in_w;
     s->weights = mem_zalloc(1, b->weights_bytes);
     if (s->weights == NULL) {
         code = error_memory(err, b->weights_bytes, "packed weights");
@@ -117,7 +141,7 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     if (n->weight_scale >= 0)
         TRY(vector_from_constant(&factors, &g->values[n->weight_scale].constant, s->shape.out_c,
                                  err));
-    TRY((transposed ? pack_deconv : pack_conv)(s, node_const(g, n, 1), factors, err));
+    TRY((transposed ? pack_deconv : pack_conv)(p, s, node_const(g, n, 1), factors, err));
 out:
     mem_free(factors);
     return code;
@@ -170,7 +194,8 @@ static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
             .out = slot_image(p, op->out_slots[0], part.image),
             .epilogue = op_epilogue(p, op, part.image, &residual),
         };
-        run_parallel(p, part.y0, part.y1, view_blocks(&w.args.out), conv_part, &w);
+        (s->channels_first ? run_parallel_channels : run_parallel)(
+            p, part.y0, part.y1, view_blocks(&w.args.out), conv_part, &w);
     }
     return COHORT_OK;
 }

@@ -82,11 +82,49 @@ static void load_features(const struct matrix *m, int64_t n, int count, float *o
     }
 }
 
-static void spread_over_map(const struct geometry *geo, const float *in, float *out) {
-    for (int64_t c = 0; c < geo->channels; c++)
+/* For a map input: where each of ONNX's columns lies in the image's memory.  NULL: memory short. */
+static int64_t *column_offsets(const struct geometry *geo) {
+    int64_t *offsets =
+        mem_alloc((size_t)(geo->channels * geo->height * geo->width) * sizeof *offsets);
+    int64_t k = 0;
+    for (int64_t c = 0; offsets != NULL && c < geo->channels; c++)
         for (int64_t y = 0; y < geo->height; y++)
             for (int64_t x = 0; x < geo->width; x++)
-                out[map_offset(geo, c, y, x)] = *in++;
+                offsets[k++] = map_offset(geo, c, y, x);
+    return offsets;
+}
+
+struct gemm_packing {
+    const struct gemm_state *state;
+    const struct matrix *matrix;
+    const float *factors; /* one per feature, or NULL */
+    float alpha;
+    const int64_t *offsets; /* a map input's columns, or NULL */
+    float *scratch;         /* of each thread: [16][k of B], and for a map [16][k of the product] */
+};
+
+static size_t packing_floats(const struct gemm_packing *w) {
+    int64_t wide = w->offsets != NULL ? w->state->shape.k : 0;
+    return (size_t)((w->matrix->k + wide) * BLOCK);
+}
+
+static void pack_features(void *context, int64_t block, int thread) {
+    const struct gemm_packing *w = context;
+    const struct matrix *m = w->matrix;
+    float *loaded = w->scratch + (size_t)thread * packing_floats(w), *wide = loaded + m->k * BLOCK;
+    int64_t n0 = block * BLOCK, k_wide = w->state->shape.k;
+    int count = (int)(m->n - n0 < BLOCK ? m->n - n0 : BLOCK);
+    load_features(m, n0, count, loaded, m->k);
+    for (int j = 0; j < count; j++) {
+        float *feature = loaded + j * m->k;
+        float scale = w->alpha * (w->factors != NULL ? w->factors[n0 + j] : 1.0f);
+        for (int64_t k = 0; scale != 1.0f && k < m->k; k++)
+            feature[k] *= scale;
+        for (int64_t k = 0; w->offsets != NULL && k < m->k; k++)
+            wide[j * k_wide + w->offsets[k]] = feature[k]; /* lanes beyond C stay zero */
+    }
+    w->state->kernel->pack(&w->state->shape, w->offsets != NULL ? wide : loaded, (int)n0, count,
+                           w->state->weights);
 }
 
 static enum cohort_code pack_gemm(const struct program *p, struct bound *b, struct gemm_state *s,
@@ -94,29 +132,23 @@ static enum cohort_code pack_gemm(const struct program *p, struct bound *b, stru
                                   struct cohort_error *err) {
     const struct value *a = node_in(p->graph, b->node, 0);
     struct geometry geo = value_geometry(a);
-    bool map = a->form == FORM_MAP;
-    int64_t k_wide = s->shape.k;
-    float alpha = is_gemm(b->node) ? node_attr_float(b->node, "alpha", 1.0f) : 1.0f;
-    size_t floats = (size_t)((k_wide + m->k) * BLOCK);
-    float *chunk = mem_zalloc(floats, sizeof *chunk);
-    if (chunk == NULL)
-        return error_memory(err, floats * sizeof *chunk, "packing weights");
-    float *loaded = chunk + k_wide * BLOCK; /* [16][m->k], as in the file */
-    for (int64_t n0 = 0; n0 < m->n; n0 += BLOCK) {
-        int count = (int)(m->n - n0 < BLOCK ? m->n - n0 : BLOCK);
-        load_features(m, n0, count, loaded, m->k);
-        for (int j = 0; j < count; j++) {
-            float *feature = loaded + j * m->k;
-            float scale = alpha * (factors != NULL ? factors[n0 + j] : 1.0f);
-            for (int64_t k = 0; scale != 1.0f && k < m->k; k++)
-                feature[k] *= scale;
-            if (map)
-                spread_over_map(&geo, feature, chunk + j * k_wide);
-        }
-        s->kernel->pack(&s->shape, map ? chunk : loaded, (int)n0, count, s->weights);
+    enum cohort_code code = COHORT_OK;
+    int64_t *offsets = NULL;
+    struct gemm_packing w = {.state = s, .matrix = m, .factors = factors};
+    w.alpha = is_gemm(b->node) ? node_attr_float(b->node, "alpha", 1.0f) : 1.0f;
+    if (a->form == FORM_MAP && (w.offsets = offsets = column_offsets(&geo)) == NULL) {
+        code = error_memory(err, (size_t)m->k * sizeof *offsets, "packing weights");
+        goto out;
     }
-    mem_free(chunk);
-    return COHORT_OK;
+    w.scratch = mem_zalloc((size_t)pool_threads(p->pool), packing_floats(&w) * sizeof(float));
+    if (w.scratch == NULL)
+        code = error_memory(err, packing_floats(&w) * sizeof(float), "packing weights");
+    else
+        pool_run(p->pool, (m->n + BLOCK - 1) / BLOCK, pack_features, &w);
+out:
+    mem_free(w.scratch);
+    mem_free(offsets);
+    return code;
 }
 
 static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct cohort_error *err) {
@@ -136,6 +168,8 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
                                    .k = (int)(map ? (int64_t)s->in_pitch : m.k),
                                    .n = (int)m.n};
     s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, p->options.kernel);
+    if (s->kernel == NULL) /* --kernel may name one of another family */
+        s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, NULL);
     if (s->kernel == NULL) {
         code = error_set(err, COHORT_ERR_UNSUPPORTED, "no kernel for a product with a %dx%d matrix",
                          s->shape.k, s->shape.n);
@@ -207,7 +241,9 @@ static enum cohort_code run_gemm(struct program *p, const struct exec_op *op,
         .out_pitch = out.row_pitch,
         .epilogue = op_epilogue(p, op, 0, &residual),
     };
-    run_parallel(p, op->out.begin, op->out.end, (s->shape.n + BLOCK - 1) / BLOCK, gemm_part, &w);
+    int blocks = (s->shape.n + BLOCK - 1) / BLOCK;
+    (s->shape.n > s->shape.rows ? run_parallel_channels : run_parallel)(
+        p, op->out.begin, op->out.end, blocks, gemm_part, &w);
     return COHORT_OK;
 }
 

@@ -1,12 +1,32 @@
 /* A program's life: slots and operators are declared, memory is assigned, nodes are bound, run. */
+#include "base/options.h"
 #include "exec/arena.h"
 #include "exec/lower.h"
 
 #include <cblas.h>
 #include <string.h>
 
+/* Is this a name that --kernel may give? */
+static enum cohort_code check_kernel(const char *name, struct cohort_error *err) {
+    const char *names[128];
+    int count = kernel_names(names, 128);
+    for (int i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0)
+            return COHORT_OK;
+    const char *close = closest_name(name, names, (size_t)count);
+    return error_set(err, COHORT_ERR_USAGE,
+                     "--kernel %s: no such kernel%s%s%s ('cohort kernels' lists them)", name,
+                     close != NULL ? ", did you mean " : "", close != NULL ? close : "",
+                     close != NULL ? "?" : "");
+}
+
 enum cohort_code exec_create(struct program **out, const struct graph *g, struct pool *pool,
                              const struct exec_options *o, struct cohort_error *err) {
+    if (o != NULL && o->kernel != NULL) {
+        enum cohort_code code = check_kernel(o->kernel, err);
+        if (code != COHORT_OK)
+            return code;
+    }
     struct program *p = mem_zalloc(1, sizeof *p);
     struct bound *bounds = mem_zalloc((size_t)g->node_count, sizeof *bounds);
     if (p == NULL || bounds == NULL) {
