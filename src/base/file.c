@@ -59,6 +59,18 @@ void file_unmap(struct file_map *map) {
     *map = (struct file_map){0};
 }
 
+void file_map_done(const struct file_map *map, const void *data, size_t bytes) {
+    uintptr_t begin = (uintptr_t)data, end = begin + bytes, base = (uintptr_t)map->data;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (map->data == NULL || begin < base || end > base + map->bytes)
+        return;
+    begin = (begin + page - 1) / page * page;
+    end = end / page * page;
+    if (begin < end)
+        madvise((void *)begin, end - begin,
+                MADV_DONTNEED); /* private, never written: nothing is lost */
+}
+
 enum cohort_code file_read(const char *path, size_t max_bytes, char **text, size_t *bytes,
                            struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;

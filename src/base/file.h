@@ -15,6 +15,9 @@ struct file_map {
 /* Maps a regular file read-only.  Errors: io (cannot open, is a directory, …), naming the path. */
 enum cohort_code file_map(struct file_map *map, const char *path, struct cohort_error *err);
 void file_unmap(struct file_map *map);
+/* The bytes will not be read again soon: gives their whole pages back to the system (they would be
+ * read from the file again).  Does nothing when they do not lie inside the map. */
+void file_map_done(const struct file_map *map, const void *data, size_t bytes);
 
 /* Reads a whole file of at most max_bytes into new memory with a zero byte behind it. */
 enum cohort_code file_read(const char *path, size_t max_bytes, char **text, size_t *bytes,

@@ -152,3 +152,11 @@ enum cohort_code vector_from_constant(float **out, const struct tensor *t, int64
     *out = v;
     return COHORT_OK;
 }
+
+#define DONE_BYTES 65536 /* less is not worth a system call */
+
+void constant_done(const struct program *p, const struct tensor *t, int64_t first, int64_t count) {
+    size_t each = dtype_bytes(t->type), bytes = (size_t)count * each;
+    for (int i = 0; !t->owned && bytes >= DONE_BYTES && i < p->graph->map_count; i++)
+        file_map_done(&p->graph->maps[i], (const char *)t->data + (size_t)first * each, bytes);
+}

@@ -118,6 +118,10 @@ struct kernel_epilogue op_epilogue(const struct program *p, const struct exec_op
 enum cohort_code vector_from_constant(float **out, const struct tensor *t, int64_t count,
                                       struct cohort_error *err);
 
+/* Elements [first, first+count) of a constant were packed: their pages of the model file may go, so
+ * that a board's memory holds the weights once. */
+void constant_done(const struct program *p, const struct tensor *t, int64_t first, int64_t count);
+
 /* Rows of lowering tables, one array per file, each ended by op == NULL. */
 extern const struct lowering lowerings_conv[], lowerings_gemm[], lowerings_pool[],
     lowerings_elementwise[], lowerings_move[], lowerings_normalise[], lowering_reference[];

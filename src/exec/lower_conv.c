@@ -41,6 +41,7 @@ static struct conv_shape conv_shape_of(const struct graph *g, const struct node 
 }
 
 struct conv_packing {
+    const struct program *program;
     const struct conv_state *state;
     const struct tensor *weights;
     const float *factors; /* one per output channel, or NULL */
@@ -58,6 +59,7 @@ static void pack_block(void *context, int64_t block, int thread) {
         for (int64_t k = 0; k < w->each; k++)
             chunk[j * w->each + k] *= w->factors[oc + j];
     w->state->kernel->pack(c, chunk, oc, count, w->state->weights);
+    constant_done(w->program, w->weights, oc * w->each, count * w->each);
 }
 
 /* Packs a convolution's weights 16 output channels at a time, so that the file's weights are never
@@ -66,7 +68,7 @@ static enum cohort_code pack_conv(const struct program *p, struct conv_state *s,
                                   const struct tensor *t, const float *factors,
                                   struct cohort_error *err) {
     const struct conv_shape *c = &s->shape;
-    struct conv_packing w = {.state = s, .weights = t, .factors = factors};
+    struct conv_packing w = {.program = p, .state = s, .weights = t, .factors = factors};
     w.each = (int64_t)(c->in_c / c->groups) * c->kernel_h * c->kernel_w;
     size_t bytes = (size_t)pool_threads(p->pool) * (size_t)w.each * BLOCK * sizeof(float);
     w.scratch = mem_alloc(bytes);

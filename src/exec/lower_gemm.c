@@ -95,6 +95,7 @@ static int64_t *column_offsets(const struct geometry *geo) {
 }
 
 struct gemm_packing {
+    const struct program *program;
     const struct gemm_state *state;
     const struct matrix *matrix;
     const float *factors; /* one per feature, or NULL */
@@ -125,6 +126,8 @@ static void pack_features(void *context, int64_t block, int thread) {
     }
     w->state->kernel->pack(&w->state->shape, w->offsets != NULL ? wide : loaded, (int)n0, count,
                            w->state->weights);
+    if (m->k_step == 1) /* a feature's weights lie together in the file */
+        constant_done(w->program, m->b, n0 * m->k, count * m->k);
 }
 
 static enum cohort_code pack_gemm(const struct program *p, struct bound *b, struct gemm_state *s,
@@ -134,7 +137,7 @@ static enum cohort_code pack_gemm(const struct program *p, struct bound *b, stru
     struct geometry geo = value_geometry(a);
     enum cohort_code code = COHORT_OK;
     int64_t *offsets = NULL;
-    struct gemm_packing w = {.state = s, .matrix = m, .factors = factors};
+    struct gemm_packing w = {.program = p, .state = s, .matrix = m, .factors = factors};
     w.alpha = is_gemm(b->node) ? node_attr_float(b->node, "alpha", 1.0f) : 1.0f;
     if (a->form == FORM_MAP && (w.offsets = offsets = column_offsets(&geo)) == NULL) {
         code = error_memory(err, (size_t)m->k * sizeof *offsets, "packing weights");

@@ -6,6 +6,7 @@
 
 #include "cohort.h"
 
+#include "base/mem.h"
 #include "runtime/model.h"
 #include "synth/synth.h"
 
@@ -17,6 +18,7 @@
 
 #define ROUNDS 4 /* plans per network: the default, then random ones */
 
+static bool allocated;    /* by a second inference */
 static unsigned seed = 7; /* the same on every rank, and advanced alike */
 
 static unsigned draw(unsigned n) {
@@ -163,5 +165,6 @@ int main(int argc, char **argv) {
     for (int i = 0; i < count; i++)
         if (argc < 2 || strcmp(argv[1], nets[i].name) == 0)
             check_network(&nets[i]);
+    mt_ok(!allocated, "no second inference allocated anything");
     return mt_end();
 }
