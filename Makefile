@@ -8,6 +8,7 @@ PREFIX  ?= /usr/local
 BUILD   ?= build
 CFLAGS  ?= -O2 -g
 WERROR  ?= 0
+V       ?= 0
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -76,63 +77,221 @@ ALL_CFLAGS = $(NEED_CPPFLAGS) $(MPI_CFLAGS) $(PKG_CFLAGS) $(CPPFLAGS) $(NEED_CFL
 all: $(BUILD)/cohort $(BUILD)/libcohort.a $(BUILD)/libcohort.so
 
 .DELETE_ON_ERROR:
-
-$(BUILD)/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(if $(filter kernels/% bench/%,$<),$(KERNEL_CFLAGS) $(ISA_CFLAGS_$(patsubst kernels/%,%,$(patsubst %/,%,$(dir $<))))) -MMD -MP -c -o $@ $<
-
-$(BUILD)/libcohort.a: $(LIB_OBJ)
-	rm -f $@
-	$(AR) rcs $@ $^
-
-$(BUILD)/libcohort.so: $(LIB_OBJ)
-	$(CC) -shared -Wl,-soname,libcohort.so.0 $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
-
-$(BUILD)/libtools.a: $(TOOL_OBJ)
-	rm -f $@
-	$(AR) rcs $@ $^
-
-$(BUILD)/cohort: $(MAIN_OBJ) $(BUILD)/libtools.a $(BUILD)/libcohort.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TOOL_LIBS) $(LIBS)
-
-$(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(TEST_LIB) $(BUILD)/libtools.a $(BUILD)/libcohort.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(TOOL_LIBS) $(LIBS)
-
-$(BUILD)/tests/mpi/test_%: $(BUILD)/tests/mpi/test_%.o $(TEST_LIB) $(BUILD)/libtools.a $(BUILD)/libcohort.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(TOOL_LIBS) $(LIBS)
-
 .PRECIOUS: $(BUILD)/%.o
 
-.PHONY: tests
-tests: $(UNIT_TESTS) $(MPI_TESTS)
+ifeq ($(V),1)
+Q   :=
+say  = @:
+else
+Q   := @
+say  = @printf '  %-6s %s\n' '$(1)' '$(2)'
+endif
 
--include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(MPI_TESTS:=.d) $(TEST_LIB:.o=.d) $(BUILD)/bench/kernels.d
+# What is missing, by the name of what was looked for; asked once in a build folder.
+missing = $(if $(shell command -v $(firstword $(CC))),,$(firstword $(CC))) $(if $(MPICC),,mpicc) \
+          $(if $(shell command -v pkg-config),$(shell for p in $(1); do pkg-config --exists $$p || echo $$p; done),pkg-config)
+$(BUILD)/.libraries:
+	$(if $(strip $(call missing,$(PKG) $(TOOLPKG))),$(error not found: $(strip $(call missing,$(PKG) $(TOOLPKG))) (run 'make deps', which installs what is needed)))
+	@mkdir -p $(@D) && touch $@
+$(BUILD)/.test-libraries:
+	$(if $(strip $(call missing,cmocka)),$(error not found: $(strip $(call missing,cmocka)) (run 'scripts/install-deps --check', as 'make check' does)))
+	@mkdir -p $(@D) && touch $@
+
+# Another compiler or other flags in the same folder build everything again.
+flags_now := $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS)
+.PHONY: always
+$(BUILD)/.flags: always
+	@mkdir -p $(@D); if [ ! -e $@ ]; then printf '%s\n' '$(flags_now)' >$@; touch -d @0 $@; \
+	elif [ "$$(cat $@)" != '$(flags_now)' ]; then printf '%s\n' '$(flags_now)' >$@; fi
+
+$(BUILD)/%.o: %.c $(BUILD)/.flags | $(BUILD)/.libraries
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) $(if $(filter kernels/% bench/%,$<),$(KERNEL_CFLAGS) $(ISA_CFLAGS_$(patsubst kernels/%,%,$(patsubst %/,%,$(dir $<))))) -MMD -MP -c -o $@ $<
+
+$(BUILD)/libcohort.a: $(LIB_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+# Only cohort_* is visible: the names inside are short and would meet a program's own.
+$(BUILD)/libcohort.so: $(LIB_OBJ) src/libcohort.map
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=src/libcohort.map $(CFLAGS) $(LDFLAGS) -o $@ $(LIB_OBJ) $(LIBS)
+
+$(BUILD)/libtools.a: $(TOOL_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+link = $(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
+
+$(BUILD)/cohort: $(MAIN_OBJ) $(BUILD)/libtools.a $(BUILD)/libcohort.a
+	$(call say,LD,$@)
+	$(link) $(TOOL_LIBS) $(LIBS)
+
+$(BUILD)/docs/example: $(BUILD)/docs/example.o $(BUILD)/libcohort.a
+	$(call say,LD,$@)
+	$(link) $(LIBS)
+
+$(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(TEST_LIB) $(BUILD)/libtools.a $(BUILD)/libcohort.a | $(BUILD)/.test-libraries
+	$(call say,LD,$@)
+	$(link) $(TEST_LIBS) $(TOOL_LIBS) $(LIBS)
+
+$(BUILD)/tests/mpi/test_%: $(BUILD)/tests/mpi/test_%.o $(TEST_LIB) $(BUILD)/libtools.a $(BUILD)/libcohort.a | $(BUILD)/.test-libraries
+	$(call say,LD,$@)
+	$(link) $(TEST_LIBS) $(TOOL_LIBS) $(LIBS)
+
+.PHONY: tests
+tests: $(UNIT_TESTS) $(MPI_TESTS) $(BUILD)/docs/example
+
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(MPI_TESTS:=.d) $(TEST_LIB:.o=.d)
+-include $(BUILD)/bench/kernels.d $(BUILD)/docs/example.d
+
+# ---- packages, demo ----------------------------------------------------------------------------
+
+# Everything that `make check` and `make demo` do after the packages are there is done by another
+# make, which finds what has just been installed; it uses every core unless -j was given.
+again = +@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
+.PHONY: deps deps-board demo
+deps:
+	@scripts/install-deps
+deps-board:
+	@scripts/install-deps --board
+
+demo:
+	@scripts/install-deps --demo
+	$(again) all
+	@scripts/demo $(BUILD)
 
 # ---- testing -----------------------------------------------------------------------------------
 
-.PHONY: check-fast check-unit check-mpi
+.PHONY: check check-all check-fast check-unit check-mpi check-cli check-san
+check:
+	@scripts/install-deps --check
+	$(again) check-all
+
+check-all: all tests
+	@tests/run $(BUILD) unit mpi cli long
+
 check-fast: all tests
-	tests/run $(BUILD) unit mpi:1,3
+	@tests/run $(BUILD) unit mpi:1,3
 
 check-unit: $(UNIT_TESTS)
-	tests/run $(BUILD) unit
+	@tests/run $(BUILD) unit
 
 check-mpi: $(MPI_TESTS)
-	tests/run $(BUILD) mpi
+	@tests/run $(BUILD) mpi
+
+check-cli: all
+	@tests/run $(BUILD) cli
+
+# Unit and MPI tests under AddressSanitizer and UBSan, in a folder of their own.
+SAN_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+check-san:
+	@scripts/install-deps --check
+	$(again) BUILD=$(BUILD)/san CFLAGS='$(SAN_CFLAGS)' tests
+	@COHORT_SANITIZED=1 tests/run $(BUILD)/san unit mpi:1,3
+
+# The ONNX reader against made-up bytes, with clang: make fuzz SECONDS=600.
+SECONDS ?= 60
+FUZZ_SRC := tests/fuzz/fuzz_onnx.c $(addprefix src/base/,buf.c error.c file.c hash.c mem.c options.c) \
+            src/graph/tensor.c src/graph/graph.c src/graph/op.c $(wildcard src/graph/onnx/*.c src/graph/ops/*.c)
+.PHONY: fuzz
+fuzz: | $(BUILD)/.libraries
+	@mkdir -p $(BUILD)/fuzz/corpus
+	clang -g -O1 -std=c11 $(NEED_CPPFLAGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+	    -o $(BUILD)/fuzz/fuzz_onnx $(FUZZ_SRC) -lxxhash -lm
+	$(BUILD)/fuzz/fuzz_onnx -max_total_time=$(SECONDS) -max_len=8192 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/corpus
 
 # ---- measuring ---------------------------------------------------------------------------------
 
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libcohort.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LD,$@)
+	$(link) $(LIBS)
 
 # Every kernel on layers of known networks; BENCH_ARGS: parts of kernels' or layers' names.
 .PHONY: bench-kernels
 bench-kernels: $(BUILD)/bench/kernels
-	$(BUILD)/bench/kernels $(BENCH_ARGS)
+	@$(BUILD)/bench/kernels $(BENCH_ARGS)
+
+# ---- installing --------------------------------------------------------------------------------
+
+SONAME  := libcohort.so.0
+BINDIR  ?= $(PREFIX)/bin
+LIBDIR  ?= $(PREFIX)/lib
+INCDIR  ?= $(PREFIX)/include
+MANDIR  ?= $(PREFIX)/share/man
+INSTALLED := $(BINDIR)/cohort $(LIBDIR)/libcohort.a $(LIBDIR)/libcohort.so.$(VERSION) $(LIBDIR)/$(SONAME) \
+             $(LIBDIR)/libcohort.so $(LIBDIR)/pkgconfig/cohort.pc $(INCDIR)/cohort.h $(INCDIR)/cohort_error.h \
+             $(MANDIR)/man1/cohort.1
+
+# One object in which only cohort_* is left visible, as in the shared library.
+$(BUILD)/install/libcohort.a: $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(call say,AR,$@)
+	$(Q)$(CC) -r -nostdlib -o $(@D)/cohort.o $(LIB_OBJ)
+	$(Q)objcopy --wildcard --keep-global-symbol='cohort_*' $(@D)/cohort.o
+	$(Q)rm -f $@ && $(AR) rcs $@ $(@D)/cohort.o
+
+$(BUILD)/install/cohort.pc: Makefile include/cohort.h always
+	@mkdir -p $(@D)
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))' \
+	    'includedir=$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCDIR))' '' 'Name: cohort' \
+	    'Description: one neural network over many boards, as one MPI job' 'Version: $(VERSION)' \
+	    $(if $(shell pkg-config --exists ompi-c && echo 1),'Requires: ompi-c') 'Requires.private: $(PKG)' \
+	    'Cflags: -I$${includedir}$(if $(shell pkg-config --exists ompi-c && echo 1),, $(shell $(MPICC) --showme:compile))' \
+	    'Libs: -L$${libdir} -lcohort$(if $(shell pkg-config --exists ompi-c && echo 1),, $(MPI_LIBS))' \
+	    'Libs.private: -lm -lpthread' >$@
+
+.PHONY: install uninstall
+install: all $(BUILD)/install/libcohort.a $(BUILD)/install/cohort.pc
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCDIR) $(MANDIR)/man1)
+	install -m 755 $(BUILD)/cohort $(DESTDIR)$(BINDIR)/cohort
+	install -m 644 $(BUILD)/install/libcohort.a $(DESTDIR)$(LIBDIR)/libcohort.a
+	install -m 755 $(BUILD)/libcohort.so $(DESTDIR)$(LIBDIR)/libcohort.so.$(VERSION)
+	ln -sf libcohort.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libcohort.so
+	install -m 644 $(BUILD)/install/cohort.pc $(DESTDIR)$(LIBDIR)/pkgconfig/cohort.pc
+	install -m 644 include/cohort.h include/cohort_error.h $(DESTDIR)$(INCDIR)
+	install -m 644 docs/cohort.1 $(DESTDIR)$(MANDIR)/man1/cohort.1
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && grep -qsxF '$(LIBDIR)' /etc/ld.so.conf.d/*; then ldconfig; fi
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 
 # ---- the rest ----------------------------------------------------------------------------------
 
-.PHONY: format clean
+.PHONY: info help format clean
+info:
+	@echo 'cohort     $(VERSION), building for $(TARGET) in $(BUILD)/'
+	@echo "compiler   $$($(CC) --version 2>/dev/null | head -n 1)"
+	@echo "mpi        $(MPICC) $$($(MPICC) --showme:version 2>/dev/null)"
+	@for p in $(PKG) $(TOOLPKG) cmocka; do \
+	    printf '%-10s %s\n' $$p "$$(pkg-config --modversion $$p 2>/dev/null || echo 'not found (make deps)')"; done
+	@echo 'flags      $(CFLAGS) $(if $(filter 1,$(WERROR)),-Werror)'
+	@for d in $(ISA_DIRS); do printf 'kernels    %-8s %2d files  %s\n' $$d $$(ls kernels/$$d/*.c 2>/dev/null | wc -l) \
+	    "$$(ls kernels/$$d/*.c >/dev/null 2>&1 || echo '(none yet)')"; done
+	@if [ -x $(BUILD)/cohort ]; then echo 'in $(BUILD)/cohort:'; $(BUILD)/cohort kernels | sed 's/^/    /'; \
+	else echo '$(BUILD)/cohort is not built (make)'; fi
+
+help:
+	@echo 'make                build $(BUILD)/cohort and the library; installs nothing'
+	@echo 'make demo           install what is missing, build, read a real page over four ranks'
+	@echo 'make check          install what is missing, build, run every test'
+	@echo
+	@echo 'make deps           install what building needs (Debian packages)'
+	@echo 'make deps-board     install only what a board needs to run'
+	@echo 'make check-fast     unit tests, and MPI tests on 1 and 3 ranks'
+	@echo 'make check-unit     unit tests; check-mpi: MPI tests; check-cli: the command line'
+	@echo 'make check-san      unit and MPI tests under AddressSanitizer and UBSan'
+	@echo 'make fuzz           the ONNX reader against made-up bytes (clang; SECONDS=60)'
+	@echo 'make bench-kernels  speed of every kernel on layers of known networks'
+	@echo 'make install        PREFIX=$(PREFIX), DESTDIR; make uninstall takes it away again'
+	@echo 'make info           compiler, libraries and kernels that were found'
+	@echo 'make format         clang-format on every source; make clean'
+	@echo
+	@echo 'V=1 shows commands, WERROR=1 makes warnings errors; CC, CFLAGS, LDFLAGS, BUILD are yours.'
+
 format:
 	clang-format -i $(shell git ls-files '*.c' '*.h')
 
