@@ -233,13 +233,14 @@ $(BUILD)/install/libcohort.a: $(LIB_OBJ)
 	$(Q)objcopy --wildcard --keep-global-symbol='cohort_*' $(@D)/cohort.o
 	$(Q)rm -f $@ && $(AR) rcs $@ $(@D)/cohort.o
 
+# OMPI_SKIP_MPICXX: a C++ program gets no need for Open MPI's old C++ library.
 $(BUILD)/install/cohort.pc: Makefile include/cohort.h always
 	@mkdir -p $(@D)
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))' \
 	    'includedir=$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCDIR))' '' 'Name: cohort' \
 	    'Description: one neural network over many boards, as one MPI job' 'Version: $(VERSION)' \
 	    $(if $(shell pkg-config --exists ompi-c && echo 1),'Requires: ompi-c') 'Requires.private: $(PKG)' \
-	    'Cflags: -I$${includedir}$(if $(shell pkg-config --exists ompi-c && echo 1),, $(shell $(MPICC) --showme:compile))' \
+	    'Cflags: -I$${includedir} -DOMPI_SKIP_MPICXX$(if $(shell pkg-config --exists ompi-c && echo 1),, $(shell $(MPICC) --showme:compile))' \
 	    'Libs: -L$${libdir} -lcohort$(if $(shell pkg-config --exists ompi-c && echo 1),, $(MPI_LIBS))' \
 	    'Libs.private: -lm -lpthread' >$@
 

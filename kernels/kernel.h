@@ -87,8 +87,8 @@ struct conv_kernel {
     double (*rate)(const struct conv_shape *s);
     size_t (*weights_bytes)(const struct conv_shape *s);
     /* Packs output channels [oc0, oc0+count): `w` is ONNX order [count][in_c/groups][kh][kw], the
-     * first of them at w[0]; oc0 is a multiple of 16 and count is 16 or what is left. Called once for
-     * each piece, by several threads at once; the packed memory was zeroed before. */
+     * first of them at w[0]; oc0 is a multiple of 16 and count is 16 or what is left. Called once
+     * for each piece, by several threads at once; the packed memory was zeroed before. */
     void (*pack)(const struct conv_shape *s, const float *w, int oc0, int count, void *packed);
     size_t (*workspace_bytes)(const struct conv_shape *s); /* NULL: none */
     void (*run)(const struct conv_args *a);

@@ -190,8 +190,7 @@ out:
     return code;
 }
 
-/* ---- reading
- * -------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static double distance(const float *a, const float *b) {
     return hypot((double)(a[0] - b[0]), (double)(a[1] - b[1]));
@@ -273,8 +272,7 @@ out:
     return code;
 }
 
-/* ---- showing
- * -------------------------------------------------------------------------- */
+/* ---- showing --------------------------------------------------------------------------------- */
 
 static enum cohort_code draw(const struct reading *r, struct cohort_error *err) {
     struct image copy = {0};
@@ -345,8 +343,7 @@ out:
     return code;
 }
 
-/* ---- together
- * ------------------------------------------------------------------------- */
+/* ---- together -------------------------------------------------------------------------------- */
 
 static enum cohort_code load(struct reading *r, const char *path, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;

@@ -112,8 +112,7 @@ void run_parallel_channels(struct program *p, int64_t y0, int64_t y1, int channe
     run_split(p, y0, y1, channel_blocks, true, fn, context);
 }
 
-/* ---- epilogue and constants
- * ----------------------------------------------------------- */
+/* ---- epilogue and constants ------------------------------------------------------------------ */
 
 struct kernel_epilogue op_epilogue(const struct program *p, const struct exec_op *op, int64_t image,
                                    struct view *residual) {

@@ -83,8 +83,7 @@ static void label_files(void **state) {
     }
 }
 
-/* ---- inputs -----------------------------------------------------------------------------------
- */
+/* ---- inputs ---------------------------------------------------------------------------------- */
 
 static void load_recorded(struct tensor *t, const char *net, int set, const char *file) {
     char name[200];
@@ -157,8 +156,7 @@ static void recorded_inputs(void **state) {
     assert_true(difference("super_resolution_10", 0, "skimage_chelsea.png", &p) < 2);
 }
 
-/* ---- boxes ------------------------------------------------------------------------------------
- */
+/* ---- boxes ----------------------------------------------------------------------------------- */
 
 /* COCO's 80 classes are the 90 of its first list without these (counted from 0). */
 static int in_full_list(int label) {

@@ -42,8 +42,7 @@ static int pick(struct net *n, int low, int high) {
     return (int)gt_pick(&n->t, low, high);
 }
 
-/* ---- pieces of networks
- * ----------------------------------------------------------------------------- */
+/* ---- pieces of networks ---------------------------------------------------------------------- */
 
 static void add_conv(struct net *n, int i) {
     struct shape s = n->shapes[i];
@@ -286,8 +285,7 @@ static void add_slice(struct net *n, int i) {
     add(n, y, s);
 }
 
-/* ---- a network
- * -------------------------------------------------------------------------------------- */
+/* ---- a network ------------------------------------------------------------------------------- */
 
 static void make_net(struct net *n, uint64_t seed) {
     memset(n, 0, sizeof *n);
@@ -360,8 +358,7 @@ static void test_memory_runs_short(void **state) {
     }
 }
 
-/* ---- the executor
- * -------------------------------------------------------------------------------------- */
+/* ---- the executor ---------------------------------------------------------------------------- */
 
 static struct pool *pool;
 
