@@ -49,6 +49,8 @@ static inline int micro_tile(int n, int most) {
 #define MICRO_INPUT_BYTES (256 * 1024)
 
 extern const struct micro micro_generic;
+extern const struct micro micro_avx2,
+    micro_avx512; /* in their folders, where the target has them */
 
 /* Convolution (transposed: its adjoint) by a micro-kernel: conv_kernel.run with a->weights packed
  * by window_pack(). */

@@ -1,0 +1,20 @@
+/* Transposed convolution on AVX2, each output row from the input rows that reach it. */
+#include "kernels/micro.h"
+
+static double rate(const struct conv_shape *s) {
+    int per_group = s->out_c / s->groups;
+    return per_group >= BLOCK ? 14.0 : 14.0 * per_group / BLOCK;
+}
+
+static void run(const struct conv_args *a) {
+    window_run(a, true, &micro_avx2);
+}
+
+const struct conv_kernel deconv_avx2_gather = {.name = "deconv_avx2_gather",
+                                               .isa = ISA_AVX2,
+                                               .row_exact = true,
+                                               .granule_rows = 1,
+                                               .rate = rate,
+                                               .weights_bytes = window_weights_bytes,
+                                               .pack = window_pack_transposed,
+                                               .run = run};
