@@ -80,6 +80,8 @@ static enum cohort_code preprocessing(struct preprocess *p, const struct input_o
             p->scale /= divisor;
         }
     }
+    if (o->layout != NULL && strcmp(o->layout, "nchw") != 0 && strcmp(o->layout, "nhwc") != 0)
+        return error_set(err, COHORT_ERR_USAGE, "--layout %s: expected nchw or nhwc", o->layout);
     if (o->bgr)
         p->bgr = true;
     if (o->resize != NULL) {

@@ -129,7 +129,7 @@ static enum cohort_code open_board(struct cohort_session *s, struct cohort_error
         session_log(s, 0, "%s: %d ranks share %d cores: times will not be those of real boards",
                     s->board.name, o.local_size, s->board.cores_total);
     else if (s->board.shared)
-        session_log(s, 1, "%s: %d ranks share its %d cores", s->board.name, o.local_size,
+        session_log(s, 0, "%s: %d ranks share its %d cores", s->board.name, o.local_size,
                     s->board.cores_total);
     TRY(pool_create(&s->pool, &s->board, o.bind && !s->board.oversubscribed, err));
     struct exec_options exec = {.kernel = s->options.kernel};
