@@ -32,7 +32,7 @@ enum cohort_code pass_remove_noops(struct graph *g, struct cohort_error *err);
  * chains. */
 enum cohort_code pass_recognise(struct graph *g, struct cohort_error *err);
 /* BatchNormalization (and a constant per-channel Mul/Add) into the Conv, ConvTranspose or Gemm
- * before it. */
+ * before it, or else into the Convs that read it. */
 enum cohort_code pass_fold_batchnorm(struct graph *g, struct cohort_error *err);
 /* Activations and residual Adds into the epilogue of the Conv, ConvTranspose, Gemm or Add before.
  */

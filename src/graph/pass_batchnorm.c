@@ -1,115 +1,11 @@
-/* A constant factor and a constant addend per output channel, folded into the linear operator
- * before.
+/* A constant factor and a constant addend per channel, folded into the linear operator before.
  *
- * BatchNormalization at inference is y = x*f + s with f = scale/sqrt(var + epsilon) and
- * s = bias - mean*f; a constant Mul, Div, Add or Sub is one of the two.  The bias is a new small
- * constant.  A Conv's weights, which may be hundreds of MB in a mapped file, are not touched: f is
- * kept in node->weight_scale and applied when they are packed.  ConvTranspose, Gemm, and a Conv
- * that runs through its evaluator (three spatial axes) get new weights. */
-#include "graph/pass_common.h"
-
-#include "base/mem.h"
-
-#include <math.h>
-#include <string.h>
-
-/* y = x * factor[c] + addend[c] for every output channel c. */
-struct affine {
-    int64_t channels;
-    double *factor, *addend;
-    bool scales; /* some factor is not 1 */
-};
-
-static void affine_release(struct affine *a) {
-    mem_free(a->factor);
-    mem_free(a->addend);
-}
-
-static enum cohort_code affine_init(struct affine *a, int64_t channels, struct cohort_error *err) {
-    *a = (struct affine){.channels = channels};
-    a->factor = mem_zalloc((size_t)channels, sizeof *a->factor);
-    a->addend = mem_zalloc((size_t)channels, sizeof *a->addend);
-    if (a->factor == NULL || a->addend == NULL) {
-        affine_release(a);
-        return error_memory(err, (unsigned long long)channels * 16,
-                            "folding a batch normalisation");
-    }
-    for (int64_t c = 0; c < channels; c++)
-        a->factor[c] = 1;
-    return COHORT_OK;
-}
-
-/* ---- the node behind ------------------------------------------------------------------------- */
-
-static bool constant_vector(const struct graph *g, const struct node *n, int i, int64_t channels) {
-    const struct tensor *t = node_const(g, n, i);
-    return t != NULL && t->data != NULL && dtype_is_float(t->type) &&
-           shape_count(&t->shape) == channels && t->shape.rank == 1;
-}
-
-static bool batchnorm_fits(const struct graph *g, const struct node *n, int64_t channels) {
-    if (!node_is(n, "BatchNormalization") || n->in_count != 5 ||
-        node_attr_int(n, "training_mode", 0) != 0 || node_attr_int(n, "spatial", 1) != 1)
-        return false;
-    for (int i = 1; i < n->out_count; i++)
-        if (n->out[i] >= 0 && graph_value(g, n->out[i])->uses > 0)
-            return false;
-    for (int i = 1; i < 5; i++)
-        if (!constant_vector(g, n, i, channels))
-            return false;
-    return true;
-}
-
-/* Is the constant (operand i) one number, or one per channel of axis 1? */
-static bool per_channel(const struct graph *g, const struct node *n, int i,
-                        const struct shape *out) {
-    const struct tensor *t = node_const(g, n, i);
-    if (t == NULL || t->data == NULL || t->type != DT_F32 || t->shape.rank > out->rank)
-        return false;
-    int channel = 1 - (out->rank - t->shape.rank);
-    for (int k = 0; k < t->shape.rank; k++)
-        if (t->shape.dim[k] != 1 && (k != channel || t->shape.dim[k] != out->dim[1]))
-            return false;
-    return true;
-}
-
-/* Which operand of a Mul, Div, Add or Sub is the constant that may be folded; -1: none. */
-static int folded_operand(const struct graph *g, const struct node *n, const struct shape *out) {
-    bool commutes = node_is(n, "Mul") || node_is(n, "Add");
-    if ((!commutes && !node_is(n, "Div") && !node_is(n, "Sub")) || n->in_count != 2 ||
-        n->epilogue.act != ACT_NONE)
-        return -1;
-    if (per_channel(g, n, 1, out))
-        return 1;
-    return commutes && per_channel(g, n, 0, out) ? 0 : -1;
-}
-
-static void read_batchnorm(const struct graph *g, const struct node *n, struct affine *a) {
-    double epsilon = (double)node_attr_float(n, "epsilon", 1e-5f);
-    for (int64_t c = 0; c < a->channels; c++) {
-        double variance = tensor_get_f64(node_const(g, n, 4), c);
-        a->factor[c] = tensor_get_f64(node_const(g, n, 1), c) / sqrt(variance + epsilon);
-        a->addend[c] = tensor_get_f64(node_const(g, n, 2), c) -
-                       tensor_get_f64(node_const(g, n, 3), c) * a->factor[c];
-    }
-    a->scales = true;
-}
-
-static void read_constant(const struct graph *g, const struct node *n, int operand,
-                          struct affine *a) {
-    const struct tensor *t = node_const(g, n, operand);
-    bool single = shape_count(&t->shape) == 1;
-    for (int64_t c = 0; c < a->channels; c++) {
-        double v = tensor_get_f64(t, single ? 0 : c);
-        if (node_is(n, "Mul"))
-            a->factor[c] = v;
-        else if (node_is(n, "Div"))
-            a->factor[c] = 1 / v;
-        else
-            a->addend[c] = node_is(n, "Sub") ? -v : v;
-    }
-    a->scales = node_is(n, "Mul") || node_is(n, "Div");
-}
+ * BatchNormalization at inference is such an affine function, and so is a Mul, Div, Add or Sub of a
+ * constant (pass_affine.h).  The bias is a new small constant.  A Conv's weights, which may be
+ * hundreds of MB in a mapped file, are not touched: the factors are kept in node->weight_scale and
+ * applied when they are packed.  ConvTranspose, Gemm, and a Conv that runs through its evaluator
+ * (three spatial axes) get new weights. */
+#include "graph/pass_affine.h"
 
 /* ---- the linear operator before -------------------------------------------------------------- */
 
@@ -212,7 +108,9 @@ static enum cohort_code scale_weights(struct graph *g, int index, const struct a
     return COHORT_OK;
 }
 
-/* ---- the pass -------------------------------------------------------------------------------- */
+/* ---- the pass
+ * ------------------------------------------------------------------------------------
+ */
 
 /* Folds node `index` into the one before it, where it fits. */
 static enum cohort_code fold(struct graph *g, int index, bool *done, struct cohort_error *err) {
@@ -223,22 +121,17 @@ static enum cohort_code fold(struct graph *g, int index, bool *done, struct coho
     const struct shape shape = graph_value(g, n->out[0])->shape;
     if (!shape_known(&shape) || shape.rank < 2 || shape_count(&shape) == 0)
         return COHORT_OK;
-    int operand = folded_operand(g, n, &shape);
-    int data = operand == 0 ? 1 : 0;
-    if (operand < 0 && !batchnorm_fits(g, n, shape.dim[1]))
+    int data = affine_data_input(g, n);
+    if (data < 0)
         return COHORT_OK;
     struct node *linear = producer_named(g, n->in[data], NULL);
     if (linear == NULL || only_user(g, n->in[data]) < 0 || !linear_fits(g, linear) ||
         !same_known_shape(g, n->in[data], n->out[0]))
         return COHORT_OK;
     struct affine a;
-    enum cohort_code code = affine_init(&a, shape.dim[1], err);
+    enum cohort_code code = affine_read(g, n, &a, err);
     if (code != COHORT_OK)
         return code;
-    if (operand < 0)
-        read_batchnorm(g, n, &a);
-    else
-        read_constant(g, n, operand, &a);
     int at = (int)(linear - g->nodes);
     if (a.scales) {
         if (node_is(linear, "Conv") && node_map_ok(g, linear))
@@ -290,6 +183,10 @@ enum cohort_code pass_fold_batchnorm(struct graph *g, struct cohort_error *err) 
         if (code == COHORT_OK)
             code = fold(g, i, &done, err);
     }
+    /* What is left goes forwards; from the end, so that an Add is out of the way of the Mul before.
+     */
+    for (int i = g->node_count - 1; i >= 0 && code == COHORT_OK; i--)
+        code = fold_affine_forward(g, i, err);
     graph_compact(g);
     return code;
 }

@@ -260,6 +260,77 @@ out:
     return code;
 }
 
+/* ---- a shuffle that is taken apart
+ * ----------------------------------------------------------------
+ */
+
+/* As ShuffleNet's blocks are exported: [N,C,H,W] becomes [G,N,C/G,H,W], whose parts are taken out
+ * one by one by Gathers with a constant index.  Is value `id`, of that shape, read so only? */
+static bool is_taken_apart(const struct graph *g, int id) {
+    int readers = 0;
+    if (value_is_output(g, id))
+        return false;
+    for (int i = 0; i < g->node_count; i++) {
+        const struct node *n = &g->nodes[i];
+        const struct tensor *index = node_is(n, "Gather") ? node_const(g, n, 1) : NULL;
+        if (index != NULL && index->data != NULL && n->in[0] == id && index->shape.rank == 0 &&
+            node_attr_int(n, "axis", 0) == 0)
+            readers++;
+    }
+    return readers > 0 && readers == graph_value(g, id)->uses;
+}
+
+/* Do the atoms say that part k of y [G,N,C/G,H,W] is channels k, k+G, k+2G, … of x [N,C,H,W]? */
+static bool match_parts(const struct shape *x, const struct shape *y, const struct atoms *a) {
+    if (x->rank < 3 || y->rank != x->rank + 1 || y->dim[0] < 2 || y->dim[1] != x->dim[0] ||
+        y->dim[2] * y->dim[0] != x->dim[1])
+        return false;
+    for (int i = 2; i < x->rank; i++)
+        if (x->dim[i] != y->dim[i + 1])
+            return false;
+    struct atoms want =
+        reference(shape_count(x), 4,
+                  (int64_t[]){x->dim[0], y->dim[2], y->dim[0], shape_product(x, 2, x->rank)},
+                  (int64_t[]){2, 0, 1, 3});
+    return atoms_equal(a, &want);
+}
+
+/* Part k becomes a Slice of channels of the shuffled map. */
+static enum cohort_code gather_to_slice(struct graph *g, struct node *n, int64_t parts,
+                                        int64_t channels, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const char *name = graph_value(g, n->out[0])->name;
+    int64_t k = tensor_get_i64(node_const(g, n, 1), 0), axis = 1, begin, end;
+    int in[4] = {n->in[0]};
+    bool done = false;
+    k += k < 0 ? parts : 0;
+    begin = k * channels;
+    end = begin + channels;
+    TRY(new_constant_i64(g, name, ".begin", &begin, 1, &in[1], err));
+    name = graph_value(g, n->out[0])->name;
+    TRY(new_constant_i64(g, name, ".end", &end, 1, &in[2], err));
+    TRY(new_constant_i64(g, graph_value(g, n->out[0])->name, ".axis", &axis, 1, &in[3], err));
+    TRY(node_become(g, n, "", "Slice", 13, in, 4, &done, err));
+out:
+    return code;
+}
+
+static enum cohort_code become_parts(struct graph *g, int index, int x, bool *done,
+                                     struct cohort_error *err) {
+    int y = g->nodes[index].out[0];
+    const struct shape parts = graph_value(g, y)->shape;
+    if (op_find("", "Slice", 13) == NULL)
+        return COHORT_OK;
+    enum cohort_code code = become_shuffle(g, &g->nodes[index], x, parts.dim[2], done, err);
+    if (code != COHORT_OK || !*done)
+        return code;
+    graph_value(g, y)->shape = graph_value(g, x)->shape;
+    for (int i = index + 1; i < g->node_count && code == COHORT_OK; i++)
+        if (node_is(&g->nodes[i], "Gather") && g->nodes[i].in[0] == y)
+            code = gather_to_slice(g, &g->nodes[i], parts.dim[0], parts.dim[2], err);
+    return code;
+}
+
 enum cohort_code recognise_moves(struct graph *g, int index, bool *done, struct cohort_error *err) {
     const struct node *last = &g->nodes[index], *n = last;
     int length = 0;
@@ -271,8 +342,11 @@ enum cohort_code recognise_moves(struct graph *g, int index, bool *done, struct 
     for (; length >= 2; length--) {
         int x = -1;
         struct atoms a = follow_chain(g, last, length, &x);
-        struct move m =
-            identify(&graph_value(g, x)->shape, &graph_value(g, last->out[0])->shape, &a);
+        const struct shape *from = &graph_value(g, x)->shape;
+        const struct shape *to = &graph_value(g, last->out[0])->shape;
+        if (match_parts(from, to, &a) && is_taken_apart(g, last->out[0]))
+            return become_parts(g, index, x, done, err);
+        struct move m = identify(from, to, &a);
         if (m.kind != MOVE_NONE)
             return rewrite(g, index, x, m, done, err);
     }

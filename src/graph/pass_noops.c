@@ -43,11 +43,11 @@ static bool transpose_order(const struct graph *g, const struct node *n, int64_t
 }
 
 /* An axis order that leaves elements where they are: only axes of length 1 change places. */
-static bool transpose_is_noop(const struct graph *g, const struct node *n) {
+static bool transpose_keeps_order(const struct graph *g, const struct node *n) {
     const struct shape *s = &node_in(g, n, 0)->shape;
     int64_t perm[INTS_MAX];
     int rank = 0;
-    if (!same_known_shape(g, n->in[0], n->out[0]) || !transpose_order(g, n, perm, &rank))
+    if (!shape_known(s) || !transpose_order(g, n, perm, &rank))
         return false;
     int64_t last = -1;
     for (int i = 0; i < rank; i++) {
@@ -120,7 +120,7 @@ static bool is_noop(const struct graph *g, const struct node *n) {
     if (node_is(n, "Pad"))
         return pad_is_noop(g, n);
     if (node_is(n, "Transpose"))
-        return transpose_is_noop(g, n);
+        return same && transpose_keeps_order(g, n);
     if (node_is(n, "Resize") || node_is(n, "Upsample"))
         return resize_is_noop(g, n);
     if (node_is(n, "Slice"))
@@ -135,22 +135,34 @@ static bool is_noop(const struct graph *g, const struct node *n) {
 
 /* ---- merging --------------------------------------------------------------------------------- */
 
-/* A view of a view: one Reshape of the first's input to the known final shape. */
-static enum cohort_code merge_views(struct graph *g, struct node *n, bool *changed,
-                                    struct cohort_error *err) {
-    const struct node *first = is_pure_view(n) ? producer_named(g, n->in[0], NULL) : NULL;
-    const struct shape *s = &graph_value(g, n->out[0])->shape;
-    if (first == NULL || !is_pure_view(first) || only_user(g, n->in[0]) < 0 || !shape_known(s) ||
-        shape_count(s) <= 0)
-        return COHORT_OK;
-    int in[2] = {first->in[0], -1};
-    enum cohort_code code = new_constant_i64(g, graph_value(g, n->out[0])->name, ".shape", s->dim,
-                                             s->rank, &in[1], err);
+/* n becomes a Reshape of value x to n's own, known shape. */
+static enum cohort_code become_reshape(struct graph *g, struct node *n, int x, bool *changed,
+                                       struct cohort_error *err) {
+    const struct shape s = graph_value(g, n->out[0])->shape;
+    int in[2] = {x, -1};
     bool done = false;
+    enum cohort_code code =
+        new_constant_i64(g, graph_value(g, n->out[0])->name, ".shape", s.dim, s.rank, &in[1], err);
     if (code == COHORT_OK)
         code = node_become(g, n, "", "Reshape", 13, in, 2, &done, err);
     *changed = *changed || done;
     return code;
+}
+
+/* A view of a view: one Reshape of the first's input to the final shape.  A Transpose that moves
+ * nothing but axes of length 1 is a view, too. */
+static enum cohort_code merge_views(struct graph *g, struct node *n, bool *changed,
+                                    struct cohort_error *err) {
+    const struct shape *s = &graph_value(g, n->out[0])->shape;
+    if (!shape_known(s) || shape_count(s) <= 0 || n->in_count < 1 || n->in[0] < 0)
+        return COHORT_OK;
+    if (node_is(n, "Transpose") && !same_known_shape(g, n->in[0], n->out[0]) &&
+        transpose_keeps_order(g, n))
+        return become_reshape(g, n, n->in[0], changed, err);
+    const struct node *first = is_pure_view(n) ? producer_named(g, n->in[0], NULL) : NULL;
+    if (first == NULL || !is_pure_view(first) || only_user(g, n->in[0]) < 0)
+        return COHORT_OK;
+    return become_reshape(g, n, first->in[0], changed, err);
 }
 
 /* An elementwise function of input 0 whose other inputs are single constants: where an element lies

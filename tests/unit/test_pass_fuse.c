@@ -135,6 +135,71 @@ static void test_what_is_not_folded(void **state) {
     gt_end(&t);
 }
 
+/* Behind an activation a factor and an addend go into the convolutions that follow. */
+static int affine_pair(struct gt *t, int x, struct shape factor, struct shape addend) {
+    x = gt_node(t, "Mul", "", 2, gt_random(t, factor), gt_node(t, "Tanh", "", 1, x));
+    return gt_node(t, "Add", "", 2, x, gt_random(t, addend));
+}
+
+static void test_forwards_into_conv(void **state) {
+    (void)state;
+    struct shape one = DIMS(1), each = DIMS(4, 1, 1);
+    for (int way = 0; way < 8; way++) { /* a 1x1 window, grouped or not, with bias or not */
+        struct gt t;
+        gt_begin(&t, 13);
+        int x = gt_input(&t, "x", DIMS(2, 4, 6, 5));
+        x = affine_pair(&t, x, way & 1 ? each : one, way & 1 ? one : each);
+        int w = gt_random(&t, way & 2 ? DIMS(6, 2, 1, 1) : DIMS(6, 4, 1, 1));
+        const void *weights = graph_value(t.g, w)->constant.data;
+        x = gt_node(&t, "Conv", way & 2 ? "group=2" : "", 3, x, w,
+                    way & 4 ? gt_random(&t, DIMS(6)) : -1);
+        gt_output(&t, batchnorm(&t, x, 6));
+        after(&t, pass_fold_batchnorm, 2); /* Tanh, Conv */
+        const struct node *n = gt_find(&t, "Conv");
+        assert_int_equal(node_const(t.g, n, 1)->data == weights, !(way & 1));
+        gt_end(&t);
+    }
+    struct gt t;
+    gt_begin(&t, 13); /* 3x3 without padding; two that read it */
+    int x = affine_pair(&t, gt_input(&t, "x", DIMS(2, 4, 6, 5)), one, one);
+    gt_output(&t, gt_node(&t, "Conv", "", 2, x, gt_random(&t, DIMS(3, 4, 3, 3))));
+    gt_output(&t, gt_node(&t, "Conv", "", 2, x, gt_random(&t, DIMS(5, 4, 2, 2))));
+    after(&t, pass_fold_batchnorm, 3);
+    gt_end(&t);
+}
+
+static void test_forwards_at_the_edge(void **state) {
+    (void)state;
+    struct gt t;
+    gt_begin(&t, 13); /* padding: the zeros are not the addend, so the pair stays, as one node */
+    int x = affine_pair(&t, gt_input(&t, "x", DIMS(2, 4, 6, 5)), DIMS(1), DIMS(4, 1, 1));
+    gt_output(&t, conv(&t, x, 4, 3, true));
+    after(&t, pass_fold_batchnorm, 3);
+    assert_int_equal(gt_count(&t, "BatchNormalization"), 1);
+    gt_end(&t);
+    gt_begin(&t, 13); /* the factor alone may pass */
+    x = gt_node(&t, "Tanh", "", 1, gt_input(&t, "x", DIMS(2, 4, 6, 5)));
+    x = gt_node(&t, "Div", "", 2, x, gt_positive(&t, DIMS(4, 1, 1)));
+    gt_output(&t, conv(&t, x, 4, 3, true));
+    after(&t, pass_fold_batchnorm, 2);
+    gt_end(&t);
+    gt_begin(&t, 13); /* someone else reads it, or it is an output */
+    x = gt_node(&t, "Tanh", "", 1, gt_input(&t, "x", DIMS(2, 4, 6, 5)));
+    x = gt_node(&t, "Mul", "", 2, x, gt_random(&t, DIMS(4, 1, 1)));
+    gt_output(&t, conv(&t, x, 4, 3, true));
+    gt_output(&t, gt_node(&t, "MaxPool", "kernel_shape=2,2", 1, x));
+    x = gt_node(&t, "Mul", "", 2, gt_input(&t, "y", DIMS(2, 4, 6, 5)), gt_random(&t, DIMS(1)));
+    gt_output(&t, conv(&t, x, 4, 3, true));
+    gt_output(&t, x);
+    after(&t, pass_fold_batchnorm, 6);
+    gt_end(&t);
+    gt_begin(&t, 13); /* plain tensors keep their pairs */
+    x = gt_node(&t, "Mul", "", 2, gt_input(&t, "x", DIMS(3, 4)), gt_random(&t, DIMS(4)));
+    gt_output(&t, gt_node(&t, "Add", "", 2, x, gt_random(&t, DIMS(4))));
+    after(&t, pass_fold_batchnorm, 2);
+    gt_end(&t);
+}
+
 static void test_matmul_with_bias_is_gemm(void **state) {
     (void)state;
     struct gt t;
@@ -401,6 +466,8 @@ int main(void) {
         cmocka_unit_test(test_chain_into_conv),
         cmocka_unit_test(test_batchnorm_into_others),
         cmocka_unit_test(test_what_is_not_folded),
+        cmocka_unit_test(test_forwards_into_conv),
+        cmocka_unit_test(test_forwards_at_the_edge),
         cmocka_unit_test(test_matmul_with_bias_is_gemm),
         cmocka_unit_test(test_activations),
         cmocka_unit_test(test_clip_bounds),

@@ -329,6 +329,21 @@ static void test_unit_axes_move_freely(void **state) {
     finish_and_count(&t, 2);
 }
 
+/* NHWC of one pixel is the same list of channels: a view, which merges with the next. */
+static void test_unit_transpose_is_a_view(void **state) {
+    (void)state;
+    struct gt t;
+    gt_begin(&t, 13);
+    int x = gt_node(&t, "Relu", "", 1, gt_input(&t, "x", DIMS(2, 5, 1, 1)));
+    x = gt_node(&t, "Transpose", "perm=0,2,3,1", 1, x);
+    x = gt_node(&t, "Reshape", "", 2, x, gt_list(&t, 2, 0, -1));
+    x = gt_node(&t, "Reshape", "", 2, x, gt_list(&t, 2, 2, 5));
+    gt_output(&t, gt_node(&t, "Tanh", "", 1, x));
+    gt_same_after(&t, pass_remove_noops, 0);
+    assert_int_equal(gt_count(&t, "Transpose"), 0);
+    finish_and_count(&t, 3);
+}
+
 static void test_views_merge(void **state) {
     (void)state;
     struct gt t;
@@ -469,6 +484,7 @@ int main(void) {
         cmocka_unit_test(test_noop_that_makes_an_output),
         cmocka_unit_test(test_what_is_no_noop),
         cmocka_unit_test(test_unit_axes_move_freely),
+        cmocka_unit_test(test_unit_transpose_is_a_view),
         cmocka_unit_test(test_views_merge),
         cmocka_unit_test(test_transposes_cancel),
         cmocka_unit_test(test_dead_nodes),

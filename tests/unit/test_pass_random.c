@@ -97,7 +97,7 @@ static void add_activation(struct net *n, int i) {
     static const char *const plain[] = {"Relu",      "Sigmoid", "Tanh", "HardSigmoid", "HardSwish",
                                         "LeakyRelu", "Erf",     "Elu",  "Identity",    "Dropout"};
     struct gt *t = &n->t;
-    int x = n->ids[i], y = -1, kind = pick(n, 0, 15);
+    int x = n->ids[i], y = -1, kind = pick(n, 0, 17);
     if (kind < 10)
         y = gt_node(t, plain[kind], "", 1, x);
     else if (kind == 10)
@@ -118,8 +118,13 @@ static void add_activation(struct net *n, int i) {
                             gt_scalar(t, 1)));
     else if (kind == 14)
         y = gt_node(t, "PRelu", "", 2, x, gt_random(t, DIMS(n->shapes[i].dim[1], 1, 1)));
-    else
+    else if (kind == 15)
         y = gt_node(t, "Mul", "", 2, x, gt_random(t, DIMS(n->shapes[i].dim[1], 1, 1)));
+    else if (kind == 16)
+        y = gt_node(t, "Add", "", 2, gt_random(t, DIMS(n->shapes[i].dim[1], 1, 1)), x);
+    else
+        y = gt_node(t, "Add", "", 2, gt_node(t, "Mul", "", 2, x, gt_random(t, DIMS(1))),
+                    gt_random(t, DIMS(1)));
     add(n, y, n->shapes[i]);
 }
 

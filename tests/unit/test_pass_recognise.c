@@ -299,6 +299,41 @@ static void test_channel_shuffle(void **state) {
     recognised(&t, "cohort:ChannelShuffle", 0);
 }
 
+/* As FastestDet and ShuffleNetV2 have it: shuffled, then taken apart by Gathers. */
+static void test_shuffle_taken_apart(void **state) {
+    (void)state;
+    for (int way = 0; way < 5; way++) {
+        struct gt t;
+        gt_begin(&t, 13);
+        int x = gt_node(&t, "Relu", "", 1, gt_input(&t, "x", DIMS(way == 1 ? 3 : 1, 12, 4, 5)));
+        int batch = way == 1 ? 3 : 1, parts = way == 2 ? 3 : 2;
+        if (way == 1) { /* a batch, written without merging it into the channels */
+            x = reshape(&t, x, DIMS(3, 6, 2, 20));
+            x = gt_node(&t, "Transpose", "perm=2,0,1,3", 1, x);
+        } else {
+            x = reshape(&t, x, DIMS(12 / parts, parts, 20));
+            x = gt_node(&t, "Transpose", way == 3 ? "perm=1,2,0" : "perm=1,0,2", 1, x);
+        }
+        x = reshape(&t, x, DIMS(parts, batch, 12 / parts, 4, 5));
+        for (int k = 0; k < parts; k++) {
+            int64_t at = k == 1 ? 1 - parts : k; /* one of them counted from the end */
+            struct tensor index;
+            int id = -1;
+            assert_int_equal(tensor_init(&index, DT_I64, &SCALAR, &t.err), COHORT_OK);
+            tensor_i64(&index)[0] = at;
+            assert_int_equal(graph_add_constant(t.g, "", &index, &id, &t.err), COHORT_OK);
+            gt_output(&t, gt_node(&t, "Gather", "axis=0", 2, x, id));
+        }
+        if (way == 4) /* read as a whole, too */
+            gt_output(&t, gt_node(&t, "Tanh", "", 1, x));
+        gt_same_after(&t, pass_recognise, 0);
+        assert_int_equal(gt_count(&t, "cohort:ChannelShuffle"), way < 3);
+        assert_int_equal(gt_count(&t, "Slice"), way < 3 ? parts : 0);
+        assert_int_equal(gt_count(&t, "Reshape"), way < 3 ? 0 : 2);
+        gt_end(&t);
+    }
+}
+
 /* YOLOv2's reorg, in six dims and as three transposes. */
 static void test_space_to_depth(void **state) {
     (void)state;
@@ -413,11 +448,17 @@ static void test_no_leaks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_erf_gelu),       cmocka_unit_test(test_tanh_gelu),
-        cmocka_unit_test(test_hard_swish),     cmocka_unit_test(test_silu),
-        cmocka_unit_test(test_layer_norm),     cmocka_unit_test(test_channel_shuffle),
-        cmocka_unit_test(test_space_to_depth), cmocka_unit_test(test_depth_to_space),
-        cmocka_unit_test(test_random_chains),  cmocka_unit_test(test_no_leaks),
+        cmocka_unit_test(test_erf_gelu),
+        cmocka_unit_test(test_tanh_gelu),
+        cmocka_unit_test(test_hard_swish),
+        cmocka_unit_test(test_silu),
+        cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_channel_shuffle),
+        cmocka_unit_test(test_shuffle_taken_apart),
+        cmocka_unit_test(test_space_to_depth),
+        cmocka_unit_test(test_depth_to_space),
+        cmocka_unit_test(test_random_chains),
+        cmocka_unit_test(test_no_leaks),
     };
     return cmocka_run_group_tests_name("pass_recognise", tests, NULL, NULL);
 }
