@@ -108,9 +108,7 @@ static enum cohort_code scale_weights(struct graph *g, int index, const struct a
     return COHORT_OK;
 }
 
-/* ---- the pass
- * ------------------------------------------------------------------------------------
- */
+/* ---- the pass -------------------------------------------------------------------------------- */
 
 /* Folds node `index` into the one before it, where it fits. */
 static enum cohort_code fold(struct graph *g, int index, bool *done, struct cohort_error *err) {

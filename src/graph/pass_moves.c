@@ -260,9 +260,7 @@ out:
     return code;
 }
 
-/* ---- a shuffle that is taken apart
- * ----------------------------------------------------------------
- */
+/* ---- a shuffle that is taken apart ----------------------------------------------------------- */
 
 /* As ShuffleNet's blocks are exported: [N,C,H,W] becomes [G,N,C/G,H,W], whose parts are taken out
  * one by one by Gathers with a constant index.  Is value `id`, of that shape, read so only? */
