@@ -262,6 +262,15 @@ uninstall:
 
 # ---- the rest ----------------------------------------------------------------------------------
 
+# Lists in documents that the program knows better (tests/cli/help.sh compares them).
+.PHONY: docs
+docs: $(BUILD)/cohort
+	@$(BUILD)/cohort kernels --operators >$(BUILD)/operators.txt
+	@awk 'FNR == NR { list = list $$0 "\n"; next } /^<!-- end -->/ { skip = 0 } !skip { print } \
+	    /^<!-- operators -->/ { printf "```\n%s```\n", list; skip = 1 }' \
+	    $(BUILD)/operators.txt docs/operators.md >$(BUILD)/operators.md
+	@cp $(BUILD)/operators.md docs/operators.md
+
 .PHONY: info help format clean
 info:
 	@echo 'cohort     $(VERSION), building for $(TARGET) in $(BUILD)/'
@@ -289,7 +298,7 @@ help:
 	@echo 'make bench-kernels  speed of every kernel on layers of known networks'
 	@echo 'make install        PREFIX=$(PREFIX), DESTDIR; make uninstall takes it away again'
 	@echo 'make info           compiler, libraries and kernels that were found'
-	@echo 'make format         clang-format on every source; make clean'
+	@echo 'make docs           the list in docs/operators.md; make format; make clean'
 	@echo
 	@echo 'V=1 shows commands, WERROR=1 makes warnings errors; CC, CFLAGS, LDFLAGS, BUILD are yours.'
 

@@ -42,6 +42,14 @@ for c in $commands; do
     if [ -z "$wide" ]; then tap_ok "cohort $c --help fits a terminal"; else tap_not_ok "cohort $c --help fits a terminal" "$wide"; fi
 done
 
+different=$(diff <("$cohort" kernels --operators) \
+    <(sed -n '/^<!-- operators -->$/,/^<!-- end -->$/p' docs/operators.md | grep -vE '^(```|<!--)'))
+if [ -z "$different" ]; then
+    tap_ok "docs/operators.md lists the operators"
+else
+    tap_not_ok "docs/operators.md lists the operators (make docs brings it up to date)" "$different"
+fi
+
 # ---- mistakes ----------------------------------------------------------------------------------
 
 usage_error() { # NAME PATTERN COMMAND...
