@@ -94,7 +94,7 @@ struct comm {
 bool comm_inject(struct comm *c);
 int comm_inject_after(struct comm *c, int rc);
 enum cohort_code comm_mpi(struct comm *c, int rc, const char *function, struct cohort_error *err);
-/* MPI_Test by COMM_MPI; only a wait's first one is counted, so that counts do not depend on time.
+/* MPI_Test by COMM_MPI; only a wait's first test is counted, so that counts do not depend on time.
  */
 enum cohort_code comm_test(struct comm *c, MPI_Request *request, bool *done,
                            struct cohort_error *err);

@@ -65,6 +65,7 @@ enum cohort_code comm_test(struct comm *c, MPI_Request *request, bool *done,
     enum cohort_code code =
         c->uncounted ? comm_mpi(c, MPI_Test(request, &flag, MPI_STATUS_IGNORE), "MPI_Test", err)
                      : COMM_MPI(c, MPI_Test, request, &flag, MPI_STATUS_IGNORE);
+    c->uncounted = true; /* one test a wait is counted, else counts would depend on time */
     if (code == COHORT_OK)
         *done = flag != 0;
     return code;
