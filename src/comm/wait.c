@@ -15,8 +15,10 @@
 #define SLEEP_MOST_S  500e-6
 #define IDLE_S        1e-3
 #define POLL_S        100e-6
-#define STAGGER_S                                                                                  \
-    1.5 /* ranks above 0 give up so much later: one message, and rank 0's, is better */
+/* Ranks above 0 give up so much later, and one after the other: the first tells the others, and all
+ * end with one message, which is rank 0's if that is alive. */
+#define STAGGER_S      1.5
+#define STAGGER_RANK_S 0.2
 
 double comm_now(void) {
     struct timespec t;
@@ -175,12 +177,16 @@ static void run_idle(struct comm *c, double now) {
     c->idle(c->idle_context);
 }
 
+static double stagger(const struct comm *c) {
+    return c->rank == 0 ? 0 : STAGGER_S + STAGGER_RANK_S * fmin(c->rank - 1, 10);
+}
+
 enum cohort_code comm_wait(struct comm *c, struct comm_work *w, double timeout_s,
                            struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     double begin = comm_now();
     double last_move = begin;
-    double stagger = c->rank == 0 ? 0 : STAGGER_S;
+    double patience = timeout_s + stagger(c);
     bool done = false;
     comm_link(c, w);
     for (bool first = true; code == COHORT_OK; first = false) {
@@ -192,7 +198,7 @@ enum cohort_code comm_wait(struct comm *c, struct comm_work *w, double timeout_s
         run_idle(c, now);
         if (moved)
             last_move = now;
-        if (now - last_move > timeout_s + stagger)
+        if (now - last_move > patience)
             code = timed_out(c, w, timeout_s, err);
         else if (now - last_move > SPIN_S)
             nap(fmin(SLEEP_MOST_S, fmax(SLEEP_LEAST_S, (now - last_move) / 8)));
