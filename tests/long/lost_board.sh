@@ -6,6 +6,7 @@ cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh
 build=${COHORT_BUILD:-$PWD/build}
 mpirun=$(command -v mpirun.openmpi || command -v mpirun)
+export OMPI_MCA_rmaps_base_oversubscribe=1
 out=$(mktemp) || exit 2
 trap 'rm -f "$out"' EXIT
 
