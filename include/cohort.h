@@ -122,6 +122,8 @@ struct cohort_session_options { /* all zero: defaults */
     uint64_t cache_limit_bytes;  /* 0: 4 GiB */
     double timeout_s;            /* 0: 30 */
     int inject_mpi_call;         /* for tests: that MPI call fails */
+    const char *inject_phase;    /* for tests: this rank fails in share, board, compile, weights,
+                                    prepare, transfers, run or report; read at each of them */
     cohort_log_fn log;
     cohort_progress_fn progress;
     void *context; /* of log and progress */

@@ -22,6 +22,20 @@ void json_free(cJSON **document) {
     *document = NULL;
 }
 
+bool json_append(cJSON *array, cJSON *item) {
+    if (cJSON_AddItemToArray(array, item))
+        return true;
+    cJSON_Delete(item);
+    return false;
+}
+
+bool json_put(cJSON *object, const char *key, cJSON *item) {
+    if (cJSON_AddItemToObject(object, key, item))
+        return true;
+    cJSON_Delete(item);
+    return false;
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
 static int compare_keys(const void *a, const void *b) {

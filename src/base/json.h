@@ -41,6 +41,9 @@ enum cohort_code json_print(char **text, size_t *bytes, const cJSON *document,
 /* Replaces the file with the printed document: it is old or complete, never half. */
 enum cohort_code json_save(const cJSON *document, const char *path, struct cohort_error *err);
 void json_free(cJSON **document);
+/* Adds an item, which is gone (freed) when memory is short: cJSON would leave it to the caller. */
+bool json_append(cJSON *array, cJSON *item);
+bool json_put(cJSON *object, const char *key, cJSON *item);
 
 /* ---- reading -------------------------------------------------------------------------------- */
 

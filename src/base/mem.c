@@ -111,6 +111,14 @@ void mem_free(void *block) {
     free(header);
 }
 
+void mem_forget(const void *block) {
+    if (block == NULL)
+        return;
+    const void *raw = (const char *)block - MEM_ALIGN;
+    atomic_fetch_sub(&live_blocks, 1);
+    atomic_fetch_sub(&live_bytes, ((const struct mem_header *)raw)->bytes);
+}
+
 bool mem_grow(void **items, size_t *capacity, size_t count, size_t size) {
     if (count < *capacity)
         return true;

@@ -22,6 +22,9 @@ char *mem_strndup(const char *text, size_t n);
 /* printf into a new string; NULL when memory is short. */
 char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void mem_free(void *block);
+/* A block that can never be freed, because somebody else (MPI, after a lost board) may still write
+ * into it: stays, but is no longer counted as live. */
+void mem_forget(const void *block);
 
 /* Makes room for one more element in a growing array: returns false when memory is short.
  * `*items` is an array of `size`-byte elements with capacity *capacity, count used. */

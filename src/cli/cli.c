@@ -5,9 +5,16 @@
 #include "base/mem.h"
 #include "synth/synth.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+
+#define BROADCAST_S   120.0 /* rank 0 may have files to read before it says how many */
+#define FINALIZE_S    2.0   /* for MPI to end after an error, on rank 0 … */
+#define OTHERS_LATE_S 2.0 /* … and so much longer on the others, which speak when rank 0 is lost \
+                           */
 
 /* ---- ranks ----------------------------------------------------------------------------------- */
 
@@ -26,10 +33,18 @@ int cli_launch_size(void) {
     return launch_number("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", 0);
 }
 
-enum cohort_code cli_ranks_begin(struct cli_ranks *r, struct cohort_error *err) {
+static double now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+/* Initialises MPI; all leave with the lowest failing rank's status. */
+static enum cohort_code join_ranks(struct cli_ranks *r, enum cohort_code code,
+                                   struct cohort_error *err) {
     *r = (struct cli_ranks){.comm = MPI_COMM_NULL, .rank = 0, .size = 1};
     if (cli_launch_size() == 0)
-        return COHORT_OK;
+        return code;
     /* Pairs that send large messages to each other at once go half duplex without this. */
     setenv("OMPI_MCA_btl_tcp_flags", "send", 0);
     int provided;
@@ -38,13 +53,44 @@ enum cohort_code cli_ranks_begin(struct cli_ranks *r, struct cohort_error *err) 
     r->comm = MPI_COMM_WORLD;
     MPI_Comm_rank(r->comm, &r->rank);
     MPI_Comm_size(r->comm, &r->size);
-    return COHORT_OK;
+    return cli_agree(r, code, err);
 }
 
-void cli_ranks_end(struct cli_ranks *r) {
-    if (r->comm != MPI_COMM_NULL)
-        MPI_Finalize();
+enum cohort_code cli_ranks_begin(struct cli_ranks *r, struct cohort_error *err) {
+    return join_ranks(r, COHORT_OK, err);
+}
+
+struct last_words {
+    const char *message;
+    double seconds;
+    bool speak;
+};
+
+static void *leave_anyway(void *context) {
+    const struct last_words *w = context;
+    struct timespec t = {.tv_sec = (time_t)w->seconds};
+    nanosleep(&t, NULL);
+    if (w->speak)
+        fprintf(stderr, "cohort: %s\n", w->message);
+    _exit(1);
+}
+
+int cli_ranks_end(struct cli_ranks *r, enum cohort_code code, const struct cohort_error *err) {
+    int status = code == COHORT_OK ? 0 : cli_fail(err);
+    if (r->comm == MPI_COMM_NULL)
+        return status;
+    struct last_words words = {.message = err->message,
+                               .seconds = FINALIZE_S + (r->rank == 0 ? 0 : OTHERS_LATE_S),
+                               .speak = r->rank != 0};
+    pthread_t watch;
+    bool watched = code != COHORT_OK && pthread_create(&watch, NULL, leave_anyway, &words) == 0;
+    MPI_Finalize();
+    if (watched) {
+        pthread_cancel(watch);
+        pthread_join(watch, NULL);
+    }
     r->comm = MPI_COMM_NULL;
+    return status;
 }
 
 enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code,
@@ -52,10 +98,27 @@ enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code,
     return r->comm == MPI_COMM_NULL ? code : cohort_agree(r->comm, code, err);
 }
 
-long cli_broadcast(const struct cli_ranks *r, long value) {
-    if (r->comm != MPI_COMM_NULL)
-        MPI_Bcast(&value, 1, MPI_LONG, 0, r->comm);
-    return value;
+enum cohort_code cli_broadcast(const struct cli_ranks *r, long *value, struct cohort_error *err) {
+    const struct timespec nap = {.tv_nsec = 200000};
+    MPI_Request request;
+    double until = now_ms() + BROADCAST_S * 1e3;
+    int done = 0;
+    if (r->comm == MPI_COMM_NULL)
+        return COHORT_OK;
+    if (MPI_Ibcast(value, 1, MPI_LONG, 0, r->comm, &request) != MPI_SUCCESS)
+        return error_set(err, COHORT_ERR_COMM, "rank %d: MPI_Ibcast failed", r->rank);
+    while (MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done) {
+        if (now_ms() > until)
+            return error_set(err, COHORT_ERR_TIMEOUT,
+                             "rank %d: no answer within %g s from rank 0 or a rank between",
+                             r->rank, BROADCAST_S);
+        nanosleep(&nap, NULL);
+    }
+    return done ? COHORT_OK : error_set(err, COHORT_ERR_COMM, "rank %d: MPI_Test failed", r->rank);
+}
+
+bool cli_lost(enum cohort_code code) {
+    return code == COHORT_ERR_TIMEOUT || code == COHORT_ERR_COMM;
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -70,6 +133,24 @@ int cli_fail(const struct cohort_error *err) {
 
 const char *cli_environment(const char *name) {
     return getenv(name);
+}
+
+const char *cli_inject(const char *kind) {
+    const char *text = getenv("COHORT_INJECT");
+    size_t n = strlen(kind);
+    if (text == NULL || strncmp(text, kind, n) != 0 || text[n] != ':')
+        return NULL;
+    const char *at = strchr(text, '@');
+    return at == NULL || atoi(at + 1) == cli_launch_rank() ? text + n + 1 : NULL;
+}
+
+int cli_check_leaks(int status) {
+    long blocks = mem_live_blocks();
+    if (blocks == 0 || (getenv("COHORT_INJECT") == NULL && getenv("COHORT_CHECK_LEAKS") == NULL))
+        return status;
+    fprintf(stderr, "cohort: leak: rank %d leaves %ld blocks of memory, %zu bytes, allocated\n",
+            cli_launch_rank(), blocks, mem_live_bytes());
+    return status != 0 ? status : 1;
 }
 
 int cli_help(const struct cli_command *self, const struct option_spec *specs) {
@@ -89,9 +170,13 @@ void cli_options_init(struct cli_options *o) {
 bool cli_parse(const struct cli_command *self, const struct option_spec *specs, const bool *help,
                int argc, char **argv, const char **positional, int max, int *count, int *status) {
     struct cohort_error err;
-    if (options_parse(specs, argc, argv, cli_environment, positional, max, count, &err) !=
-        COHORT_OK) {
-        *status = cli_fail(&err);
+    enum cohort_code code =
+        options_parse(specs, argc, argv, cli_environment, positional, max, count, &err);
+    if (code != COHORT_OK) {
+        struct cli_ranks ranks = {.comm = MPI_COMM_NULL, .size = 1};
+        if (self->mpi) /* the others may have understood theirs: the environment can differ */
+            code = join_ranks(&ranks, code, &err);
+        *status = cli_ranks_end(&ranks, code, &err);
         return false;
     }
     if (*help) {
@@ -141,7 +226,8 @@ static enum cohort_code generated(char **path, const char *name, const struct cl
     if (!file_exists(file))
         TRY(synth_write(net->name, &s, file, err));
     fprintf(stderr,
-            "cohort: %s is generated and its weights are random: times are real, answers are not\n",
+            "cohort: note: %s is generated and its weights are random: times are real, answers are "
+            "not\n",
             net->name);
     *path = file;
     file = NULL;
@@ -193,13 +279,7 @@ enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_mo
 static void log_line(void *context, int level, const char *line) {
     const struct cli_session_state *s = context;
     if (level == 0 || (level == 1 && s->options->verbose))
-        fprintf(stderr, "cohort: %s\n", line);
-}
-
-static double now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+        fprintf(stderr, level == 0 ? "cohort: warning: %s\n" : "cohort: note: %s\n", line);
 }
 
 static void show_progress(void *context, const char *what, uint64_t done, uint64_t total) {
@@ -258,6 +338,13 @@ enum cohort_code cli_session_options(struct cohort_session_options *out,
         return error_set(err, COHORT_ERR_USAGE, "--weights %s: expected cache, send or local:PATH",
                          o->weights);
     }
+    const char *phase = cli_inject("phase");
+    if (phase != NULL) {
+        snprintf(state->phase, sizeof state->phase, "%.*s", (int)strcspn(phase, "@"), phase);
+        out->inject_phase = state->phase;
+    }
+    if (cli_inject("mpi") != NULL)
+        out->inject_mpi_call = atoi(cli_inject("mpi"));
     state->cache = cli_cache_directory(o);
     out->cache_directory = state->cache;
     return COHORT_OK;

@@ -41,20 +41,35 @@ struct cli_ranks {
     MPI_Comm comm; /* MPI_COMM_NULL when not under mpirun */
     int rank, size;
 };
-/* Initialises MPI when the process was launched by mpirun, and only then. */
+/* Collective.  Initialises MPI when the process was launched by mpirun, and only then; from there
+ * on all ranks know that all of them understood their options. */
 enum cohort_code cli_ranks_begin(struct cli_ranks *r, struct cohort_error *err);
-void cli_ranks_end(struct cli_ranks *r);
+/* Says what went wrong, on rank 0, and ends MPI; returns the exit status.  After an error the
+ * process also ends when MPI cannot: a lost board would hold MPI_Finalize() for ever. */
+int cli_ranks_end(struct cli_ranks *r, enum cohort_code code, const struct cohort_error *err);
 /* Collective. The lowest failing rank's error on all; nothing to do when alone. */
 enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code,
                            struct cohort_error *err);
-/* Collective. Rank 0's number on all ranks. */
-long cli_broadcast(const struct cli_ranks *r, long value);
+/* Collective. Rank 0's number on all ranks.  Errors: comm, timeout. */
+enum cohort_code cli_broadcast(const struct cli_ranks *r, long *value, struct cohort_error *err);
+/* Are the ranks' collectives of no more use: a board was lost, or MPI failed? */
+bool cli_lost(enum cohort_code code);
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
 /* "cohort: MESSAGE" to stderr, on rank 0 only; returns the exit status for the code. */
 int cli_fail(const struct cohort_error *err);
 const char *cli_environment(const char *name);
+
+/* ---- failures that tests ask for --------------------------------------------------------- */
+
+/* COHORT_INJECT=KIND:WHAT[@RANK]: what stands behind "KIND:", when it is for this rank (all of them
+ * without @RANK); NULL otherwise.
+ * alloc:N the N-th allocation and all after it, mpi:N the N-th MPI call, phase:NAME that phase. */
+const char *cli_inject(const char *kind);
+/* Before the process ends: when COHORT_INJECT or COHORT_CHECK_LEAKS is set, memory that is still
+ * allocated is an error.  Returns the exit status. */
+int cli_check_leaks(int status);
 /* Handles --help: prints usage and options to stdout. */
 int cli_help(const struct cli_command *self, const struct option_spec *specs);
 
@@ -177,6 +192,7 @@ struct cli_session_state {
     double shown_ms;
     bool bar, plain;
     int rank;
+    char phase[32]; /* to be failed in, for tests */
 };
 enum cohort_code cli_session_options(struct cohort_session_options *out,
                                      struct cli_session_state *state, const struct cli_options *o,

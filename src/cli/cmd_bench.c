@@ -103,7 +103,7 @@ static enum cohort_code show(struct bench *b, struct cohort_error *err) {
         cJSON_AddNumberToObject(l, "median", s.median);
         cJSON_AddNumberToObject(l, "p95", s.p95);
         cJSON_AddNumberToObject(l, "min", s.min);
-        cJSON_AddItemToArray(rows, o);
+        json_append(rows, o);
         if (!b->common.json)
             printf("%-28s %10.2f %10.2f %10.2f\n", b->nets[i].name, s.median, s.p95, s.min);
     }
@@ -159,6 +159,5 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
     if (code == COHORT_OK && b.ranks.rank == 0)
         code = show(&b, &err);
     release(&b);
-    cli_ranks_end(&b.ranks);
-    return code == COHORT_OK ? 0 : cli_fail(&err);
+    return cli_ranks_end(&b.ranks, code, &err);
 }

@@ -97,8 +97,8 @@ static void print_table(const struct graph *g) {
 static cJSON *shape_json(const struct shape *s) {
     cJSON *list = cJSON_CreateArray();
     for (int i = 0; i < s->rank; i++)
-        cJSON_AddItemToArray(list, s->dim[i] < 0 ? cJSON_CreateNull()
-                                                 : cJSON_CreateNumber((double)s->dim[i]));
+        json_append(list,
+                    s->dim[i] < 0 ? cJSON_CreateNull() : cJSON_CreateNumber((double)s->dim[i]));
     return list;
 }
 
@@ -110,8 +110,8 @@ static void add_ports(cJSON *root, const char *key, const struct graph *g, const
         cJSON *o = cJSON_CreateObject();
         cJSON_AddStringToObject(o, "name", v->name);
         cJSON_AddStringToObject(o, "type", dtype_name(v->type));
-        cJSON_AddItemToObject(o, "shape", shape_json(&v->shape));
-        cJSON_AddItemToArray(list, o);
+        json_put(o, "shape", shape_json(&v->shape));
+        json_append(list, o);
     }
 }
 
@@ -142,12 +142,11 @@ static enum cohort_code print_json(const struct graph *g, struct cohort_error *e
         cJSON_AddStringToObject(o, "name", n->name);
         cJSON_AddStringToObject(o, "operator", n->op->name);
         cJSON_AddStringToObject(o, "output", node_out(g, n, 0)->name);
-        cJSON_AddItemToObject(o, "shape", shape_json(&node_out(g, n, 0)->shape));
+        json_put(o, "shape", shape_json(&node_out(g, n, 0)->shape));
         add_figures(o, &f);
-        cJSON_AddItemToObject(o, "halo_rows",
-                              f.halo < 0 ? cJSON_CreateString("all")
-                                         : cJSON_CreateNumber((double)f.halo));
-        cJSON_AddItemToArray(nodes, o);
+        json_put(o, "halo_rows",
+                 f.halo < 0 ? cJSON_CreateString("all") : cJSON_CreateNumber((double)f.halo));
+        json_append(nodes, o);
     }
     struct node_figures t = total_of(g);
     add_figures(cJSON_AddObjectToObject(root, "total"), &t);

@@ -261,12 +261,12 @@ static enum cohort_code recognise(struct reading *r, struct cohort_error *err) {
         code = line_tensor(r, &r->lines[i], err);
     TRY(cli_agree(&r->ranks, code, err));
     for (int width = WIDTH_STEP; width <= WIDTH_MAX; width += WIDTH_STEP) {
-        int count = 0;
+        long count = 0;
         for (int i = 0; i < r->line_count; i++)
             count += r->lines[i].width == width;
-        count = (int)cli_broadcast(&r->ranks, count);
+        TRY(cli_broadcast(&r->ranks, &count, err));
         if (count > 0)
-            TRY(read_width(r, width, count, err));
+            TRY(read_width(r, width, (int)count, err));
     }
 out:
     return code;
@@ -309,14 +309,14 @@ static enum cohort_code show_json(const struct reading *r, struct cohort_error *
         cJSON *o = cJSON_CreateObject();
         cJSON_AddStringToObject(o, "text", r->lines[i].text);
         cJSON_AddNumberToObject(o, "score", (double)r->lines[i].score);
-        cJSON_AddItemToObject(o, "corners", cJSON_CreateFloatArray(r->lines[i].region.corners, 8));
+        json_put(o, "corners", cJSON_CreateFloatArray(r->lines[i].region.corners, 8));
         cJSON_AddStringToObject(o, "hash", r->lines[i].hash);
-        cJSON_AddItemToArray(lines, o);
+        json_append(lines, o);
     }
     cJSON *latency = cJSON_AddObjectToObject(root, "latency_ms");
     cJSON_AddNumberToObject(latency, "detect", r->detect_ms);
     cJSON_AddNumberToObject(latency, "read", r->read_ms);
-    cJSON_AddItemToObject(root, "report", report);
+    json_put(root, "report", report);
     report = NULL;
     TRY(json_print(&text, NULL, root, err));
     fputs(text, stdout);
@@ -410,6 +410,5 @@ int cmd_read(const struct cli_command *self, int argc, char **argv) {
     if (code == COHORT_OK)
         code = run(&r, path, &err);
     release(&r);
-    cli_ranks_end(&r.ranks);
-    return code == COHORT_OK ? 0 : cli_fail(&err);
+    return cli_ranks_end(&r.ranks, code, &err);
 }

@@ -70,7 +70,7 @@ static enum cohort_code run_set(struct run *r, int set, struct results *results,
                                 struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     for (long i = 0; i < r->o->common.warmup; i++)
-        TRY(run_once(r, set, err));
+        TRY(run_once(r, set, err)); /* an error here is one on all ranks */
     for (long i = 0; i < r->o->common.repeat; i++) {
         double start = now_ms();
         TRY(run_once(r, set, err));
@@ -78,18 +78,16 @@ static enum cohort_code run_set(struct run *r, int set, struct results *results,
             r->ms[r->ms_count++] = now_ms() - start;
     }
     if (r->ranks.rank == 0)
-        TRY(result_show(results, &r->o->result, &r->sets[set], r->outputs, r->output_count, err));
+        code = result_show(results, &r->o->result, &r->sets[set], r->outputs, r->output_count, err);
+    code = cli_agree(&r->ranks, code, err);
 out:
     return code;
 }
 
-/* Results whose showing failed on rank 0 must end the others too: their next collective is this. */
 static enum cohort_code run_all(struct run *r, struct results *results, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    for (int set = 0; set < r->set_count; set++) {
-        code = run_set(r, set, results, err);
-        TRY(cli_agree(&r->ranks, code, err));
-    }
+    for (long set = 0; set < r->set_count; set++)
+        TRY(run_set(r, (int)set, results, err));
 out:
     return code;
 }
@@ -99,8 +97,9 @@ static enum cohort_code report(struct run *r, struct results *results, struct co
     char *json = NULL;
     TRY(cohort_report(r->session, &json, err));
     if (r->ranks.rank == 0)
-        TRY(results_finish(results, &r->o->result, r->ms, r->ms_count, json,
-                           r->o->report || r->o->common.repeat > 1, err));
+        code = results_finish(results, &r->o->result, r->ms, r->ms_count, json,
+                              r->o->report || r->o->common.repeat > 1, err);
+    code = cli_agree(&r->ranks, code, err);
 out:
     cohort_text_free(json);
     return code;
@@ -116,11 +115,12 @@ static enum cohort_code run(struct run *r, const char *model, struct cohort_erro
     if (code == COHORT_OK && r->ranks.rank == 0)
         code = open_on_root(r, model, err);
     TRY(cli_agree(&r->ranks, code, err));
-    r->set_count = (int)cli_broadcast(&r->ranks, r->set_count);
+    long sets = r->set_count;
+    TRY(cli_broadcast(&r->ranks, &sets, err));
+    r->set_count = (int)sets;
     TRY(cohort_prepare(&r->session, r->model, r->plan, r->ranks.comm, &session, err));
     TRY(run_all(r, &results, err));
-    code = report(r, &results, err);
-    TRY(cli_agree(&r->ranks, code, err));
+    TRY(report(r, &results, err));
 out:
     results_release(&results);
     return code;
@@ -179,6 +179,5 @@ int cmd_run(const struct cli_command *self, int argc, char **argv) {
     if (code == COHORT_OK)
         code = run(&r, model, &err);
     release(&r);
-    cli_ranks_end(&r.ranks);
-    return code == COHORT_OK ? 0 : cli_fail(&err);
+    return cli_ranks_end(&r.ranks, code, &err);
 }

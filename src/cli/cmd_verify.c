@@ -231,7 +231,7 @@ static void tell(struct verify *v, const char *name, enum cohort_code code, doub
     cJSON_AddNumberToObject(o, "worst", worst);
     if (code != COHORT_OK)
         cJSON_AddStringToObject(o, "message", err->message);
-    cJSON_AddItemToArray(v->cases, o);
+    json_append(v->cases, o);
     if (v->common.json)
         return;
     if (code == COHORT_OK)
@@ -240,36 +240,41 @@ static void tell(struct verify *v, const char *name, enum cohort_code code, doub
         printf("%-8s %-52s %s\n", verdict, name, err->message);
 }
 
-/* Rank 0 leads: it finds the next data set (or none) and tells the others that there is one. */
-static void verify_directory(struct verify *v, const char *directory) {
+/* One data set, on all ranks.  A wrong answer is told and counted; an error is returned only when
+ * nothing more can be done together. */
+static enum cohort_code verify_one(struct verify *v, const char *model, const char *name,
+                                   struct cohort_error *err) {
     struct data_set d = {0};
-    for (int k = 0;; k++) {
-        struct cohort_error err = {0};
-        char *name = mem_printf("%s/test_data_set_%d", directory, k);
+    double worst = 0;
+    enum cohort_code code = COHORT_OK;
+    if (v->ranks.rank == 0)
+        code = load_data_set(&d, model, name, err);
+    code = cli_agree(&v->ranks, code, err);
+    if (code == COHORT_OK)
+        code = run_data_set(v, model, &d, &worst, err);
+    if (v->ranks.rank == 0 && !cli_lost(code))
+        tell(v, name, code, worst, err);
+    data_set_release(&d);
+    return cli_lost(code) ? code : COHORT_OK;
+}
+
+/* Rank 0 leads: it finds the next data set (or none) and tells the others that there is one. */
+static enum cohort_code verify_directory(struct verify *v, const char *directory,
+                                         struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (long k = 0, more = 1; more != 0 && code == COHORT_OK; k++) {
+        char *name = mem_printf("%s/test_data_set_%ld", directory, k);
         char *model = file_join(directory, "model.onnx");
-        bool root = v->ranks.rank == 0, more = false;
-        if (root && name != NULL && model != NULL)
-            more = file_exists(name) || k == 0;
-        if (cli_broadcast(&v->ranks, more) != 0) {
-            enum cohort_code code = COHORT_OK;
-            double worst = 0;
-            if (root)
-                code = load_data_set(&d, model, name, &err);
-            code = cli_agree(&v->ranks, code, &err);
-            if (code == COHORT_OK)
-                code = run_data_set(v, model, &d, &worst, &err);
-            if (root)
-                tell(v, name, code, worst, &err);
-            more = true;
-        } else {
-            more = false;
-        }
-        data_set_release(&d);
+        more = name == NULL || model == NULL ? -1 : k == 0 || file_exists(name);
+        code = cli_broadcast(&v->ranks, &more, err);
+        if (code == COHORT_OK && more < 0)
+            code = error_memory(err, strlen(directory) + 32, "file names");
+        if (code == COHORT_OK && more > 0)
+            code = verify_one(v, model, name, err);
         mem_free(name);
         mem_free(model);
-        if (!more)
-            break;
     }
+    return code;
 }
 
 static enum cohort_code finish(struct verify *v, struct cohort_error *err) {
@@ -283,7 +288,7 @@ static enum cohort_code finish(struct verify *v, struct cohort_error *err) {
         cJSON_AddNumberToObject(root, "passed", v->passed);
         cJSON_AddNumberToObject(root, "failed", v->failed);
         cJSON_AddNumberToObject(root, "skipped", v->skipped);
-        cJSON_AddItemToObject(root, "cases", v->cases);
+        json_put(root, "cases", v->cases);
         v->cases = NULL;
         enum cohort_code code = json_print(&text, NULL, root, err);
         if (code == COHORT_OK)
@@ -322,13 +327,13 @@ int cmd_verify(const struct cli_command *self, int argc, char **argv) {
     enum cohort_code code = cli_ranks_begin(&v.ranks, &err);
     v.cases = cJSON_CreateArray();
     for (int i = 0; code == COHORT_OK && i < count; i++)
-        verify_directory(&v, directories[i]);
+        code = verify_directory(&v, directories[i], &err);
     if (code == COHORT_OK)
-        code = finish(&v, &err);
+        code = cli_agree(&v.ranks, finish(&v, &err), &err);
     cJSON_Delete(v.cases);
-    long failed = code == COHORT_OK ? cli_broadcast(&v.ranks, v.failed) : 1;
-    cli_ranks_end(&v.ranks);
-    if (code != COHORT_OK)
-        return cli_fail(&err);
-    return failed == 0 ? 0 : 1;
+    long failed = v.failed;
+    if (code == COHORT_OK)
+        code = cli_broadcast(&v.ranks, &failed, &err);
+    status = cli_ranks_end(&v.ranks, code, &err);
+    return status != 0 || failed == 0 ? status : 1;
 }

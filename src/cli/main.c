@@ -32,11 +32,10 @@ static void print_usage(FILE *out) {
     fprintf(out, "\nOn several boards: mpirun --hostfile FILE cohort run MODEL --input FILE\n");
 }
 
-/* For tests: COHORT_INJECT=alloc:N makes the Nth allocation fail. */
 static void inject_failures(void) {
-    const char *text = getenv("COHORT_INJECT");
-    if (text != NULL && strncmp(text, "alloc:", 6) == 0)
-        mem_fail_at(strtol(text + 6, NULL, 10));
+    const char *text = cli_inject("alloc");
+    if (text != NULL)
+        mem_fail_at(strtol(text, NULL, 10));
 }
 
 int main(int argc, char **argv) {
@@ -58,7 +57,7 @@ int main(int argc, char **argv) {
             continue;
         if (!commands[i].mpi && cli_launch_rank() > 0)
             return 0; /* needs one rank: the first does it */
-        return commands[i].main(&commands[i], argc - 1, argv + 1);
+        return cli_check_leaks(commands[i].main(&commands[i], argc - 1, argv + 1));
     }
     struct cohort_error err;
     const char *close = closest_name(argv[1], names, COMMANDS);

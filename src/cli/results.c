@@ -63,7 +63,7 @@ static enum cohort_code show_top(struct results *r, const struct result_options 
         cJSON_AddNumberToObject(item, "index", best[i].index);
         cJSON_AddStringToObject(item, "label", label);
         cJSON_AddNumberToObject(item, "score", (double)best[i].score);
-        cJSON_AddItemToArray(list, item);
+        json_append(list, item);
         if (!o->json)
             printf("  %6.2f %%  %s\n", 100 * (double)best[i].score, label);
     }
@@ -120,8 +120,8 @@ static enum cohort_code show_boxes(struct results *r, const struct result_option
         cJSON_AddStringToObject(item, "label", label);
         cJSON_AddNumberToObject(item, "index", x->label);
         cJSON_AddNumberToObject(item, "score", (double)x->score);
-        cJSON_AddItemToObject(item, "box", cJSON_CreateFloatArray(corners, 4));
-        cJSON_AddItemToArray(list, item);
+        json_put(item, "box", cJSON_CreateFloatArray(corners, 4));
+        json_append(list, item);
         if (!o->json)
             printf("  %6.2f %%  %-20s %7.1f %7.1f %7.1f %7.1f\n", 100 * (double)x->score, label,
                    (double)x->x0, (double)x->y0, (double)x->x1, (double)x->y1);
@@ -165,7 +165,7 @@ out:
     return code;
 }
 
-static void show_summary(const struct cohort_tensor *out, bool quiet, cJSON *run) {
+static bool show_summary(const struct cohort_tensor *out, bool quiet, cJSON *run) {
     struct tensor t = as_tensor(out);
     char text[SHAPE_TEXT_BYTES];
     int64_t n = shape_count(&t.shape);
@@ -181,15 +181,16 @@ static void show_summary(const struct cohort_tensor *out, bool quiet, cJSON *run
     cJSON_AddStringToObject(item, "type", dtype_name(t.type));
     cJSON *dims = cJSON_AddArrayToObject(item, "shape");
     for (int k = 0; k < t.shape.rank; k++)
-        cJSON_AddItemToArray(dims, cJSON_CreateNumber((double)t.shape.dim[k]));
+        json_append(dims, cJSON_CreateNumber((double)t.shape.dim[k]));
     cJSON_AddNumberToObject(item, "min", least);
     cJSON_AddNumberToObject(item, "max", most);
     cJSON_AddNumberToObject(item, "mean", n > 0 ? sum / (double)n : 0);
     cJSON *list = cJSON_GetObjectItem(run, "outputs");
-    cJSON_AddItemToArray(list != NULL ? list : cJSON_AddArrayToObject(run, "outputs"), item);
+    bool kept = json_append(list != NULL ? list : cJSON_AddArrayToObject(run, "outputs"), item);
     if (!quiet)
         printf("  %s  %s %s  min %g  max %g  mean %g\n", out->name, dtype_name(t.type),
                shape_text(&t.shape, text, sizeof text), least, most, n > 0 ? sum / (double)n : 0);
+    return kept;
 }
 
 /* All numbers of all outputs. */
@@ -199,7 +200,7 @@ static void add_values(const struct cohort_tensor *outputs, int count, cJSON *ru
         struct tensor t = as_tensor(&outputs[i]);
         cJSON *list = cJSON_AddArrayToObject(values, outputs[i].name);
         for (int64_t k = 0; k < shape_count(&t.shape); k++)
-            cJSON_AddItemToArray(list, cJSON_CreateNumber(tensor_get_f64(&t, k)));
+            json_append(list, cJSON_CreateNumber(tensor_get_f64(&t, k)));
     }
 }
 
@@ -255,7 +256,10 @@ enum cohort_code result_show(struct results *r, const struct result_options *o,
     if (r->runs == NULL)
         r->runs = cJSON_CreateArray();
     cJSON *run = cJSON_CreateObject();
-    cJSON_AddItemToArray(r->runs, run);
+    if (!json_append(r->runs, run)) {
+        code = error_memory(err, 64, "results");
+        goto out;
+    }
     cJSON_AddStringToObject(run, "input", in->source != NULL ? in->source : "made-up numbers");
     const char *kind = kind_of(o, in, &first);
     if (!o->json)
@@ -274,7 +278,8 @@ enum cohort_code result_show(struct results *r, const struct result_options *o,
     else if (strcmp(kind, "json") == 0)
         add_values(outputs, count, run);
     for (int i = 0; code == COHORT_OK && i < count; i++)
-        show_summary(&outputs[i], o->json || strcmp(kind, "summary") != 0, run);
+        if (!show_summary(&outputs[i], o->json || strcmp(kind, "summary") != 0, run))
+            code = error_memory(err, 64, "results");
 out:
     return code;
 }
@@ -300,10 +305,10 @@ static enum cohort_code print_document(struct results *r, const struct result_op
     TRY(json_parse(&parsed, report, strlen(report), "report", err));
     cJSON_AddStringToObject(root, "format", "cohort-run");
     cJSON_AddNumberToObject(root, "version", 1);
-    cJSON_AddItemToObject(root, "runs", r->runs);
+    json_put(root, "runs", r->runs);
     r->runs = NULL;
-    cJSON_AddItemToObject(root, "latency_ms", latency(ms, ms_count));
-    cJSON_AddItemToObject(root, "report", parsed);
+    json_put(root, "latency_ms", latency(ms, ms_count));
+    json_put(root, "report", parsed);
     parsed = NULL;
     TRY(json_print(&text, &bytes, root, err));
     if (o->output != NULL && o->as != NULL && strcmp(o->as, "json") == 0)

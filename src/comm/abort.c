@@ -196,7 +196,7 @@ void comm_abort(struct comm *c, const struct cohort_error *err) {
     struct cohort_error e = *err;
     if (c->aborted || e.code == COHORT_OK)
         return;
-    if (c->size > 1 && strncmp(e.message, c->own_text, strlen(c->own_text)) != 0)
+    if (c->size > 1 && !comm_names_board(e.message))
         error_wrap(&e, "%s", c->own_text);
     comm_fail(c, &e);
 }

@@ -148,13 +148,30 @@ out:
     return code;
 }
 
-static enum cohort_code set_up(struct comm *c, enum cohort_code code, MPI_Comm world,
-                               struct cohort_error *err) {
-    char host[BOARD_NAME_BYTES] = "";
-    int leader = 0;
+/* Is there more than one host name?  Before anybody's name is known, for messages from early on. */
+static enum cohort_code several_hosts(struct comm *c, const char *host, bool *several,
+                                      struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    MPI_Request request = MPI_REQUEST_NULL;
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (const char *p = host; *p != '\0'; p++)
+        hash = (hash ^ (unsigned char)*p) * 16777619u;
+    c->scratch[0] = (int)(hash >> 1);
+    c->scratch[1] = -(int)(hash >> 1);
+    TRY(COMM_MPI(c, MPI_Iallreduce, c->scratch, c->scratch + 2, 2, MPI_INT, MPI_MIN, c->comm,
+                 &request));
+    TRY(comm_wait_request(c, &request, "comparing host names", 0, err));
+    *several = c->scratch[2] != -c->scratch[3];
+out:
+    return code;
+}
+
+/* Until all ranks have a communicator and the lowest failing one's status and message. */
+static enum cohort_code join(struct comm *c, enum cohort_code code, MPI_Comm world,
+                             const char *host, struct cohort_error *err) {
     int rc = MPI_Comm_rank(world, &c->rank);
-    own_host(host);
-    snprintf(c->own_text, sizeof c->own_text, "%s (rank %d)", host, c->rank);
+    bool several = false;
+    comm_board_name(c->own_text, sizeof c->own_text, host, c->rank, false);
     struct cohort_error failed;
     if (comm_mpi(c, comm_inject_after(c, rc), "MPI_Comm_rank", &failed) != COHORT_OK &&
         code == COHORT_OK)
@@ -166,11 +183,45 @@ static enum cohort_code set_up(struct comm *c, enum cohort_code code, MPI_Comm w
     if (comm_listen(c, &failed) != COHORT_OK && code == COHORT_OK)
         code = error_set(err, failed.code, "%s", failed.message);
     c->open = true;
-    TRY(comm_agree(c, code, err));
+    if (several_hosts(c, host, &several, &failed) != COHORT_OK && code == COHORT_OK)
+        code = error_set(err, failed.code, "%s", failed.message);
+    comm_board_name(c->own_text, sizeof c->own_text, host, c->rank, several);
+    return comm_agree(c, code, err);
+}
+
+static enum cohort_code set_up(struct comm *c, enum cohort_code code, MPI_Comm world,
+                               struct cohort_error *err) {
+    char host[BOARD_NAME_BYTES] = "";
+    int leader = 0;
+    own_host(host);
+    TRY(join(c, code, world, host, err));
+    if (c->boards == NULL || c->comm == MPI_COMM_NULL)
+        return code;
     TRY(find_local(c, &leader, err));
     TRY(gather_names(c, host, leader, err));
 out:
     return code;
+}
+
+/* Notices to a lost board may be under way for ever; MPI reads their memory until then, so it
+ * stays.
+ */
+static bool notices_pending(struct comm *c) {
+    bool pending = false;
+    for (int r = 0; r < c->size; r++) {
+        int flag = 1;
+        if (c->boards[r].notice_send != MPI_REQUEST_NULL)
+            MPI_Test(&c->boards[r].notice_send, &flag, MPI_STATUS_IGNORE);
+        pending |= flag == 0;
+    }
+    return pending;
+}
+
+static void dispose(struct comm *c) {
+    if (c != NULL && (c->stranded || notices_pending(c)))
+        mem_forget(c);
+    else
+        mem_free(c);
 }
 
 static void take_down(struct comm *c) {
@@ -206,8 +257,7 @@ enum cohort_code comm_create(struct comm **out, MPI_Comm world, const struct com
         return code;
     }
     take_down(used);
-    if (c != NULL && !c->stranded)
-        mem_free(c);
+    dispose(c);
     return code;
 }
 
@@ -223,18 +273,6 @@ static bool leave_together(struct comm *c) {
            comm_wait_request(c, &request, "leaving", 0, &err) == COHORT_OK;
 }
 
-/* To a lost board they may be for ever; MPI reads their memory until then, so it stays. */
-static bool notices_pending(struct comm *c) {
-    bool pending = false;
-    for (int r = 0; r < c->size; r++) {
-        int flag = 1;
-        if (c->boards[r].notice_send != MPI_REQUEST_NULL)
-            MPI_Test(&c->boards[r].notice_send, &flag, MPI_STATUS_IGNORE);
-        pending |= flag == 0;
-    }
-    return pending;
-}
-
 void comm_destroy(struct comm **comm) {
     struct comm *c = *comm;
     if (c == NULL)
@@ -244,9 +282,28 @@ void comm_destroy(struct comm **comm) {
             (void)leave_together(c);
         take_down(c);
     }
-    if (!c->stranded && !notices_pending(c))
-        mem_free(c);
+    dispose(c);
     *comm = NULL;
+}
+
+enum cohort_code comm_agree_over(MPI_Comm world, enum cohort_code mine, struct cohort_error *err) {
+    struct comm fallback;
+    char host[BOARD_NAME_BYTES] = "";
+    int size = 1;
+    if (MPI_Comm_size(world, &size) != MPI_SUCCESS)
+        return error_set(err, COHORT_ERR_COMM, "MPI_Comm_size failed: not a communicator");
+    struct comm *c = new_comm(size, NULL);
+    struct comm *used = c != NULL ? c : &fallback;
+    if (c == NULL)
+        set_defaults(&fallback, NULL);
+    used->size = size;
+    own_host(host);
+    enum cohort_code code = join(used, mine, world, host, err);
+    if (used->comm != MPI_COMM_NULL && !used->aborted)
+        (void)leave_together(used);
+    take_down(used);
+    dispose(c);
+    return code;
 }
 
 /* ---- asking ---------------------------------------------------------------------------------- */

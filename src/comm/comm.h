@@ -47,7 +47,8 @@ int comm_rank(const struct comm *c);
 int comm_size(const struct comm *c);
 /* Host name as it is; when several boards have that same name, "name#1", "name#2", … */
 const char *comm_host(const struct comm *c, int rank);
-/* "pi3 (rank 2)"; points into c. */
+/* "pi3 (rank 2)"; rank 0 of several machines: "pi1 (rank 0, first line of the hostfile)"; points
+ * into c. */
 const char *comm_board_text(const struct comm *c, int rank);
 int comm_local_rank(const struct comm *c); /* among the ranks on this board, as MPI knows them */
 int comm_local_size(const struct comm *c);
@@ -60,6 +61,9 @@ long comm_calls(const struct comm *c);
 
 /* ---- set-up: collective, may allocate -------------------------------------------------------- */
 
+/* Collective over `world`.  comm_agree() without a communicator of ours: it makes one for the
+ * purpose, and does so even where memory has run out. */
+enum cohort_code comm_agree_over(MPI_Comm world, enum cohort_code code, struct cohort_error *err);
 /* Collective.  Every rank brings its status; all leave with the status and message of the lowest
  * failing rank (its board's name put in front when there are several ranks), or COHORT_OK when none
  * failed. */

@@ -11,7 +11,7 @@
 #define COMM_SETUP_TIMEOUT_S 60.0
 
 #define COMM_HOST_BYTES (BOARD_NAME_BYTES + 12)
-#define COMM_TEXT_BYTES (COMM_HOST_BYTES + 24)
+#define COMM_TEXT_BYTES (COMM_HOST_BYTES + 56)
 
 /* Something that is under way.  Linked into the communicator while it is, so that every wait moves
  * it along and an abort knows what is still pending. */
@@ -75,7 +75,7 @@ struct comm {
     void *idle_context;
     double last_idle;
 
-    int scratch[2]; /* buffers of collectives, which outlive a call that gives up */
+    int scratch[4]; /* buffers of collectives, which outlive a call that gives up */
     uint64_t scratch_size;
     struct comm_notice agreed;
 };
@@ -137,5 +137,10 @@ void comm_probe(struct comm *c);
 /* hosts[] and nodes[] (lowest rank on the same board) of all ranks → boards[].host, .text, .node.
  */
 void comm_name_boards(struct comm_board *boards, int size);
+/* "pi3 (rank 2)", and of rank 0 its role where there are several machines: it is the one that opens
+ * the network and reads the inputs, and users know it as a line of a file. */
+void comm_board_name(char *text, size_t bytes, const char *host, int rank, bool several);
+/* Does the message begin with a board's text? */
+bool comm_names_board(const char *message);
 
 #endif

@@ -41,7 +41,7 @@ static void fill_notice(const struct comm *c, enum cohort_code code, const struc
     struct cohort_error e;
     bool described = err != NULL && err->code == code;
     error_set(&e, code, "%s", described ? err->message : cohort_code_name(code));
-    if (c->size > 1 && strncmp(e.message, c->own_text, strlen(c->own_text)) != 0)
+    if (c->size > 1 && !comm_names_board(e.message))
         error_wrap(&e, "%s", c->own_text);
     memset(n, 0, sizeof *n);
     n->code = (int32_t)code;

@@ -217,16 +217,7 @@ out:
 }
 
 enum cohort_code cohort_agree(MPI_Comm world, enum cohort_code code, struct cohort_error *err) {
-    struct comm *c = NULL;
-    struct cohort_error why = {0};
-    enum cohort_code made = comm_create(&c, world, &(struct comm_options){0}, &why);
-    if (made != COHORT_OK) {
-        *err = why;
-        return made;
-    }
-    code = comm_agree(c, code, err);
-    comm_destroy(&c);
-    return code;
+    return comm_agree_over(world, code, err);
 }
 
 void cohort_names_free(char **names) {

@@ -64,9 +64,9 @@ static void add_steps(cJSON *root, const struct cohort_session *s, const struct 
                 cJSON_AddNumberToObject(cell, "rows", (double)(t->end[b] - t->begin[b]));
                 cJSON_AddNumberToObject(cell, "bytes", r->bytes);
             }
-            cJSON_AddItemToArray(boards, cell);
+            json_append(boards, cell);
         }
-        cJSON_AddItemToArray(steps, o);
+        json_append(steps, o);
     }
 }
 
@@ -83,7 +83,7 @@ static void add_boards(cJSON *root, const struct cohort_session *s, const struct
         cJSON_AddNumberToObject(o, "weights_bytes", rows[b].weights_bytes);
         cJSON_AddNumberToObject(o, "other_bytes", rows[b].other_bytes);
         cJSON_AddNumberToObject(o, "weights_received_bytes", rows[b].received_bytes);
-        cJSON_AddItemToArray(boards, o);
+        json_append(boards, o);
     }
 }
 
@@ -117,10 +117,7 @@ enum cohort_code cohort_report(struct cohort_session *s, char **json, struct coh
     bool short_of_memory = mine == NULL || (s->rank == 0 && (all == NULL || boards == NULL));
     code =
         short_of_memory ? error_memory(err, steps * size * sizeof *all, "the report") : COHORT_OK;
-    if (s->comm != NULL)
-        code = comm_agree(s->comm, code, err);
-    if (code != COHORT_OK)
-        goto out;
+    TRY(session_agree(s, session_inject(s, "report", code, err), err));
     for (size_t i = 0; i < steps; i++)
         mine[i] = row_of(&s->steps[i]);
     if (s->comm == NULL) {
@@ -132,6 +129,7 @@ enum cohort_code cohort_report(struct cohort_session *s, char **json, struct coh
     }
     if (s->rank == 0)
         code = print_report(s, all, boards, json, err);
+    TRY(session_agree(s, code, err));
 out:
     mem_free(mine);
     mem_free(all);

@@ -70,8 +70,12 @@ static enum cohort_code run_step(struct cohort_session *s, struct step *step,
 
 static enum cohort_code run_steps(struct cohort_session *s, struct cohort_error *err) {
     double then = clock_ms();
+    enum cohort_code code = COHORT_OK;
     for (int i = 0; i < s->step_count; i++) {
-        enum cohort_code code = run_step(s, &s->steps[i], err);
+        if (i == s->step_count / 2)
+            code = session_inject(s, "run", code, err);
+        if (code == COHORT_OK)
+            code = run_step(s, &s->steps[i], err);
         if (code != COHORT_OK)
             return code;
         double now = clock_ms();

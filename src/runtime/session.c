@@ -21,9 +21,16 @@ void session_log(const struct cohort_session *s, int level, const char *fmt, ...
     s->options.log(s->options.context, level, line);
 }
 
-/* Local alone, collective otherwise. */
-static enum cohort_code agree(struct cohort_session *s, enum cohort_code code,
-                              struct cohort_error *err) {
+enum cohort_code session_inject(const struct cohort_session *s, const char *phase,
+                                enum cohort_code code, struct cohort_error *err) {
+    if (code != COHORT_OK || s->options.inject_phase == NULL ||
+        strcmp(s->options.inject_phase, phase) != 0)
+        return code;
+    return error_set(err, COHORT_ERR_INTERNAL, "phase %s: failure injected by a test", phase);
+}
+
+enum cohort_code session_agree(const struct cohort_session *s, enum cohort_code code,
+                               struct cohort_error *err) {
     return s->comm == NULL ? code : comm_agree(s->comm, code, err);
 }
 
@@ -95,15 +102,17 @@ static enum cohort_code share_network(struct cohort_session *s, struct cohort_mo
         code = model == NULL ? error_set(err, COHORT_ERR_USAGE, "rank 0 was given no network")
                              : root_message(s, plan, &b, err);
     }
-    TRY(agree(s, code, err));
-    if (s->comm == NULL)
+    TRY(session_agree(s, code, err));
+    if (s->comm == NULL) {
+        code = session_inject(s, "share", code, err);
         goto out;
+    }
     TRY(comm_broadcast(s->comm, &b, err));
     if (s->rank != 0)
         code = take_message(s, &b, err);
-    TRY(agree(s, code, err));
+    TRY(session_agree(s, session_inject(s, "share", code, err), err));
     char signature[33];
-    TRY(agree(s, graph_signature(s->graph, signature, err), err));
+    TRY(session_agree(s, graph_signature(s->graph, signature, err), err));
     TRY(comm_prove_equal(s->comm, "Cohort's version", cohort_version(), err));
     TRY(comm_prove_equal(s->comm, "the network's signature", signature, err));
 out:
@@ -151,33 +160,65 @@ static enum cohort_code store_constant_outputs(struct cohort_session *s, struct 
     return COHORT_OK;
 }
 
+/* Local.  What exec_prepare() leaves to do. */
+static enum cohort_code make_ready(struct cohort_session *s, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    session_drop_weights(s);
+    TRY(store_constant_outputs(s, err));
+    s->outputs = mem_zalloc((size_t)s->graph->output_count + 1, sizeof *s->outputs);
+    if (s->outputs == NULL)
+        code = error_memory(err, 64, "outputs");
+out:
+    return session_inject(s, "transfers", code, err);
+}
+
 static enum cohort_code prepare(struct cohort_session *s, struct cohort_model *model,
-                                const struct cohort_plan *plan, MPI_Comm comm,
-                                struct cohort_error *err) {
+                                const struct cohort_plan *plan, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     double start = clock_ms();
-    if (comm != MPI_COMM_NULL) {
-        struct comm_options o = {.timeout_s = s->options.timeout_s,
-                                 .inject_call = s->options.inject_mpi_call};
-        TRY(comm_create(&s->comm, comm, &o, err));
-        s->rank = comm_rank(s->comm);
-        s->size = comm_size(s->comm);
-    }
     TRY(share_network(s, model, plan, err));
-    TRY(agree(s, open_board(s, err), err));
-    TRY(agree(s, session_compile(s, err), err));
+    TRY(session_agree(s, session_inject(s, "board", open_board(s, err), err), err));
+    TRY(session_agree(s, session_inject(s, "compile", session_compile(s, err), err), err));
     double before = clock_ms();
     TRY(session_fetch_weights(s, err));
     s->weights_ms = clock_ms() - before;
-    TRY(agree(s, exec_prepare(s->program, err), err));
-    session_drop_weights(s);
-    TRY(agree(s, store_constant_outputs(s, err), err));
+    TRY(session_agree(s, session_inject(s, "prepare", exec_prepare(s->program, err), err), err));
+    TRY(session_agree(s, make_ready(s, err), err));
     if (s->comm != NULL)
         TRY(session_make_transfers(s, err));
-    s->outputs = mem_zalloc((size_t)s->graph->output_count + 1, sizeof *s->outputs);
-    TRY(agree(s, s->outputs != NULL ? COHORT_OK : error_memory(err, 64, "outputs"), err));
     s->prepare_ms = clock_ms() - start;
 out:
+    return code;
+}
+
+/* The communicator comes first: a rank that has no memory for a session must be able to say so. */
+static enum cohort_code new_session(struct cohort_session **session, MPI_Comm comm,
+                                    const struct cohort_session_options *options,
+                                    struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct cohort_session *s = NULL;
+    struct comm *c = NULL;
+    struct comm_options o = {.timeout_s = options != NULL ? options->timeout_s : 0,
+                             .inject_call = options != NULL ? options->inject_mpi_call : 0};
+    if (comm != MPI_COMM_NULL)
+        TRY(comm_create(&c, comm, &o, err));
+    s = mem_zalloc(1, sizeof *s);
+    if (s == NULL)
+        code = error_memory(err, sizeof *s, "a session");
+    if (c != NULL)
+        TRY(comm_agree(c, code, err));
+    if (code != COHORT_OK)
+        goto out;
+    if (options != NULL)
+        s->options = *options;
+    s->comm = c;
+    s->rank = c != NULL ? comm_rank(c) : 0;
+    s->size = c != NULL ? comm_size(c) : 1;
+    *session = s;
+    return COHORT_OK;
+out:
+    mem_free(s);
+    comm_destroy(&c);
     return code;
 }
 
@@ -185,13 +226,11 @@ enum cohort_code cohort_prepare(struct cohort_session **session, struct cohort_m
                                 const struct cohort_plan *plan, MPI_Comm comm,
                                 const struct cohort_session_options *options,
                                 struct cohort_error *err) {
-    struct cohort_session *s = mem_zalloc(1, sizeof *s);
-    if (s == NULL)
-        return error_memory(err, sizeof *s, "a session");
-    if (options != NULL)
-        s->options = *options;
-    s->size = 1;
-    enum cohort_code code = prepare(s, model, plan, comm, err);
+    struct cohort_session *s = NULL;
+    enum cohort_code code = new_session(&s, comm, options, err);
+    if (code != COHORT_OK)
+        return code;
+    code = prepare(s, model, plan, err);
     if (code == COHORT_OK) {
         *session = s;
         return code;

@@ -89,6 +89,13 @@ void session_drop_weights(struct cohort_session *s);
 void session_log(const struct cohort_session *s, int level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Collective, or local in a session alone: comm_agree(). */
+enum cohort_code session_agree(const struct cohort_session *s, enum cohort_code code,
+                               struct cohort_error *err);
+/* Local.  The error that a test wants this rank to have in this phase; else `code` as it is. */
+enum cohort_code session_inject(const struct cohort_session *s, const char *phase,
+                                enum cohort_code code, struct cohort_error *err);
+
 /* Milliseconds on the monotonic clock. */
 double clock_ms(void);
 

@@ -271,9 +271,9 @@ out:
 
 enum cohort_code session_fetch_weights(struct cohort_session *s, struct cohort_error *err) {
     if (s->comm == NULL)
-        return COHORT_OK;
+        return session_inject(s, "weights", COHORT_OK, err);
     struct arrivals a = {.s = s, .writer = {.fd = -1}};
-    enum cohort_code code = look_around(s, &a, err);
+    enum cohort_code code = session_inject(s, "weights", look_around(s, &a, err), err);
     TRY(comm_agree(s->comm, code, err));
     code = comm_chain(s->comm, a.blobs, a.count, take_piece, &a, chain_progress, s, err);
     TRY(comm_agree(s->comm, code, err));
