@@ -77,10 +77,10 @@ enum cohort_code pass_set_inputs(struct graph *g, const struct pass_options *o,
 
 /* ---- one node -------------------------------------------------------------------------------- */
 
-/* Constants up to this size are made aligned for good where they are borrowed unaligned, so that
- * operators may read them in place; larger ones are weights, whose contents inference never needs.
- */
-#define ALIGN_BYTES (1u << 20)
+/* Constants up to this size (lists, shapes) are made aligned for good where they are borrowed
+ * unaligned, so that operators may read them in place; larger ones are weights, whose contents
+ * inference never needs and nobody should copy. */
+#define ALIGN_BYTES (1u << 12)
 /* A folded result may exceed its inputs by this factor and this much: widening weights (int8 to
  * float32) is wanted, writing out a ConstantOfShape of a gigabyte is not. */
 #define FOLD_FACTOR 8u

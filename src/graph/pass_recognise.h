@@ -16,5 +16,8 @@ enum cohort_code recognise_layer_norm(struct graph *g, struct node *n, bool *don
 enum cohort_code recognise_moves(struct graph *g, int index, bool *done, struct cohort_error *err);
 /* A zero Pad before a window.  pass_pads.c */
 enum cohort_code recognise_pad(struct graph *g, int index, bool *done, struct cohort_error *err);
+/* A mean over all pixels that drops their axes, as GlobalAveragePool and a view.  pass_recognise.c
+ */
+enum cohort_code recognise_mean(struct graph *g, int index, bool *done, struct cohort_error *err);
 
 #endif

@@ -210,6 +210,32 @@ static void test_unaligned_constants(void **state) {
     mem_free(file);
 }
 
+/* Weights are never copied: what is borrowed from a file stays where it is through all passes. */
+static void test_weights_stay_in_the_file(void **state) {
+    (void)state;
+    enum { BYTES = 64 * 32 * 9 * 4 };
+    struct gt t;
+    unsigned char *file = mem_zalloc(1, BYTES + 1);
+    assert_non_null(file);
+    struct tensor w = {.type = DT_F32, .shape = DIMS(64, 32, 3, 3), .data = file + 1};
+    int id = -1;
+    gt_begin(&t, 13);
+    int x = gt_input(&t, "x", DIMS(1, 32, 6, 6));
+    assert_int_equal(graph_add_constant(t.g, "w", &w, &id, &t.err), COHORT_OK);
+    x = gt_node(&t, "Conv", "pads=1,1,1,1", 2, x, id);
+    struct shape c = DIMS(64);
+    x = gt_node(&t, "BatchNormalization", "", 5, x, gt_random(&t, c), gt_random(&t, c),
+                gt_random(&t, c), gt_positive(&t, c));
+    gt_output(&t, gt_node(&t, "Relu", "", 1, x));
+    size_t before = mem_live_bytes();
+    assert_int_equal(graph_finish(t.g, NULL, &t.err), COHORT_OK);
+    assert_int_equal(t.g->node_count, 1);
+    assert_ptr_equal(node_const(t.g, &t.g->nodes[0], 1)->data, file + 1);
+    assert_true(mem_live_bytes() < before + 8192);
+    gt_end(&t);
+    mem_free(file);
+}
+
 static void test_constant_node_is_taken_over(void **state) {
     (void)state;
     struct gt t;
@@ -477,6 +503,7 @@ int main(void) {
         cmocka_unit_test(test_outputs_keep_a_producer),
         cmocka_unit_test(test_fold_limit),
         cmocka_unit_test(test_unaligned_constants),
+        cmocka_unit_test(test_weights_stay_in_the_file),
         cmocka_unit_test(test_constant_node_is_taken_over),
         cmocka_unit_test(test_errors_name_the_node),
         cmocka_unit_test(test_noops_go),

@@ -244,6 +244,29 @@ static void test_layer_norm(void **state) {
     check_layer_norm(w, 1, 3);
 }
 
+/* A mean over all pixels: a pool and a view, which a fully connected layer absorbs. */
+static void test_mean_of_pixels(void **state) {
+    (void)state;
+    static const char *const attrs[] = {"axes=2,3 keepdims=0", "axes=-1,-2 keepdims=0", "axes=2,3",
+                                        "axes=1,2 keepdims=0", "axes=[3] keepdims=0"};
+    for (int way = 0; way < 5; way++) {
+        struct gt t;
+        gt_begin(&t, 13);
+        int x = gt_node(&t, "Relu", "", 1, gt_input(&t, "x", DIMS(2, 5, 4, 3)));
+        gt_output(&t, gt_node(&t, "ReduceMean", attrs[way], 1, x));
+        recognised(&t, "GlobalAveragePool", way < 2);
+    }
+    struct gt t;
+    gt_begin(&t, 13);
+    int x = gt_input(&t, "x", DIMS(2, 3, 6, 6));
+    x = gt_node(&t, "Conv", "", 2, x, gt_random(&t, DIMS(18, 3, 3, 3)));
+    x = gt_node(&t, "ReduceMean", "axes=2,3 keepdims=0", 1, x);
+    gt_output(&t, gt_node(&t, "Gemm", "", 2, x, gt_random(&t, DIMS(18, 5))));
+    gt_same_after_finish(&t, 3e-6);
+    assert_int_equal(t.g->node_count, 3);
+    gt_end(&t);
+}
+
 /* ---- moves ----------------------------------------------------------------------------------- */
 
 static int reshape(struct gt *t, int x, struct shape s) {
@@ -448,17 +471,12 @@ static void test_no_leaks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_erf_gelu),
-        cmocka_unit_test(test_tanh_gelu),
-        cmocka_unit_test(test_hard_swish),
-        cmocka_unit_test(test_silu),
-        cmocka_unit_test(test_layer_norm),
-        cmocka_unit_test(test_channel_shuffle),
-        cmocka_unit_test(test_shuffle_taken_apart),
-        cmocka_unit_test(test_space_to_depth),
-        cmocka_unit_test(test_depth_to_space),
-        cmocka_unit_test(test_random_chains),
-        cmocka_unit_test(test_no_leaks),
+        cmocka_unit_test(test_erf_gelu),        cmocka_unit_test(test_tanh_gelu),
+        cmocka_unit_test(test_hard_swish),      cmocka_unit_test(test_silu),
+        cmocka_unit_test(test_layer_norm),      cmocka_unit_test(test_mean_of_pixels),
+        cmocka_unit_test(test_channel_shuffle), cmocka_unit_test(test_shuffle_taken_apart),
+        cmocka_unit_test(test_space_to_depth),  cmocka_unit_test(test_depth_to_space),
+        cmocka_unit_test(test_random_chains),   cmocka_unit_test(test_no_leaks),
     };
     return cmocka_run_group_tests_name("pass_recognise", tests, NULL, NULL);
 }
