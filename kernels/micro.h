@@ -60,6 +60,13 @@ void window_pack(const struct conv_shape *s, const float *w, int oc0, int count,
 void window_pack_transposed(const struct conv_shape *s, const float *w, int oc0, int count,
                             void *packed);
 
+/* conv_kernel.rate of a window kernel that does `dense` multiply-adds a cycle: a block shared by
+ * several groups computes all 16 lanes for each of them. */
+static inline double window_rate(const struct conv_shape *s, double dense) {
+    int per_group = s->out_c / s->groups;
+    return per_group >= BLOCK ? dense : dense * per_group / BLOCK;
+}
+
 /* Matrix product by a micro-kernel: gemm_kernel.run with weights packed by panel_pack(). */
 void panel_run(const struct gemm_args *a, const struct micro *m);
 size_t panel_weights_bytes(const struct gemm_shape *s);

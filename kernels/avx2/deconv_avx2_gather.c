@@ -2,8 +2,7 @@
 #include "kernels/micro.h"
 
 static double rate(const struct conv_shape *s) {
-    int per_group = s->out_c / s->groups;
-    return per_group >= BLOCK ? 14.0 : 14.0 * per_group / BLOCK;
+    return window_rate(s, 14.0);
 }
 
 static void run(const struct conv_args *a) {

@@ -1,13 +1,9 @@
 /* Direct convolution on AVX-512: the walk of window.c with this folder's micro-kernel. */
 #include "kernels/micro.h"
 
-/* A block shared by several groups computes all 16 lanes for each of them; one channel a group is
- * the depthwise kernel's business. */
 static double rate(const struct conv_shape *s) {
-    int per_group = s->out_c / s->groups;
-    if (per_group >= BLOCK)
-        return 26.0;
-    return per_group == 1 && s->groups > 1 ? 0.5 : 26.0 * per_group / BLOCK;
+    bool depthwise = s->groups > 1 && s->groups == s->out_c; /* a kernel of its own does that */
+    return depthwise ? 0.5 : window_rate(s, 26.0);
 }
 
 static void run(const struct conv_args *a) {

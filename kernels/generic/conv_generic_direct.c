@@ -2,11 +2,9 @@
  * micro-kernel. */
 #include "kernels/micro.h"
 
-/* Measured on an x86-64 without FMA (SSE2): about 5 multiply-adds a cycle; a block shared by
- * several groups computes all 16 lanes for each of them. */
+/* Measured on an x86-64 without FMA (SSE2): about 5 multiply-adds a cycle. */
 static double rate(const struct conv_shape *s) {
-    int per_group = s->out_c / s->groups;
-    return per_group >= BLOCK ? 5.0 : 5.0 * per_group / BLOCK;
+    return window_rate(s, 5.0);
 }
 
 static void run(const struct conv_args *a) {

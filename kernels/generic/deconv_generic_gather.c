@@ -5,8 +5,7 @@
 #include "kernels/micro.h"
 
 static double rate(const struct conv_shape *s) {
-    int per_group = s->out_c / s->groups;
-    return per_group >= BLOCK ? 4.0 : 4.0 * per_group / BLOCK;
+    return window_rate(s, 4.0);
 }
 
 static void run(const struct conv_args *a) {

@@ -112,6 +112,25 @@ void run_parallel_channels(struct program *p, int64_t y0, int64_t y1, int channe
     run_split(p, y0, y1, channel_blocks, true, fn, context);
 }
 
+void run_rows(struct program *p, const struct exec_op *op, bool per_block, work_fn fn) {
+    struct part_work w = {
+        .program = p, .op = op, .state = op->bound->state, .in = slot_view(p, op->in_slots[0])};
+    if (op->out_slots[0] >= 0) /* one of several outputs may be left out */
+        w.out = slot_view(p, op->out_slots[0]);
+    run_parallel(p, op->out.begin, op->out.end, per_block ? view_blocks(&w.out) : 1, fn, &w);
+}
+
+void run_images(struct program *p, const struct exec_op *op, bool per_block, work_fn fn) {
+    int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
+    struct part_work w = {.program = p, .op = op, .state = op->bound->state};
+    struct image_rows part;
+    for (int64_t at = op->out.begin; next_image(op->out, height, &at, &part);) {
+        w.in = slot_image(p, op->in_slots[0], part.image);
+        w.out = slot_image(p, op->out_slots[0], part.image);
+        run_parallel(p, part.y0, part.y1, per_block ? view_blocks(&w.out) : 1, fn, &w);
+    }
+}
+
 /* ---- epilogue and constants ------------------------------------------------------------------ */
 
 struct kernel_epilogue op_epilogue(const struct program *p, const struct exec_op *op, int64_t image,

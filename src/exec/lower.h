@@ -104,6 +104,19 @@ void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
  * streamed by one thread each, not by all. */
 void run_parallel_channels(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
                            work_fn fn, void *context);
+/* What a part of an operator gets as its context: the operator, its state, and the views of input 0
+ * and output 0. */
+struct part_work {
+    const struct program *program;
+    const struct exec_op *op;
+    const void *state;
+    struct view in, out;
+};
+/* Runs fn over the operator's output rows, which are those of its inputs: the views have global
+ * rows. per_block: in parallel over channel blocks as well, else fn does all of them. */
+void run_rows(struct program *p, const struct exec_op *op, bool per_block, work_fn fn);
+/* The same image by image, rows in the image's numbers. */
+void run_images(struct program *p, const struct exec_op *op, bool per_block, work_fn fn);
 static inline void *thread_workspace(const struct program *p, int thread) {
     return p->workspace + (size_t)thread * p->workspace_stride;
 }

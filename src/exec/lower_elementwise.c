@@ -94,28 +94,17 @@ static enum cohort_code bind_unary(struct program *p, struct bound *b, struct co
     return COHORT_OK;
 }
 
-struct unary_work {
-    const struct unary_state *state;
-    struct view in, out;
-    struct kernel_epilogue epilogue;
-};
-
 static void unary_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
     (void)thread;
-    const struct unary_work *w = context;
-    unary_rows(w->state->op, w->state->a, w->state->b, &w->in, &w->out, &w->epilogue, y0, y1,
-               block0, block1);
+    const struct part_work *w = context;
+    const struct unary_state *s = w->state;
+    unary_rows(s->op, s->a, s->b, &w->in, &w->out, &s->act, y0, y1, block0, block1);
 }
 
 static enum cohort_code run_unary(struct program *p, const struct exec_op *op,
                                   struct cohort_error *err) {
     (void)err;
-    const struct unary_state *s = op->bound->state;
-    struct unary_work w = {.state = s,
-                           .in = slot_view(p, op->in_slots[0]),
-                           .out = slot_view(p, op->out_slots[0]),
-                           .epilogue = s->act};
-    run_parallel(p, op->out.begin, op->out.end, view_blocks(&w.out), unary_part, &w);
+    run_rows(p, op, true, unary_part);
     return COHORT_OK;
 }
 
@@ -181,33 +170,23 @@ out:
     return code;
 }
 
-struct vector_work {
-    const struct vector_state *state;
-    bool prelu;
-    struct view in, out;
-    struct kernel_epilogue epilogue;
-};
-
 static void vector_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
     (void)thread;
-    const struct vector_work *w = context;
-    if (w->prelu)
-        prelu_rows(w->state->scale, &w->in, &w->out, y0, y1, block0, block1);
-    else
-        affine_rows(w->state->scale, w->state->shift, &w->in, &w->out, &w->epilogue, y0, y1, block0,
-                    block1);
+    const struct part_work *w = context;
+    const struct vector_state *s = w->state;
+    struct view residual;
+    if (s->shift == NULL) { /* PRelu has slopes only */
+        prelu_rows(s->scale, &w->in, &w->out, y0, y1, block0, block1);
+        return;
+    }
+    struct kernel_epilogue e = op_epilogue(w->program, w->op, 0, &residual);
+    affine_rows(s->scale, s->shift, &w->in, &w->out, &e, y0, y1, block0, block1);
 }
 
 static enum cohort_code run_vector(struct program *p, const struct exec_op *op,
                                    struct cohort_error *err) {
     (void)err;
-    struct view residual;
-    struct vector_work w = {.state = op->bound->state,
-                            .prelu = strcmp(op->bound->node->op->name, "PRelu") == 0,
-                            .in = slot_view(p, op->in_slots[0]),
-                            .out = slot_view(p, op->out_slots[0]),
-                            .epilogue = op_epilogue(p, op, 0, &residual)};
-    run_parallel(p, op->out.begin, op->out.end, view_blocks(&w.out), vector_part, &w);
+    run_rows(p, op, true, vector_part);
     return COHORT_OK;
 }
 

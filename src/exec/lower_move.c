@@ -62,21 +62,15 @@ static enum cohort_code bind_shuffle(struct program *p, struct bound *b, struct 
     return COHORT_OK;
 }
 
-struct channels_work {
-    const struct program *program;
-    const struct exec_op *op;
-};
-
 static void concat_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
     (void)block0;
     (void)block1;
     (void)thread;
-    const struct channels_work *w = context;
-    const struct channels_state *s = w->op->bound->state;
-    struct view out = slot_view(w->program, w->op->out_slots[0]);
+    const struct part_work *w = context;
+    const struct channels_state *s = w->state;
     for (int i = 0; i < w->op->bound->node->in_count; i++) {
         struct view in = slot_view(w->program, w->op->in_slots[i]);
-        copy_channels_rows(&in, 0, &out, (int)s->offset[i], in.channels, y0, y1);
+        copy_channels_rows(&in, 0, &w->out, (int)s->offset[i], in.channels, y0, y1);
     }
 }
 
@@ -84,14 +78,13 @@ static void split_part(void *context, int64_t y0, int64_t y1, int block0, int bl
     (void)block0;
     (void)block1;
     (void)thread;
-    const struct channels_work *w = context;
-    const struct channels_state *s = w->op->bound->state;
-    struct view in = slot_view(w->program, w->op->in_slots[0]);
+    const struct part_work *w = context;
+    const struct channels_state *s = w->state;
     for (int i = 0; i < w->op->bound->node->out_count; i++) {
         if (w->op->out_slots[i] < 0)
             continue;
         struct view out = slot_view(w->program, w->op->out_slots[i]);
-        copy_channels_rows(&in, (int)s->offset[i], &out, 0, out.channels, y0, y1);
+        copy_channels_rows(&w->in, (int)s->offset[i], &out, 0, out.channels, y0, y1);
     }
 }
 
@@ -100,34 +93,29 @@ static void shuffle_part(void *context, int64_t y0, int64_t y1, int block0, int 
     (void)block0;
     (void)block1;
     (void)thread;
-    const struct channels_work *w = context;
-    const struct channels_state *s = w->op->bound->state;
-    struct view in = slot_view(w->program, w->op->in_slots[0]);
-    struct view out = slot_view(w->program, w->op->out_slots[0]);
-    shuffle_channels_rows(s->source, &in, &out, y0, y1);
+    const struct part_work *w = context;
+    const struct channels_state *s = w->state;
+    shuffle_channels_rows(s->source, &w->in, &w->out, y0, y1);
 }
 
 static enum cohort_code run_concat(struct program *p, const struct exec_op *op,
                                    struct cohort_error *err) {
     (void)err;
-    struct channels_work w = {.program = p, .op = op};
-    run_parallel(p, op->out.begin, op->out.end, 1, concat_part, &w);
+    run_rows(p, op, false, concat_part);
     return COHORT_OK;
 }
 
 static enum cohort_code run_split(struct program *p, const struct exec_op *op,
                                   struct cohort_error *err) {
     (void)err;
-    struct channels_work w = {.program = p, .op = op};
-    run_parallel(p, op->out.begin, op->out.end, 1, split_part, &w);
+    run_rows(p, op, false, split_part);
     return COHORT_OK;
 }
 
 static enum cohort_code run_shuffle(struct program *p, const struct exec_op *op,
                                     struct cohort_error *err) {
     (void)err;
-    struct channels_work w = {.program = p, .op = op};
-    run_parallel(p, op->out.begin, op->out.end, 1, shuffle_part, &w);
+    run_rows(p, op, false, shuffle_part);
     return COHORT_OK;
 }
 
@@ -219,13 +207,8 @@ out:
     return code;
 }
 
-struct pick_work {
-    const struct pick_state *state;
-    struct view in, out;
-};
-
 /* Any combination, element by element. */
-static void pick_elements(const struct pick_work *w, int64_t y0, int64_t y1) {
+static void pick_elements(const struct part_work *w, int64_t y0, int64_t y1) {
     const struct pick_state *s = w->state;
     int lanes = w->out.blocked ? view_blocks(&w->out) * BLOCK : w->out.channels;
     for (int64_t y = y0; y < y1; y++)
@@ -244,7 +227,7 @@ static void pick_part(void *context, int64_t y0, int64_t y1, int block0, int blo
     (void)block0;
     (void)block1;
     (void)thread;
-    const struct pick_work *w = context;
+    const struct part_work *w = context;
     const struct pick_state *s = w->state;
     if (s->same_channels)
         gather_pixels_rows(s->row + y0, s->column, s->fill, &w->in, &w->out, y0, y1);
@@ -257,49 +240,45 @@ static void pick_part(void *context, int64_t y0, int64_t y1, int block0, int blo
 static enum cohort_code run_pick(struct program *p, const struct exec_op *op,
                                  struct cohort_error *err) {
     (void)err;
-    int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
-    struct image_rows part;
-    for (int64_t at = op->out.begin; next_image(op->out, height, &at, &part);) {
-        struct pick_work w = {.state = op->bound->state,
-                              .in = slot_image(p, op->in_slots[0], part.image),
-                              .out = slot_image(p, op->out_slots[0], part.image)};
-        run_parallel(p, part.y0, part.y1, 1, pick_part, &w);
-    }
+    run_images(p, op, false, pick_part);
     return COHORT_OK;
 }
 
 /* ---- depth and space ------------------------------------------------------------------------- */
 
-struct space_work {
-    bool to_space;
-    struct depth_space_params params;
-    struct view in, out;
-};
-
-static void space_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+static void to_space_part(void *context, int64_t y0, int64_t y1, int block0, int block1,
+                          int thread) {
     (void)block0;
     (void)block1;
     (void)thread;
-    const struct space_work *w = context;
-    if (w->to_space)
-        depth_to_space_rows((int)w->params.block, !w->params.column_first, &w->in, &w->out, y0, y1);
-    else
-        space_to_depth_rows((int)w->params.block, &w->in, &w->out, y0, y1);
+    const struct part_work *w = context;
+    struct depth_space_params params;
+    depth_space_params(w->op->bound->node, &params);
+    depth_to_space_rows((int)params.block, !params.column_first, &w->in, &w->out, y0, y1);
 }
 
-static enum cohort_code run_space(struct program *p, const struct exec_op *op,
-                                  struct cohort_error *err) {
+static void to_depth_part(void *context, int64_t y0, int64_t y1, int block0, int block1,
+                          int thread) {
+    (void)block0;
+    (void)block1;
+    (void)thread;
+    const struct part_work *w = context;
+    struct depth_space_params params;
+    depth_space_params(w->op->bound->node, &params);
+    space_to_depth_rows((int)params.block, &w->in, &w->out, y0, y1);
+}
+
+static enum cohort_code run_to_space(struct program *p, const struct exec_op *op,
+                                     struct cohort_error *err) {
     (void)err;
-    const struct node *n = op->bound->node;
-    int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
-    struct space_work w = {.to_space = strcmp(n->op->name, "DepthToSpace") == 0};
-    struct image_rows part;
-    depth_space_params(n, &w.params);
-    for (int64_t at = op->out.begin; next_image(op->out, height, &at, &part);) {
-        w.in = slot_image(p, op->in_slots[0], part.image);
-        w.out = slot_image(p, op->out_slots[0], part.image);
-        run_parallel(p, part.y0, part.y1, 1, space_part, &w);
-    }
+    run_images(p, op, false, to_space_part);
+    return COHORT_OK;
+}
+
+static enum cohort_code run_to_depth(struct program *p, const struct exec_op *op,
+                                     struct cohort_error *err) {
+    (void)err;
+    run_images(p, op, false, to_depth_part);
     return COHORT_OK;
 }
 
@@ -314,38 +293,30 @@ static enum cohort_code run_to_map(struct program *p, const struct exec_op *op,
     return COHORT_OK;
 }
 
-struct plain_work {
-    const struct program *program;
-    const struct exec_op *op;
-};
-
 /* Plain rows are (n, c, y), each of W elements (of one, for [N,C,L]: rows are (n, c) then). */
 static void plain_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
     (void)block0;
     (void)block1;
     (void)thread;
-    const struct plain_work *w = context;
+    const struct part_work *w = context;
     const struct value *v = op_value(w->program, w->op->in_slots[0]);
     struct geometry geo = value_geometry(v);
-    struct view in = slot_view(w->program, w->op->in_slots[0]);
-    struct view out = slot_view(w->program, w->op->out_slots[0]);
     int64_t rows_per_channel = v->shape.rank == 4 ? geo.height : 1;
     for (int64_t r = y0; r < y1; r++) {
         int64_t image = r / (geo.channels * rows_per_channel);
         int channel = (int)(r / rows_per_channel % geo.channels);
         int64_t y = image * geo.height + r % rows_per_channel;
-        float *to = view_at(&out, r, 0, 0);
-        for (int i = 0; i < out.channels; i++)
-            to[i] = v->shape.rank == 4 ? *view_at(&in, y, channel, i)
-                                       : *view_at(&in, y + i, channel, 0);
+        float *to = view_at(&w->out, r, 0, 0);
+        for (int i = 0; i < w->out.channels; i++)
+            to[i] = v->shape.rank == 4 ? *view_at(&w->in, y, channel, i)
+                                       : *view_at(&w->in, y + i, channel, 0);
     }
 }
 
 static enum cohort_code run_to_plain(struct program *p, const struct exec_op *op,
                                      struct cohort_error *err) {
     (void)err;
-    struct plain_work w = {.program = p, .op = op};
-    run_parallel(p, op->out.begin, op->out.end, 1, plain_part, &w);
+    run_rows(p, op, false, plain_part);
     return COHORT_OK;
 }
 
@@ -431,14 +402,9 @@ out:
     return code;
 }
 
-struct resize_work {
-    const struct resize_state *state;
-    struct view in, out;
-};
-
 static void resize_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
     (void)thread;
-    const struct resize_work *w = context;
+    const struct part_work *w = context;
     const struct resize_state *s = w->state;
     struct resample_table t = {.row_taps = s->row_taps,
                                .col_taps = s->col_taps,
@@ -452,14 +418,7 @@ static void resize_part(void *context, int64_t y0, int64_t y1, int block0, int b
 static enum cohort_code run_resize(struct program *p, const struct exec_op *op,
                                    struct cohort_error *err) {
     (void)err;
-    int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
-    struct image_rows part;
-    for (int64_t at = op->out.begin; next_image(op->out, height, &at, &part);) {
-        struct resize_work w = {.state = op->bound->state,
-                                .in = slot_image(p, op->in_slots[0], part.image),
-                                .out = slot_image(p, op->out_slots[0], part.image)};
-        run_parallel(p, part.y0, part.y1, view_blocks(&w.out), resize_part, &w);
-    }
+    run_images(p, op, true, resize_part);
     return COHORT_OK;
 }
 
@@ -469,8 +428,8 @@ const struct lowering lowerings_move[] = {
     {"ChannelShuffle", lower_is_map, bind_shuffle, unbind_channels, run_shuffle},
     {"Slice", lower_is_map, bind_slice, unbind_pick, run_pick},
     {"Pad", lower_is_map, bind_pad, unbind_pick, run_pick},
-    {"DepthToSpace", lower_is_map, NULL, NULL, run_space},
-    {"SpaceToDepth", lower_is_map, NULL, NULL, run_space},
+    {"DepthToSpace", lower_is_map, NULL, NULL, run_to_space},
+    {"SpaceToDepth", lower_is_map, NULL, NULL, run_to_depth},
     {"ToMap", lower_is_map, NULL, NULL, run_to_map},
     {"ToPlain", from_map, NULL, NULL, run_to_plain},
     {"Resize", lower_is_map, bind_resize, unbind_resize, run_resize},

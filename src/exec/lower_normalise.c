@@ -46,19 +46,14 @@ static void unbind_layer_norm(struct bound *b) {
     mem_free(s->bias);
 }
 
-struct normalise_work {
-    const struct node *node;
-    const struct normalise_state *state;
-    struct view in, out;
-};
-
 static void softmax_part(void *context, int64_t y0, int64_t y1, int block0, int block1,
                          int thread) {
     (void)block0;
     (void)block1;
     (void)thread;
-    const struct normalise_work *w = context;
-    softmax_channels_rows(strcmp(w->node->op->name, "LogSoftmax") == 0, &w->in, &w->out, y0, y1);
+    const struct part_work *w = context;
+    softmax_channels_rows(strcmp(w->op->bound->node->op->name, "LogSoftmax") == 0, &w->in, &w->out,
+                          y0, y1);
 }
 
 static void layer_norm_part(void *context, int64_t y0, int64_t y1, int block0, int block1,
@@ -66,8 +61,9 @@ static void layer_norm_part(void *context, int64_t y0, int64_t y1, int block0, i
     (void)block0;
     (void)block1;
     (void)thread;
-    const struct normalise_work *w = context;
-    layer_norm_rows(w->state->scale, w->state->bias, node_attr_float(w->node, "epsilon", 1e-5f),
+    const struct part_work *w = context;
+    const struct normalise_state *s = w->state;
+    layer_norm_rows(s->scale, s->bias, node_attr_float(w->op->bound->node, "epsilon", 1e-5f),
                     &w->in, &w->out, y0, y1);
 }
 
@@ -75,37 +71,32 @@ static void lrn_part(void *context, int64_t y0, int64_t y1, int block0, int bloc
     (void)block0;
     (void)block1;
     (void)thread;
-    const struct normalise_work *w = context;
-    lrn_rows((int)node_attr_int(w->node, "size", 1), node_attr_float(w->node, "alpha", 1e-4f),
-             node_attr_float(w->node, "beta", 0.75f), node_attr_float(w->node, "bias", 1.0f),
-             &w->in, &w->out, y0, y1);
-}
-
-static enum cohort_code run_rows(struct program *p, const struct exec_op *op, work_fn fn) {
-    struct normalise_work w = {.node = op->bound->node,
-                               .state = op->bound->state,
-                               .in = slot_view(p, op->in_slots[0]),
-                               .out = slot_view(p, op->out_slots[0])};
-    run_parallel(p, op->out.begin, op->out.end, 1, fn, &w);
-    return COHORT_OK;
+    const struct part_work *w = context;
+    const struct node *n = w->op->bound->node;
+    lrn_rows((int)node_attr_int(n, "size", 1), node_attr_float(n, "alpha", 1e-4f),
+             node_attr_float(n, "beta", 0.75f), node_attr_float(n, "bias", 1.0f), &w->in, &w->out,
+             y0, y1);
 }
 
 static enum cohort_code run_softmax(struct program *p, const struct exec_op *op,
                                     struct cohort_error *err) {
     (void)err;
-    return run_rows(p, op, softmax_part);
+    run_rows(p, op, false, softmax_part);
+    return COHORT_OK;
 }
 
 static enum cohort_code run_layer_norm(struct program *p, const struct exec_op *op,
                                        struct cohort_error *err) {
     (void)err;
-    return run_rows(p, op, layer_norm_part);
+    run_rows(p, op, false, layer_norm_part);
+    return COHORT_OK;
 }
 
 static enum cohort_code run_lrn(struct program *p, const struct exec_op *op,
                                 struct cohort_error *err) {
     (void)err;
-    return run_rows(p, op, lrn_part);
+    run_rows(p, op, false, lrn_part);
+    return COHORT_OK;
 }
 
 const struct lowering lowerings_normalise[] = {

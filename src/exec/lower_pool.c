@@ -49,51 +49,28 @@ static enum cohort_code bind_pool(struct program *p, struct bound *b, struct coh
     return COHORT_OK;
 }
 
-struct pool_work {
-    const struct pool_kernel *kernel;
-    struct pool_args args;
-};
-
 static void pool_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
     (void)thread;
-    const struct pool_work *w = context;
-    struct pool_args a = w->args;
+    const struct part_work *w = context;
+    const struct pool_state *s = w->state;
+    struct pool_args a = s->args;
+    a.in = w->in;
+    a.out = w->out;
     a.y0 = y0;
     a.y1 = y1;
     a.block0 = block0;
     a.block1 = block1;
-    w->kernel->run(&a);
+    s->kernel->run(&a);
 }
 
 static enum cohort_code run_pool(struct program *p, const struct exec_op *op,
                                  struct cohort_error *err) {
     (void)err;
-    const struct pool_state *s = op->bound->state;
-    struct image_rows part;
-    for (int64_t at = op->out.begin; next_image(op->out, s->args.out_h, &at, &part);) {
-        struct pool_work w = {.kernel = s->kernel, .args = s->args};
-        w.args.in = slot_image(p, op->in_slots[0], part.image);
-        w.args.out = slot_image(p, op->out_slots[0], part.image);
-        run_parallel(p, part.y0, part.y1, view_blocks(&w.args.out), pool_part, &w);
-    }
+    run_images(p, op, true, pool_part);
     return COHORT_OK;
 }
 
 /* ---- over the whole image -------------------------------------------------------------------- */
-
-struct reduce_work {
-    enum reduce_op op;
-    struct view in, out;
-    int64_t in_h;
-};
-
-static void reduce_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
-    (void)y0;
-    (void)y1;
-    (void)thread;
-    const struct reduce_work *w = context;
-    global_reduce(w->op, &w->in, w->in_h, &w->out, 0, block0, block1);
-}
 
 static enum reduce_op reduction_of(const char *name) {
     if (strcmp(name, "GlobalMaxPool") == 0 || strcmp(name, "ReduceMax") == 0)
@@ -101,17 +78,20 @@ static enum reduce_op reduction_of(const char *name) {
     return strcmp(name, "ReduceSum") == 0 ? REDUCE_SUM : REDUCE_MEAN;
 }
 
+/* The one output row of an image, from all its input rows. */
+static void reduce_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+    (void)y1;
+    (void)thread;
+    const struct part_work *w = context;
+    int64_t in_h = value_geometry(op_value(w->program, w->op->in_slots[0])).height;
+    global_reduce(reduction_of(w->op->bound->node->op->name), &w->in, in_h, &w->out, y0, block0,
+                  block1);
+}
+
 static enum cohort_code run_reduce(struct program *p, const struct exec_op *op,
                                    struct cohort_error *err) {
     (void)err;
-    int64_t in_h = value_geometry(op_value(p, op->in_slots[0])).height;
-    for (int64_t image = op->out.begin; image < op->out.end; image++) { /* one row per image */
-        struct reduce_work w = {.op = reduction_of(op->bound->node->op->name),
-                                .in = slot_image(p, op->in_slots[0], image),
-                                .out = slot_image(p, op->out_slots[0], image),
-                                .in_h = in_h};
-        run_parallel(p, 0, 1, view_blocks(&w.out), reduce_part, &w);
-    }
+    run_images(p, op, true, reduce_part);
     return COHORT_OK;
 }
 
