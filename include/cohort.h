@@ -121,6 +121,8 @@ struct cohort_session_options { /* all zero: defaults */
     const char *cache_directory; /* for weights; NULL: no cache */
     uint64_t cache_limit_bytes;  /* 0: 4 GiB */
     double timeout_s;            /* 0: 30 */
+    double idle_timeout_s;       /* how long other ranks wait for the next run to begin; 0: for ever
+                                    (then a root that is lost between two runs is not noticed) */
     int inject_mpi_call;         /* for tests: that MPI call fails */
     const char *inject_phase;    /* for tests: this rank fails in share, board, compile, weights,
                                     prepare, transfers, run or report; read at each of them */

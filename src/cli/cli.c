@@ -11,10 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BROADCAST_S   120.0 /* rank 0 may have files to read before it says how many */
-#define FINALIZE_S    2.0   /* for MPI to end after an error, on rank 0 … */
-#define OTHERS_LATE_S 2.0 /* … and so much longer on the others, which speak when rank 0 is lost \
-                           */
+#define BROADCAST_S 120.0 /* rank 0 may have files to read before it says how many */
+#define FINALIZE_S  2.0   /* for MPI to end after an error, on rank 0 … */
+#define OTHERS_LATE_S                                                                              \
+    2.0 /* … and so much longer on the others, which speak when rank 0 is lost                   \
+         */
 
 /* ---- ranks ----------------------------------------------------------------------------------- */
 
@@ -321,6 +322,7 @@ enum cohort_code cli_session_options(struct cohort_session_options *out,
         .kernel = o->kernel,
         .scatter = (enum cohort_scatter)o->scatter,
         .timeout_s = o->timeout_s,
+        .idle_timeout_s = o->timeout_s > 0 ? o->timeout_s : 30, /* runs follow each other */
         .cache_limit_bytes = (uint64_t)(o->cache_gb * 1024 * 1024 * 1024),
         .inject_mpi_call = r->rank == 1 || r->size == 1 ? (int)o->inject_mpi : 0,
         .log = log_line,

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 
+#include <math.h>
 #include <string.h>
 
 /* The index of the graph input called `name`; -1 when there is none. */
@@ -68,16 +69,33 @@ static enum cohort_code run_step(struct cohort_session *s, struct step *step,
     return code != COHORT_OK ? code : comm_transfer_end(step->transfer, err);
 }
 
+/* Other ranks wait for the root's next image as long as the caller says; once its first rows are
+ * here, the run has begun and every message is due. */
+static void wait_for_root(struct cohort_session *s, bool begun) {
+    double idle = s->options.idle_timeout_s > 0 ? s->options.idle_timeout_s : (double)INFINITY;
+    if (s->comm != NULL && s->rank != 0)
+        comm_set_timeout(s->comm, begun ? s->options.timeout_s : idle);
+}
+
+static bool brings_rows(const struct cohort_session *s, const struct step *t) {
+    return t->kind == STEP_SCATTER && t->end[s->rank] > t->begin[s->rank];
+}
+
 static enum cohort_code run_steps(struct cohort_session *s, struct cohort_error *err) {
     double then = clock_ms();
     enum cohort_code code = COHORT_OK;
+    wait_for_root(s, false);
     for (int i = 0; i < s->step_count; i++) {
         if (i == s->step_count / 2)
             code = session_inject(s, "run", code, err);
         if (code == COHORT_OK)
             code = run_step(s, &s->steps[i], err);
+        if (code == COHORT_OK && s->comm != NULL && comm_aborted(s->comm))
+            code = comm_poll(s->comm, err); /* noticed while computing */
         if (code != COHORT_OK)
             return code;
+        if (brings_rows(s, &s->steps[i]))
+            wait_for_root(s, true);
         double now = clock_ms();
         s->steps[i].ms = now - then;
         then = now;

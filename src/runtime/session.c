@@ -122,6 +122,12 @@ out:
 
 /* ---- this board ------------------------------------------------------------------------------ */
 
+/* Between two pieces of computing: moves messages along, notices that another rank gave up. */
+static void poll_messages(void *context) {
+    struct cohort_error noticed; /* kept by comm; the run asks for it when the step is done */
+    comm_poll(context, &noticed);
+}
+
 static enum cohort_code open_board(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct board_options o = {
@@ -141,6 +147,8 @@ static enum cohort_code open_board(struct cohort_session *s, struct cohort_error
         session_log(s, 0, "%s: %d ranks share its %d cores", s->board.name, o.local_size,
                     s->board.cores_total);
     TRY(pool_create(&s->pool, &s->board, o.bind && !s->board.oversubscribed, err));
+    if (s->comm != NULL)
+        pool_set_poll(s->pool, poll_messages, s->comm);
     struct exec_options exec = {.kernel = s->options.kernel};
     TRY(exec_create(&s->program, s->graph, s->pool, &exec, err));
 out:
