@@ -34,7 +34,7 @@ struct comm;
  *
  * From then on an MPI call that fails, and a wait that takes too long, tell all other ranks
  * (as comm_abort() does): every call on every rank then returns that same error, at once.
- * Set-up allows at least 60 s a step, because packing weights takes its time.
+ * Set-up allows at least 300 s a step: making or packing a large network takes a slow board long.
  * Errors: comm, timeout, memory. */
 enum cohort_code comm_create(struct comm **c, MPI_Comm world, const struct comm_options *o,
                              struct cohort_error *err);

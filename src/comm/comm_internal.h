@@ -8,7 +8,7 @@
 
 #include "comm/comm.h"
 
-#define COMM_SETUP_TIMEOUT_S 60.0
+#define COMM_SETUP_TIMEOUT_S 300.0
 
 #define COMM_HOST_BYTES (BOARD_NAME_BYTES + 12)
 #define COMM_TEXT_BYTES (COMM_HOST_BYTES + 56)
