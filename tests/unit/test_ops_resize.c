@@ -128,11 +128,10 @@ static void keep_aspect_ratio(void **state) {
             optest_expect_shape(&t, 0, DT_F32, DIMS(1, 1, 7, 14));
         optest_end(&t);
     }
-    begin(18, DIMS(1, 5), sixteen, NULL, VALUES(3), 1); /* half a pixel is rounded up: 2.5 is 3 */
-    optest_ints(&t, "axes", INTS(1));
+    begin(18, DIMS(6, 9), NULL, NULL, VALUES(7, 12), 2); /* 9*7/6 is 10.5: rounded up */
     optest_string(&t, "keep_aspect_ratio_policy", "not_larger");
     optest_run(&t, 1);
-    optest_expect_shape(&t, 0, DT_F32, DIMS(1, 3));
+    optest_expect_shape(&t, 0, DT_F32, DIMS(7, 11));
     optest_end(&t);
 }
 
@@ -299,6 +298,33 @@ static void ties(void **state) {
         optest_string(&t, "nearest_mode", nearests[n]);
         optest_run(&t, 1);
         optest_expect(&t, 0, DT_F32, DIMS(3), expected[n], 0);
+        optest_end(&t);
+    }
+}
+
+/* 17.5/(21/9) is 7.5, but not in float; 0.5/(1/7) is 3.5. */
+static void ties_but_for_rounding(void **state) {
+    (void)state;
+    for (int n = 0; n < 2; n++) {
+        optest_begin(&t, "Resize", 11);
+        optest_string(&t, "coordinate_transformation_mode", "tf_half_pixel_for_nn");
+        optest_string(&t, "nearest_mode", nearests[n]);
+        optest_input(&t, DT_F32, DIMS(9), sixteen);
+        optest_leave_out(&t);
+        optest_leave_out(&t);
+        input_list(DT_I64, VALUES(21), 1);
+        optest_run(&t, 1);
+        assert_float_equal(tensor_get_f64(&t.out[0], 17), sixteen[7 + n], 0);
+        optest_end(&t);
+        optest_begin(&t, "Resize", 11);
+        optest_string(&t, "coordinate_transformation_mode", "tf_half_pixel_for_nn");
+        optest_string(&t, "nearest_mode", nearests[n]);
+        optest_input(&t, DT_F32, DIMS(7), sixteen);
+        optest_leave_out(&t);
+        optest_leave_out(&t);
+        input_list(DT_I64, VALUES(1), 1);
+        optest_run(&t, 1);
+        assert_float_equal(tensor_get_f64(&t.out[0], 0), sixteen[3 + n], 0);
         optest_end(&t);
     }
 }
@@ -501,6 +527,7 @@ int main(void) {
         cmocka_unit_test(axes_have_their_order),
         cmocka_unit_test(every_mode_is_its_formula),
         cmocka_unit_test(ties),
+        cmocka_unit_test(ties_but_for_rounding),
         cmocka_unit_test(axes_are_separable),
         cmocka_unit_test(other_types),
         cmocka_unit_test(unknown_sizes),

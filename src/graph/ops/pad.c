@@ -49,6 +49,9 @@ static enum cohort_code check_axis(const struct pad_params *p, int k, struct coh
                          (long long)begin, (long long)end);
     if (dim < 0)
         return COHORT_OK;
+    if (dim > INT64_MAX - 2 * PAD_LIMIT)
+        return error_set(err, COHORT_ERR_SHAPE, "axis %d of size %lld is too large", k,
+                         (long long)dim);
     int64_t kept = dim + (begin < 0 ? begin : 0) + (end < 0 ? end : 0);
     if (kept < 0 && dim + begin + end >= 0 && p->mode == PAD_CONSTANT)
         return COHORT_OK; /* nothing of the input is left */

@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-#define RESIZE_LIMIT ((double)((int64_t)1 << 30))
+#define RESIZE_LIMIT ((int64_t)1 << 30)
 
 struct resize {
     int rank;
@@ -100,7 +100,7 @@ static enum cohort_code scaled_axis(struct resize_axis *a, float scale, struct c
         return error_set(err, COHORT_ERR_SHAPE, "a scale of %g", (double)scale);
     a->scale = scale;
     a->width = (float)a->in * scale;
-    if ((double)a->width > RESIZE_LIMIT)
+    if ((double)a->width > (double)RESIZE_LIMIT)
         return error_set(err, COHORT_ERR_SHAPE, "%lld times %g is too large", (long long)a->in,
                          (double)scale);
     a->out = (int64_t)floorf(a->width);
@@ -108,7 +108,7 @@ static enum cohort_code scaled_axis(struct resize_axis *a, float scale, struct c
 }
 
 static enum cohort_code sized_axis(struct resize_axis *a, int64_t size, struct cohort_error *err) {
-    if (size < 0 || (double)size > RESIZE_LIMIT || (a->in == 0 && size > 0))
+    if (size < 0 || size > RESIZE_LIMIT || (a->in == 0 && size > 0))
         return error_set(err, COHORT_ERR_SHAPE, "%lld elements cannot become %lld",
                          (long long)a->in, (long long)size);
     a->out = size;
@@ -121,24 +121,25 @@ static enum cohort_code sized_axis(struct resize_axis *a, int64_t size, struct c
  */
 static enum cohort_code keep_aspect(struct resize *r, const int *axes, int count,
                                     const int64_t *sizes, bool least, struct cohort_error *err) {
-    float scale = 0;
+    int64_t up = 1, down = 1; /* the scale; sizes are rounded from it exactly */
     for (int i = 0; i < count; i++) {
-        int64_t in = r->axis[axes[i]].in;
-        if (sizes[i] < 0 || in < 1)
+        int64_t in = r->axis[axes[i]].in, size = sizes[i];
+        if (size < 0 || size > RESIZE_LIMIT || in < 1 || in > RESIZE_LIMIT)
             return error_set(err, COHORT_ERR_SHAPE, "%lld elements cannot become %lld",
-                             (long long)in, (long long)sizes[i]);
-        float s = (float)sizes[i] / (float)in;
-        scale = i == 0 || (least ? s < scale : s > scale) ? s : scale;
+                             (long long)in, (long long)size);
+        if (i == 0 || (least ? size * down < up * in : size * down > up * in)) {
+            up = size;
+            down = in;
+        }
     }
     for (int i = 0; i < count; i++) {
         struct resize_axis *a = &r->axis[axes[i]];
-        double size = floor((double)scale * (double)a->in + 0.5);
-        if (size > RESIZE_LIMIT)
+        a->out = (2 * up * a->in + down) / (2 * down); /* halves are rounded up */
+        a->scale = (float)up / (float)down;
+        a->width = (float)a->in * a->scale;
+        if (a->out > RESIZE_LIMIT)
             return error_set(err, COHORT_ERR_SHAPE, "%lld times %g is too large", (long long)a->in,
-                             (double)scale);
-        a->out = (int64_t)size;
-        a->width = (float)a->in * scale;
-        a->scale = scale;
+                             (double)a->scale);
     }
     return COHORT_OK;
 }
