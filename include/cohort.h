@@ -123,9 +123,14 @@ struct cohort_session_options { /* all zero: defaults */
     double timeout_s;            /* 0: 30 */
     double idle_timeout_s;       /* how long other ranks wait for the next run to begin; 0: for ever
                                     (then a root that is lost between two runs is not noticed) */
-    int inject_mpi_call;         /* for tests: that MPI call fails */
-    const char *inject_phase;    /* for tests: this rank fails in share, board, compile, weights,
-                                    prepare, transfers, run or report; read at each of them */
+    /* Dilation: this board computes at that share of its speed, 0 < cpu_share < 1 (each block of
+     * work is followed by a sleep), to stand for a slower one. 0 or 1: off.  One thread unless
+     * `threads` says otherwise, and no binding.  cohort_report() counts blocks that came too late
+     * because the machine was busy: with more than 1 % of them times mean nothing. */
+    double cpu_share;
+    int inject_mpi_call;      /* for tests: that MPI call fails */
+    const char *inject_phase; /* for tests: this rank fails in share, board, compile, weights,
+                                 prepare, transfers, run or report; read at each of them */
     cohort_log_fn log;
     cohort_progress_fn progress;
     void *context; /* of log and progress */

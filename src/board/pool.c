@@ -22,6 +22,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,6 +38,7 @@ struct worker {
     struct pool *pool;
     pthread_t id;
     int number;
+    struct dilation dilation;
 };
 
 struct pool {
@@ -46,6 +48,9 @@ struct pool {
     long spin_ns;
     pool_poll_fn poll;
     void *poll_context;
+    double share;  /* dilation: 1 when off */
+    bool dilating; /* between pool_dilate_begin() and _end(); changes only between jobs */
+    int slack_ns;  /* the caller's former timer slack; -1: not changed */
 
     /* The job.  Read by workers before they own an item of it, hence atomic. */
     _Atomic(pool_item_fn) fn;
@@ -132,6 +137,65 @@ static bool has_items(const struct pool *p) {
     return (uint32_t)ticket < atomic_load_explicit(&p->items, memory_order_acquire);
 }
 
+/* ---- dilation -------------------------------------------------------------------------------- */
+
+/* A worker slept until this job: its time begins with its first item.  Sleeps of a worker end when
+ * they should only without the usual 50 us of slack; setting it costs little. */
+static void begin_worker(struct pool *p, int thread) {
+    prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
+    p->workers[thread].dilation.share = p->share;
+    dilation_begin(&p->workers[thread].dilation);
+}
+
+static void pad_item(struct pool *p, int thread) {
+    if (!p->dilating)
+        return;
+    dilation_step(&p->workers[thread].dilation, thread > 0, thread == 0 ? p->poll : NULL,
+                  p->poll_context);
+}
+
+void pool_set_share(struct pool *p, double share) {
+    p->share = share > 0 && share < 1 ? share : 1;
+    if (p->share < 1 && p->slack_ns < 0) {
+        p->slack_ns = prctl(PR_GET_TIMERSLACK, 0UL, 0UL, 0UL, 0UL);
+        prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
+    }
+    p->workers[0].dilation.share = p->share;
+}
+
+double pool_share(const struct pool *p) {
+    return p->share;
+}
+
+void pool_dilate_begin(struct pool *p) {
+    p->dilating = p->share < 1;
+    if (p->dilating)
+        dilation_begin(&p->workers[0].dilation);
+}
+
+void pool_dilate(struct pool *p) {
+    pad_item(p, 0);
+}
+
+void pool_dilate_end(struct pool *p) {
+    if (p->dilating)
+        dilation_step(&p->workers[0].dilation, true, p->poll, p->poll_context);
+    p->dilating = false;
+}
+
+struct dilation_counts pool_dilation(const struct pool *p) {
+    struct dilation_counts sum = {0};
+    for (int t = 0; t < p->threads; t++) {
+        const struct dilation_counts *c = &p->workers[t].dilation.counts;
+        sum.blocks += c->blocks;
+        sum.late += c->late;
+        sum.cpu_ns += c->cpu_ns;
+    }
+    return sum;
+}
+
+/* ---- working --------------------------------------------------------------------------------- */
+
 /* Runs items of the current job until none is left; returns how many. */
 static uint32_t work(struct pool *p, int thread) {
     pool_item_fn fn;
@@ -139,7 +203,10 @@ static uint32_t work(struct pool *p, int thread) {
     int64_t item;
     uint32_t done = 0;
     while (take_item(p, &fn, &context, &item)) {
+        if (p->dilating && thread > 0 && done == 0)
+            begin_worker(p, thread);
         fn(context, item, thread);
+        pad_item(p, thread);
         done++;
         if (thread == 0 && p->poll != NULL)
             p->poll(p->poll_context);
@@ -214,6 +281,7 @@ static void wait_for_rest(struct pool *p) {
 static void run_alone(struct pool *p, int64_t items, pool_item_fn fn, void *context) {
     for (int64_t i = 0; i < items; i++) {
         fn(context, i, 0);
+        pad_item(p, 0);
         if (p->poll != NULL)
             p->poll(p->poll_context);
     }
@@ -229,8 +297,13 @@ static void run_job(struct pool *p, int64_t first, uint32_t items, pool_item_fn 
     atomic_store_explicit(&p->left, items, memory_order_release);
     atomic_store_explicit(&p->ticket, job << 32, memory_order_release);
     wake_workers(p, items - 1 < (uint32_t)p->threads ? (int)items - 1 : p->threads - 1);
-    report_done(p, work(p, 0));
+    uint32_t done = work(p, 0);
+    if (p->dilating)
+        dilation_step(&p->workers[0].dilation, true, p->poll, p->poll_context);
+    report_done(p, done);
     wait_for_rest(p);
+    if (p->dilating) /* waiting for the others was no work */
+        dilation_begin(&p->workers[0].dilation);
 }
 
 void pool_run(struct pool *p, int64_t items, pool_item_fn fn, void *context) {
@@ -298,6 +371,8 @@ enum cohort_code pool_create(struct pool **out, const struct board *board, bool 
     struct pool *p = mem_zalloc(1, sizeof *p + threads * sizeof p->workers[0]);
     if (p == NULL)
         return error_memory(err, sizeof *p + threads * sizeof p->workers[0], "the thread pool");
+    p->share = 1;
+    p->slack_ns = -1;
     bind = bind && !board->oversubscribed;
     p->spin_ns =
         board->oversubscribed ? 0 : SPIN_NS; /* spinning would keep a core from another thread */
@@ -324,6 +399,8 @@ void pool_destroy(struct pool **pool) {
     futex_wake(&p->bell, INT_MAX);
     for (int t = 1; t < p->threads; t++)
         pthread_join(p->workers[t].id, NULL);
+    if (p->slack_ns >= 0)
+        prctl(PR_SET_TIMERSLACK, (unsigned long)p->slack_ns, 0UL, 0UL, 0UL);
     if (p->bound)
         (void)pthread_setaffinity_np(pthread_self(), sizeof p->former, &p->former);
     mem_free(p);

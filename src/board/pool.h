@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "board/board.h"
+#include "board/dilate.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,6 +31,21 @@ void pool_run(struct pool *p, int64_t items, pool_item_fn fn, void *context);
 /* Called by thread 0 between items of every pool_run from now on, and while it waits there for the
  * other threads' last items; NULL: nothing. */
 void pool_set_poll(struct pool *p, pool_poll_fn poll, void *context);
+/* ---- dilation (board/dilate.h) --------------------------------------------------------------- */
+
+/* Every thread of the pool works at `share` (0 < share < 1) of its speed from now on, between
+ * pool_dilate_begin() and pool_dilate_end(); 0 or 1: at its own.  While the caller sleeps the poll
+ * runs. */
+void pool_set_share(struct pool *p, double share);
+double pool_share(const struct pool *p); /* 1: not dilated */
+/* The caller's work between begin and end counts, inside pool_run() and outside; pool_dilate() ends
+ * a block of what it did outside.  Nothing happens when not dilated. */
+void pool_dilate_begin(struct pool *p);
+void pool_dilate(struct pool *p);
+void pool_dilate_end(struct pool *p);
+/* Of all threads, since pool_create(). */
+struct dilation_counts pool_dilation(const struct pool *p);
+
 /* Flush-to-zero for the calling thread, as on every thread of a pool (needed for equal bits: Arm's
  * 32-bit vector unit knows nothing else, so all boards do it).  Not set back. */
 void pool_set_float_mode(void);

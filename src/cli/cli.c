@@ -1,5 +1,6 @@
 /* Ranks, messages, options, networks by name: what all subcommands share. */
 #include "cli/cli.h"
+#include "cli/cluster.h"
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -100,13 +101,18 @@ enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code,
 }
 
 enum cohort_code cli_broadcast(const struct cli_ranks *r, long *value, struct cohort_error *err) {
+    return cli_broadcast_bytes(r, value, sizeof *value, err);
+}
+
+enum cohort_code cli_broadcast_bytes(const struct cli_ranks *r, void *data, size_t bytes,
+                                     struct cohort_error *err) {
     const struct timespec nap = {.tv_nsec = 200000};
     MPI_Request request;
     double until = now_ms() + BROADCAST_S * 1e3;
     int done = 0;
     if (r->comm == MPI_COMM_NULL)
         return COHORT_OK;
-    if (MPI_Ibcast(value, 1, MPI_LONG, 0, r->comm, &request) != MPI_SUCCESS)
+    if (MPI_Ibcast(data, (int)bytes, MPI_BYTE, 0, r->comm, &request) != MPI_SUCCESS)
         return error_set(err, COHORT_ERR_COMM, "rank %d: MPI_Ibcast failed", r->rank);
     while (MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done) {
         if (now_ms() > until)
@@ -315,9 +321,19 @@ enum cohort_code cli_session_options(struct cohort_session_options *out,
     if (!state->bar && !state->plain && strcmp(how, "none") != 0)
         return error_set(err, COHORT_ERR_USAGE, "--progress %s: expected auto, bar, plain or none",
                          how);
+    struct cluster_board board = {.cpu_share = 1};
+    enum cohort_code code = cluster_lookup(&board, o->cluster, r, err);
+    state->cores = board.cores;
+    board.cores = NULL;
+    double share = o->cpu_share > 0 ? o->cpu_share : board.cpu_share;
+    int threads = o->threads > 0 ? (int)o->threads : board.threads;
+    cluster_board_release(&board);
+    if (code != COHORT_OK)
+        return code;
     *out = (struct cohort_session_options){
-        .threads = (int)o->threads,
-        .cores = o->cores,
+        .threads = threads,
+        .cpu_share = share,
+        .cores = o->cores != NULL ? o->cores : state->cores,
         .no_binding = o->no_binding,
         .kernel = o->kernel,
         .scatter = (enum cohort_scatter)o->scatter,
@@ -354,7 +370,9 @@ enum cohort_code cli_session_options(struct cohort_session_options *out,
 
 void cli_session_release(struct cli_session_state *state) {
     mem_free(state->cache);
+    mem_free(state->cores);
     state->cache = NULL;
+    state->cores = NULL;
 }
 
 /* ---- times ----------------------------------------------------------------------------------- */

@@ -52,6 +52,9 @@ enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code,
                            struct cohort_error *err);
 /* Collective. Rank 0's number on all ranks.  Errors: comm, timeout. */
 enum cohort_code cli_broadcast(const struct cli_ranks *r, long *value, struct cohort_error *err);
+/* The same for `bytes` bytes, at most INT_MAX. */
+enum cohort_code cli_broadcast_bytes(const struct cli_ranks *r, void *data, size_t bytes,
+                                     struct cohort_error *err);
 /* Are the ranks' collectives of no more use: a board was lost, or MPI failed? */
 bool cli_lost(enum cohort_code code);
 
@@ -78,8 +81,8 @@ int cli_help(const struct cli_command *self, const struct option_spec *specs);
 struct cli_options {
     bool help, json, verbose;
     long threads, repeat, warmup, inject_mpi;
-    const char *cores, *kernel, *cache, *progress, *weights;
-    double timeout_s, cache_gb;
+    const char *cores, *kernel, *cache, *progress, *weights, *cluster;
+    double timeout_s, cache_gb, cpu_share;
     int scatter;
     bool no_binding, keep_nodes;
     struct option_list shapes;
@@ -139,6 +142,13 @@ void cli_options_init(struct cli_options *o);
         {"kernel",    0,      OPTION_TEXT,                                                           \
          &(o).kernel, "NAME", "an instruction set or a kernel from 'cohort kernels'",                \
          0,           0},                                                                            \
+        {"cpu-share",    0,   OPTION_DOUBLE,                                                         \
+         &(o).cpu_share, "F", "compute at F of the speed, 0.001 to 1, to stand for slower boards",   \
+         0.001,          1},                                                                         \
+        {"cluster",   0,                                                                             \
+         OPTION_TEXT, &(o).cluster,                                                                  \
+         "FILE",      "companion of the hostfile: each board's cpu_share and cores",                 \
+         0,           0},                                                                            \
         {"timeout",      0,    OPTION_DOUBLE,                                                        \
          &(o).timeout_s, "S",  "a board silent for so long is lost (30)",                            \
          0.05,           86400},                                                                     \
@@ -184,11 +194,12 @@ enum cohort_code cli_open_model(struct cohort_model **m, const char *name,
 enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_model *m,
                                const struct cli_options *o, int boards, char **names,
                                struct cohort_error *err);
-/* Fills in the session's options; `state` must live as long as the session. */
+/* Collective (--cluster). Fills in the session's options; `state` must live as long as the session.
+ */
 struct cli_session_state {
     const struct cli_options *options;
-    char *cache;      /* freed by cli_session_release */
-    const char *what; /* progress: what it was last about, and when it was shown */
+    char *cache, *cores; /* freed by cli_session_release */
+    const char *what;    /* progress: what it was last about, and when it was shown */
     double shown_ms;
     bool bar, plain;
     int rank;
@@ -205,6 +216,10 @@ char *cli_cache_directory(const struct cli_options *o);
 
 /* The timing table of a report (JSON from cohort_report) for people. */
 enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_error *err);
+
+/* Says on stderr that the run does not count when more than 1 % of a dilated board's blocks were
+ * late. */
+enum cohort_code cli_warn_late(const char *json, struct cohort_error *err);
 
 /* Median, 95th percentile and minimum of n times; sorts them. */
 struct cli_stats {

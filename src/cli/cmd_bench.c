@@ -86,6 +86,21 @@ out:
     return code;
 }
 
+/* Collective. */
+static enum cohort_code warn_late(struct bench *b, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < b->count; i++) {
+        char *json = NULL;
+        TRY(cohort_report(b->nets[i].session, &json, err));
+        if (json != NULL)
+            code = cli_warn_late(json, err);
+        cohort_text_free(json);
+        TRY(cli_agree(&b->ranks, code, err));
+    }
+out:
+    return code;
+}
+
 static enum cohort_code show(struct bench *b, struct cohort_error *err) {
     cJSON *root = cJSON_CreateObject(), *rows = cJSON_AddArrayToObject(root, "networks");
     enum cohort_code code = COHORT_OK;
@@ -156,6 +171,8 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
     enum cohort_code code = cli_ranks_begin(&b.ranks, &err);
     if (code == COHORT_OK)
         code = run(&b, &err);
+    if (code == COHORT_OK)
+        code = warn_late(&b, &err);
     if (code == COHORT_OK && b.ranks.rank == 0)
         code = show(&b, &err);
     release(&b);

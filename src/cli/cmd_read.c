@@ -329,6 +329,7 @@ out:
 
 static enum cohort_code show(const struct reading *r, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
+    TRY(cli_warn_late(r->detect_report, err));
     if (r->draw != NULL)
         TRY(draw(r, err));
     if (r->common.json)

@@ -97,6 +97,8 @@ static enum cohort_code report(struct run *r, struct results *results, struct co
     char *json = NULL;
     TRY(cohort_report(r->session, &json, err));
     if (r->ranks.rank == 0)
+        code = cli_warn_late(json, err);
+    if (r->ranks.rank == 0 && code == COHORT_OK)
         code = results_finish(results, &r->o->result, r->ms, r->ms_count, json,
                               r->o->report || r->o->common.repeat > 1, err);
     code = cli_agree(&r->ranks, code, err);

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#define LATE_MOST 0.01 /* of a dilated board's blocks: beyond, times say nothing */
+
 static double number(const cJSON *o, const char *key) {
     const cJSON *v = cJSON_GetObjectItem(o, key);
     return cJSON_IsNumber(v) ? v->valuedouble : 0;
@@ -30,6 +32,22 @@ static void print_cell(FILE *out, const cJSON *cell, bool computing) {
     else
         snprintf(buffer, sizeof buffer, "%.0f KB %.2f ms", kb, ms);
     fprintf(out, " %22s", buffer);
+}
+
+/* "share 0.25  2/840 late" under each board. */
+static void print_dilation(FILE *out, const cJSON *root) {
+    const cJSON *o;
+    fprintf(out, "%-38s", "CPU share, late blocks");
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) {
+        char cell[64];
+        if (number(o, "cpu_share") < 1)
+            snprintf(cell, sizeof cell, "%.3g, %.0f of %.0f", number(o, "cpu_share"),
+                     number(o, "late_blocks"), number(o, "blocks"));
+        else
+            snprintf(cell, sizeof cell, "1");
+        fprintf(out, " %22s", cell);
+    }
+    fprintf(out, "\n");
 }
 
 enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_error *err) {
@@ -65,8 +83,37 @@ enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_err
             fprintf(out, " %22.2f", number(o, lines[i][0]) * scale);
         fprintf(out, "\n");
     }
+    bool dilated = false;
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) dilated =
+        dilated || number(o, "cpu_share") < 1;
+    if (dilated)
+        print_dilation(out, root);
     fprintf(out, "prepared in %.1f ms, of which weights %.1f ms\n", number(root, "prepare_ms"),
             number(root, "weights_ms"));
+    json_free(&root);
+    return COHORT_OK;
+}
+
+enum cohort_code cli_warn_late(const char *json, struct cohort_error *err) {
+    cJSON *root = NULL;
+    const cJSON *o, *worst = NULL;
+    double most = LATE_MOST;
+    enum cohort_code code = json_parse(&root, json, strlen(json), "report", err);
+    if (code != COHORT_OK)
+        return code;
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) {
+        double late = number(o, "late_blocks"), blocks = number(o, "blocks");
+        if (blocks > 0 && late / blocks > most) {
+            worst = o;
+            most = late / blocks;
+        }
+    }
+    if (worst != NULL)
+        fprintf(stderr,
+                "cohort: this run does not count: on %s (rank %.0f) %.0f of %.0f blocks (%.1f %%) "
+                "came too late: this machine is too busy for the boards' CPU shares\n",
+                text(worst, "host"), number(worst, "rank"), number(worst, "late_blocks"),
+                number(worst, "blocks"), 100 * most);
     json_free(&root);
     return COHORT_OK;
 }

@@ -82,11 +82,12 @@ static void run_split(struct program *p, int64_t y0, int64_t y1, int blocks, boo
     if (y0 >= y1 || blocks <= 0)
         return;
     int threads = pool_threads(p->pool);
-    if (threads == 1) {
+    if (threads == 1 && pool_share(p->pool) >= 1) {
         fn(context, y0, y1, 0, blocks, 0);
         return;
     }
-    int64_t rows = y1 - y0, wanted = 4 * threads; /* items: enough that unequal cores even out */
+    /* Items: enough that unequal cores even out, and that a dilated board sleeps between them. */
+    int64_t rows = y1 - y0, wanted = 4 * (threads > 1 ? threads : 2);
     struct work w = {.fn = fn, .context = context, .y0 = y0, .y1 = y1, .blocks = blocks};
     if (channels_first) {
         w.blocks_each = (int)chunk_of(blocks, wanted);

@@ -238,6 +238,7 @@ bool exec_uses_constant(const struct program *p, int id) {
 enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_error *err) {
     BUG_UNLESS(p->prepared);
     pool_set_float_mode();
+    pool_dilate_begin(p->pool);
     for (int i = first; i < last; i++) {
         const struct exec_op *op = &p->ops[i];
         enum cohort_code code = op->bound->how->run(p, op, err);
@@ -245,7 +246,9 @@ enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_
             error_wrap(err, "node '%s' (%s)", op->bound->node->name, op->bound->node->op->name);
             return code;
         }
+        pool_dilate(p->pool);
     }
+    pool_dilate_end(p->pool);
     return COHORT_OK;
 }
 

@@ -14,6 +14,7 @@ struct board_row {
     char host[BOARD_NAME_BYTES];
     char cpu[128];
     double threads, arena_bytes, weights_bytes, other_bytes, received_bytes, run_ms;
+    double cpu_share, blocks, late_blocks, cpu_ms; /* dilation; blocks of all runs */
 };
 
 static struct step_row row_of(const struct step *t) {
@@ -27,12 +28,17 @@ static struct step_row row_of(const struct step *t) {
 
 static struct board_row board_of(const struct cohort_session *s) {
     struct exec_memory m = exec_memory(s->program);
+    struct dilation_counts dilation = pool_dilation(s->pool);
     struct board_row b = {.threads = s->board.threads,
                           .arena_bytes = (double)m.arena_bytes,
                           .weights_bytes = (double)m.weights_bytes,
                           .other_bytes = (double)(m.pinned_bytes + m.workspace_bytes),
                           .received_bytes = (double)s->weights_received_bytes,
-                          .run_ms = s->run_ms};
+                          .run_ms = s->run_ms,
+                          .cpu_share = pool_share(s->pool),
+                          .blocks = (double)dilation.blocks,
+                          .late_blocks = (double)dilation.late,
+                          .cpu_ms = s->cpu_ms};
     memcpy(b.host, s->board.name, sizeof b.host);
     memcpy(b.cpu, s->board.cpu_model, sizeof b.cpu);
     return b;
@@ -79,6 +85,12 @@ static void add_boards(cJSON *root, const struct cohort_session *s, const struct
         cJSON_AddNumberToObject(o, "rank", b);
         cJSON_AddNumberToObject(o, "threads", rows[b].threads);
         cJSON_AddNumberToObject(o, "run_ms", rows[b].run_ms);
+        cJSON_AddNumberToObject(o, "cpu_share", rows[b].cpu_share);
+        if (rows[b].cpu_share < 1) {
+            cJSON_AddNumberToObject(o, "cpu_ms", rows[b].cpu_ms);
+            cJSON_AddNumberToObject(o, "blocks", rows[b].blocks);
+            cJSON_AddNumberToObject(o, "late_blocks", rows[b].late_blocks);
+        }
         cJSON_AddNumberToObject(o, "activation_bytes", rows[b].arena_bytes);
         cJSON_AddNumberToObject(o, "weights_bytes", rows[b].weights_bytes);
         cJSON_AddNumberToObject(o, "other_bytes", rows[b].other_bytes);

@@ -110,12 +110,20 @@ enum cohort_code cohort_run(struct cohort_session *s, const struct cohort_tensor
     if (s->failed)
         return error_set(err, COHORT_ERR_USAGE, "an earlier run of this session failed: close it");
     double start = clock_ms();
-    if (s->rank == 0)
+    int64_t cpu_ns = pool_dilation(s->pool).cpu_ns;
+    if (s->rank == 0) {
+        pool_dilate_begin(s->pool);
         TRY(store_inputs(s, inputs, input_count, err));
+        pool_dilate_end(s->pool);
+    }
     TRY(run_steps(s, err));
-    if (s->rank == 0)
+    if (s->rank == 0) {
+        pool_dilate_begin(s->pool);
         TRY(fetch_outputs(s, outputs, output_count, err));
+        pool_dilate_end(s->pool);
+    }
     s->run_ms = clock_ms() - start;
+    s->cpu_ms = (double)(pool_dilation(s->pool).cpu_ns - cpu_ns) * 1e-6;
 out:
     if (code != COHORT_OK) {
         s->failed = true;

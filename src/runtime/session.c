@@ -130,12 +130,17 @@ static void poll_messages(void *context) {
 
 static enum cohort_code open_board(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
+    double share = s->options.cpu_share;
+    bool dilated = share > 0 && share < 1;
+    if (!(share >= 0 && share <= 1))
+        return error_set(err, COHORT_ERR_USAGE,
+                         "a CPU share of %g: expected more than 0, at most 1", share);
     struct board_options o = {
-        .threads = s->options.threads,
+        .threads = dilated && s->options.threads == 0 ? 1 : s->options.threads,
         .cores = s->options.cores,
         .local_rank = s->comm != NULL ? comm_local_rank(s->comm) : 0,
         .local_size = s->comm != NULL ? comm_local_size(s->comm) : 1,
-        .bind = !s->options.no_binding,
+        .bind = !s->options.no_binding && !dilated, /* many dilated boards share a machine */
     };
     TRY(board_detect(&s->board, &o, err));
     if (o.local_rank != 0)
@@ -149,6 +154,7 @@ static enum cohort_code open_board(struct cohort_session *s, struct cohort_error
     TRY(pool_create(&s->pool, &s->board, o.bind && !s->board.oversubscribed, err));
     if (s->comm != NULL)
         pool_set_poll(s->pool, poll_messages, s->comm);
+    pool_set_share(s->pool, share);
     struct exec_options exec = {.kernel = s->options.kernel};
     TRY(exec_create(&s->program, s->graph, s->pool, &exec, err));
 out:

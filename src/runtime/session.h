@@ -66,6 +66,7 @@ struct cohort_session {
     struct weight_map *weight_maps;  /* cache files that constants borrow from */
     int weight_map_count;
     size_t weight_map_capacity;
+    double cpu_ms; /* of the last run on this rank when dilated: before stretching */
     double prepare_ms, weights_ms, run_ms; /* run: the last one, on this rank */
     uint64_t weights_received_bytes;
     bool failed; /* a run failed: only cohort_close is allowed now */

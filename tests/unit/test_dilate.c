@@ -1,0 +1,306 @@
+/* Dilation: a board at share s takes 1/s of its CPU time, polls while it sleeps, counts late
+ * blocks, and answers with the same bits. */
+#include "board/pool.h"
+#include "cohort.h"
+#include "synth/synth.h"
+
+#include "base/mem.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SHARE 0.25
+#define TRIES 8 /* for a stretch of time in which nobody else wanted the CPU */
+
+static double clock_s(clockid_t id) {
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static double wall(void) {
+    return clock_s(CLOCK_MONOTONIC);
+}
+
+static double cpu(void) {
+    return clock_s(CLOCK_THREAD_CPUTIME_ID);
+}
+
+static struct pool *make_pool(int threads) {
+    static struct board b;
+    struct pool *p = NULL;
+    struct cohort_error err = {0};
+    memset(&b, 0, sizeof b);
+    b.threads = threads;
+    if (pool_create(&p, &b, false, &err) != COHORT_OK)
+        fail_msg("%s", err.message);
+    return p;
+}
+
+/* An item that uses 2 ms of its thread's CPU. */
+static void burn(void *context, int64_t item, int thread) {
+    (void)item;
+    (void)thread;
+    double *each = context;
+    double until = cpu() + *each;
+    while (cpu() < until)
+        ;
+}
+
+static void count(void *context) {
+    ++*(int *)context;
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+struct stretch {
+    double wall, cpu;
+    struct dilation_counts counts;
+};
+
+static struct stretch run_items(struct pool *p, int items, double each, bool outside) {
+    struct dilation_counts before = pool_dilation(p);
+    struct stretch s;
+    double w = wall();
+    pool_dilate_begin(p);
+    if (outside)
+        for (int i = 0; i < items; i++) {
+            burn(&each, i, 0);
+            pool_dilate(p);
+        }
+    else
+        pool_run(p, items, burn, &each);
+    pool_dilate_end(p);
+    s.wall = wall() - w;
+    s.counts = pool_dilation(p);
+    s.counts.blocks -= before.blocks;
+    s.counts.late -= before.late;
+    s.cpu = (double)(s.counts.cpu_ns - before.cpu_ns) * 1e-9;
+    return s;
+}
+
+/* Never faster than its share; and, once nobody disturbed it, no slower either. */
+static void check_speed(int threads, int items, double each, bool outside) {
+    struct pool *p = make_pool(threads);
+    bool quiet = false;
+    pool_set_share(p, SHARE);
+    assert_true(pool_share(p) == SHARE);
+    for (int i = 0; i < TRIES && !quiet; i++) {
+        struct stretch s = run_items(p, items, each, outside);
+        double want = s.cpu / SHARE / threads;
+        assert_true(s.cpu >= items * each);
+        if (threads == 1)
+            assert_true(s.wall >= want - 1e-6);
+        if (each > 1e-3)
+            assert_int_equal(s.counts.blocks, items);
+        quiet = s.wall < 1.03 * want + 1e-3;
+        if (!quiet)
+            print_message("# wall %.1f ms, wanted %.1f ms, %d late blocks: again\n", s.wall * 1e3,
+                          want * 1e3, (int)s.counts.late);
+    }
+    if (!quiet)
+        print_message("# %d threads: the machine was never idle long enough\n", threads);
+    pool_destroy(&p);
+    if (!quiet && threads == 1)
+        skip();
+}
+
+static void test_speed(void **state) {
+    (void)state;
+    check_speed(1, 10, 2e-3, false);
+}
+
+static void test_speed_small_blocks(void **state) {
+    (void)state;
+    check_speed(1, 1000, 2e-5, false);
+}
+
+static void test_speed_outside_items(void **state) {
+    (void)state;
+    check_speed(1, 10, 2e-3, true);
+}
+
+/* Every thread is slow: two threads of 8 items of 2 ms take at least what the slower one needs. */
+static void test_threads(void **state) {
+    (void)state;
+    struct pool *p = make_pool(2);
+    pool_set_share(p, SHARE);
+    struct stretch s = run_items(p, 8, 2e-3, false);
+    assert_true(s.cpu >= 8 * 2e-3);
+    assert_true(s.wall >= 8 * 2e-3 / SHARE / 2 - 1e-6);
+    assert_int_equal(s.counts.blocks, 8);
+    pool_destroy(&p);
+}
+
+/* Only what lies between begin and end is stretched, and nothing without a share. */
+static void test_off(void **state) {
+    (void)state;
+    struct pool *p = make_pool(1);
+    double each = 5e-3;
+    struct stretch s = run_items(p, 2, each, false);
+    assert_int_equal(s.counts.blocks, 0);
+    pool_set_share(p, SHARE);
+    pool_run(p, 2, burn, &each);
+    assert_int_equal(pool_dilation(p).blocks, 0);
+    pool_set_share(p, 1);
+    s = run_items(p, 2, each, false);
+    assert_int_equal(s.counts.blocks, 0);
+    pool_destroy(&p);
+}
+
+/* ---- polling and lateness -------------------------------------------------------------------- */
+
+static void test_polls_while_sleeping(void **state) {
+    (void)state;
+    struct pool *p = make_pool(1);
+    int polls = 0;
+    pool_set_poll(p, count, &polls);
+    pool_set_share(p, 0.1);
+    double c = cpu();
+    struct stretch s = run_items(p, 1, 4e-3, true); /* 4 ms of work, 36 ms of sleep */
+    c = cpu() - c - s.cpu;
+    assert_in_range(polls, 3, 40);
+    assert_true(c < 4e-3); /* sleeping is not spinning */
+    pool_destroy(&p);
+}
+
+static void oversleep(void *context, int64_t item, int thread) {
+    double each = 1e-3;
+    (void)context;
+    burn(&each, item, thread);
+    if (item == 1)
+        usleep(20000); /* as if another process had taken the CPU */
+}
+
+static void test_late_blocks_are_counted(void **state) {
+    (void)state;
+    struct pool *p = make_pool(1);
+    pool_set_share(p, SHARE);
+    pool_dilate_begin(p);
+    double w = wall();
+    pool_run(p, 12, oversleep, NULL);
+    pool_dilate_end(p);
+    w = wall() - w;
+    struct dilation_counts c = pool_dilation(p);
+    assert_int_equal(c.blocks, 12);
+    assert_true(c.late >= 1);
+    /* Lost time is caught up: blocks before and after have 3 ms to spare each. */
+    assert_true(w >= 12e-3 / SHARE - 1e-6);
+    if (c.late < 8)
+        assert_true(w < 1.25 * 12e-3 / SHARE + 20e-3);
+    pool_destroy(&p);
+}
+
+/* ---- whole networks -------------------------------------------------------------------------- */
+
+static int64_t elements(const struct cohort_tensor *t) {
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++)
+        n *= t->dims[i];
+    return n;
+}
+
+/* The network's answer at that share: new memory. */
+static float *answer(struct cohort_model *m, const struct cohort_tensor *in, double share,
+                     int64_t *n) {
+    struct cohort_error err = {0};
+    struct cohort_session *s = NULL;
+    struct cohort_tensor out;
+    struct cohort_session_options o = {.threads = 1, .no_binding = 1, .cpu_share = share};
+    char *json = NULL;
+    if (cohort_prepare(&s, m, NULL, MPI_COMM_NULL, &o, &err) != COHORT_OK ||
+        cohort_run(s, in, 1, &out, 1, &err) != COHORT_OK ||
+        cohort_report(s, &json, &err) != COHORT_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(strstr(json, "late_blocks") != NULL, share > 0 && share < 1);
+    cohort_text_free(json);
+    *n = elements(&out);
+    float *copy = malloc((size_t)*n * sizeof *copy);
+    assert_non_null(copy);
+    memcpy(copy, out.data, (size_t)*n * sizeof *copy);
+    cohort_close(&s);
+    return copy;
+}
+
+static void check_bits(const char *name) {
+    struct cohort_error err = {0};
+    struct cohort_model *m = NULL;
+    char path[128];
+    struct synth_options o = {.size = 64, .width = 0.25, .classes = 10, .seed = 3};
+    snprintf(path, sizeof path, "/tmp/cohort-dilate-%ld.onnx", (long)getpid());
+    if (synth_write(name, &o, path, &err) != COHORT_OK ||
+        cohort_open(&m, path, NULL, &err) != COHORT_OK)
+        fail_msg("%s", err.message);
+    struct cohort_tensor in = cohort_input(m, 0);
+    int64_t n = elements(&in), plain_count, dilated_count;
+    float *data = malloc((size_t)n * sizeof *data);
+    assert_non_null(data);
+    for (int64_t i = 0; i < n; i++)
+        data[i] = (float)(i * 7919 % 2003) / 1001.0f - 1.0f;
+    in.data = data;
+    float *plain = answer(m, &in, 0, &plain_count);
+    float *dilated = answer(m, &in, 0.3, &dilated_count);
+    assert_int_equal(plain_count, dilated_count);
+    assert_memory_equal(plain, dilated, (size_t)plain_count * sizeof *plain);
+    free(plain);
+    free(dilated);
+    free(data);
+    cohort_model_free(&m);
+    unlink(path);
+}
+
+static void test_same_bits(void **state) {
+    (void)state;
+    static const char *const names[] = {"resnet18", "mobilenetv2", "vgg16", "squeezenet1.1"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        check_bits(names[i]);
+}
+
+static void test_bad_share(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    struct cohort_model *m = NULL;
+    struct cohort_session *s = NULL;
+    char path[128];
+    struct synth_options o = {.size = 32, .width = 0.25, .seed = 3};
+    snprintf(path, sizeof path, "/tmp/cohort-dilate-%ld.onnx", (long)getpid());
+    assert_int_equal(synth_write("lenet5", &o, path, &err), COHORT_OK);
+    assert_int_equal(cohort_open(&m, path, NULL, &err), COHORT_OK);
+    static const double bad[] = {-0.5, 1.5};
+    for (int i = 0; i < 2; i++) {
+        struct cohort_session_options options = {.cpu_share = bad[i]};
+        assert_int_equal(cohort_prepare(&s, m, NULL, MPI_COMM_NULL, &options, &err),
+                         COHORT_ERR_USAGE);
+        assert_non_null(strstr(err.message, "CPU share"));
+        assert_null(s);
+    }
+    cohort_model_free(&m);
+    unlink(path);
+}
+
+static int no_leaks(void **state) {
+    (void)state;
+    return mem_live_blocks() == 0 ? 0 : -1;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_speed),
+        cmocka_unit_test(test_speed_small_blocks),
+        cmocka_unit_test(test_speed_outside_items),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_off),
+        cmocka_unit_test(test_polls_while_sleeping),
+        cmocka_unit_test(test_late_blocks_are_counted),
+        cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_bad_share),
+    };
+    return cmocka_run_group_tests(tests, NULL, no_leaks);
+}
