@@ -109,6 +109,13 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags | $(BUILD)/.libraries
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) $(if $(filter kernels/% bench/%,$<),$(KERNEL_CFLAGS) $(ISA_CFLAGS_$(patsubst kernels/%,%,$(patsubst %/,%,$(dir $<))))) -MMD -MP -c -o $@ $<
 
+# What these sources are: the same on every kind of board, whatever the compiler (cohort version --build).
+BUILD_HASH := $(shell find include src kernels planner -name '*.[ch]' -o -name '*.def' | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c 1-16)
+$(BUILD)/.hash: always
+	@mkdir -p $(@D); [ "$$(cat $@ 2>/dev/null)" = $(BUILD_HASH) ] || echo $(BUILD_HASH) >$@
+$(BUILD)/src/cli/version.o: NEED_CPPFLAGS += -DCOHORT_BUILD='"$(BUILD_HASH)"'
+$(BUILD)/src/cli/version.o: $(BUILD)/.hash
+
 $(BUILD)/libcohort.a: $(LIB_OBJ)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -221,7 +228,7 @@ BINDIR  ?= $(PREFIX)/bin
 LIBDIR  ?= $(PREFIX)/lib
 INCDIR  ?= $(PREFIX)/include
 MANDIR  ?= $(PREFIX)/share/man
-INSTALLED := $(BINDIR)/cohort $(LIBDIR)/libcohort.a $(LIBDIR)/libcohort.so.$(VERSION) $(LIBDIR)/$(SONAME) \
+INSTALLED := $(BINDIR)/cohort $(BINDIR)/cohort-cluster $(PREFIX)/share/cohort/install-deps $(LIBDIR)/libcohort.a $(LIBDIR)/libcohort.so.$(VERSION) $(LIBDIR)/$(SONAME) \
              $(LIBDIR)/libcohort.so $(LIBDIR)/pkgconfig/cohort.pc $(INCDIR)/cohort.h $(INCDIR)/cohort_error.h \
              $(MANDIR)/man1/cohort.1
 
@@ -246,8 +253,10 @@ $(BUILD)/install/cohort.pc: Makefile include/cohort.h always
 
 .PHONY: install uninstall
 install: all $(BUILD)/install/libcohort.a $(BUILD)/install/cohort.pc
-	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCDIR) $(MANDIR)/man1)
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCDIR) $(MANDIR)/man1 $(PREFIX)/share/cohort)
 	install -m 755 $(BUILD)/cohort $(DESTDIR)$(BINDIR)/cohort
+	install -m 755 scripts/cohort-cluster $(DESTDIR)$(BINDIR)/cohort-cluster
+	install -m 755 scripts/install-deps $(DESTDIR)$(PREFIX)/share/cohort/install-deps
 	install -m 644 $(BUILD)/install/libcohort.a $(DESTDIR)$(LIBDIR)/libcohort.a
 	install -m 755 $(BUILD)/libcohort.so $(DESTDIR)$(LIBDIR)/libcohort.so.$(VERSION)
 	ln -sf libcohort.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)

@@ -41,12 +41,10 @@ static double now_ms(void) {
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-/* Initialises MPI; all leave with the lowest failing rank's status. */
-static enum cohort_code join_ranks(struct cli_ranks *r, enum cohort_code code,
-                                   struct cohort_error *err) {
+enum cohort_code cli_ranks_init(struct cli_ranks *r, struct cohort_error *err) {
     *r = (struct cli_ranks){.comm = MPI_COMM_NULL, .rank = 0, .size = 1};
     if (cli_launch_size() == 0)
-        return code;
+        return COHORT_OK;
     /* Pairs that send large messages to each other at once go half duplex without this. */
     setenv("OMPI_MCA_btl_tcp_flags", "send", 0);
     int provided;
@@ -55,7 +53,14 @@ static enum cohort_code join_ranks(struct cli_ranks *r, enum cohort_code code,
     r->comm = MPI_COMM_WORLD;
     MPI_Comm_rank(r->comm, &r->rank);
     MPI_Comm_size(r->comm, &r->size);
-    return cli_agree(r, code, err);
+    return COHORT_OK;
+}
+
+/* Initialises MPI; all leave with the lowest failing rank's status. */
+static enum cohort_code join_ranks(struct cli_ranks *r, enum cohort_code code,
+                                   struct cohort_error *err) {
+    enum cohort_code started = cli_ranks_init(r, err);
+    return started != COHORT_OK ? started : cli_agree(r, code, err);
 }
 
 enum cohort_code cli_ranks_begin(struct cli_ranks *r, struct cohort_error *err) {

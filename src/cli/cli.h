@@ -30,6 +30,11 @@ int cmd_synth(const struct cli_command *self, int argc, char **argv);
 int cmd_kernels(const struct cli_command *self, int argc, char **argv);
 int cmd_read(const struct cli_command *self, int argc, char **argv);
 int cmd_bench(const struct cli_command *self, int argc, char **argv);
+int cmd_check(const struct cli_command *self, int argc, char **argv);
+
+/* "isa x86_64 bits 64 build 0123456789abcdef": the build is a hash of the sources, equal on all
+ * boards that can work together. */
+const char *cli_build_text(void);
 
 /* ---- ranks ------------------------------------------------------------------------------- */
 
@@ -44,6 +49,8 @@ struct cli_ranks {
 /* Collective.  Initialises MPI when the process was launched by mpirun, and only then; from there
  * on all ranks know that all of them understood their options. */
 enum cohort_code cli_ranks_begin(struct cli_ranks *r, struct cohort_error *err);
+/* The same without a word between the ranks: for looking at links that may not work. */
+enum cohort_code cli_ranks_init(struct cli_ranks *r, struct cohort_error *err);
 /* Says what went wrong, on rank 0, and ends MPI; returns the exit status.  After an error the
  * process also ends when MPI cannot: a lost board would hold MPI_Finalize() for ever. */
 int cli_ranks_end(struct cli_ranks *r, enum cohort_code code, const struct cohort_error *err);

@@ -15,6 +15,8 @@ static const struct cli_command commands[] = {
     {"bench", "cohort bench MODEL... [options]", "time networks", cmd_bench, true},
     {"read", "cohort read IMAGE --detector MODEL --recognizer MODEL --keys FILE [options]",
      "find and read the text on a picture", cmd_read, true},
+    {"check", "cohort check [options]   (under mpirun)",
+     "look at boards and links from inside a job", cmd_check, true},
     {"inspect", "cohort inspect MODEL [options]", "show what a network consists of", cmd_inspect,
      false},
     {"plan", "cohort plan MODEL --boards N [options]", "divide a network, without running it",
@@ -47,7 +49,9 @@ int main(int argc, char **argv) {
         return argc < 2 ? 2 : 0;
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
-        printf("cohort %s\n", cohort_version());
+        bool build = argc > 2 && strcmp(argv[2], "--build") == 0;
+        printf("cohort %s%s%s\n", cohort_version(), build ? " " : "",
+               build ? cli_build_text() : "");
         return 0;
     }
     const char *names[COMMANDS];
