@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "synth/synth.h"
 
+#include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +77,8 @@ struct last_words {
 
 static void *leave_anyway(void *context) {
     const struct last_words *w = context;
-    struct timespec t = {.tv_sec = (time_t)w->seconds};
+    double whole = floor(w->seconds);
+    struct timespec t = {.tv_sec = (time_t)whole, .tv_nsec = (long)((w->seconds - whole) * 1e9)};
     nanosleep(&t, NULL);
     if (w->speak)
         fprintf(stderr, "cohort: %s\n", w->message);
@@ -87,7 +90,8 @@ int cli_ranks_end(struct cli_ranks *r, enum cohort_code code, const struct cohor
     if (r->comm == MPI_COMM_NULL)
         return status;
     struct last_words words = {.message = err->message,
-                               .seconds = FINALIZE_S + (r->rank == 0 ? 0 : OTHERS_LATE_S),
+                               .seconds = FINALIZE_S + (r->rank == 0 ? 0 : OTHERS_LATE_S) +
+                                          0.5 * (r->rank < 8 ? r->rank : 8),
                                .speak = r->rank != 0};
     pthread_t watch;
     bool watched = code != COHORT_OK && pthread_create(&watch, NULL, leave_anyway, &words) == 0;
@@ -156,13 +160,21 @@ const char *cli_inject(const char *kind) {
     return at == NULL || atoi(at + 1) == cli_launch_rank() ? text + n + 1 : NULL;
 }
 
-int cli_check_leaks(int status) {
+static int check_leaks(int status) {
     long blocks = mem_live_blocks();
     if (blocks == 0 || (getenv("COHORT_INJECT") == NULL && getenv("COHORT_CHECK_LEAKS") == NULL))
         return status;
     fprintf(stderr, "cohort: leak: rank %d leaves %ld blocks of memory, %zu bytes, allocated\n",
             cli_launch_rank(), blocks, mem_live_bytes());
     return status != 0 ? status : 1;
+}
+
+int cli_finish(int status) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0) {
+        fprintf(stderr, "cohort: standard output cannot be written: %s\n", strerror(errno));
+        status = 1;
+    }
+    return check_leaks(status);
 }
 
 int cli_help(const struct cli_command *self, const struct option_spec *specs) {
@@ -250,20 +262,51 @@ out:
     return code;
 }
 
+/* "NAME: neither a file nor a network …", for names that do not look like a file's. */
+static enum cohort_code no_such_network(const char *name, struct cohort_error *err) {
+    const char *names[128];
+    int n;
+    const struct synth_network *nets = synth_networks(&n);
+    for (int i = 0; i < n && i < 128; i++)
+        names[i] = nets[i].name;
+    const char *close = closest_name(name, names, (size_t)(n < 128 ? n : 128));
+    return error_set(err, COHORT_ERR_IO,
+                     "%s: neither a file nor a network that 'cohort synth --list' knows%s%s%s",
+                     name, close != NULL ? ": did you mean " : "", close != NULL ? close : "",
+                     close != NULL ? "?" : "");
+}
+
+/* Options of generated networks change nothing in a file. */
+static enum cohort_code check_file_options(const char *name, const struct cli_options *o,
+                                           struct cohort_error *err) {
+    const char *option = o->size != 0    ? "--size"
+                         : o->width != 1 ? "--width"
+                         : o->seed != 1  ? "--seed"
+                         : o->features   ? "--features"
+                                         : NULL;
+    return option == NULL
+               ? COHORT_OK
+               : error_set(err, COHORT_ERR_USAGE,
+                           "%s is for generated networks, but %s is a file (--shape fixes the "
+                           "shapes of inputs)",
+                           option, name);
+}
+
 enum cohort_code cli_open_model(struct cohort_model **m, const char *name,
                                 const struct cli_options *o, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     char *path = NULL;
     struct cohort_open_options open = {
         .shapes = o->shapes.items, .shape_count = o->shapes.count, .keep_nodes = o->keep_nodes};
-    if (!file_exists(name) && synth_find(name) != NULL)
+    bool exists = file_exists(name);
+    if (!exists && synth_find(name) != NULL)
         TRY(generated(&path, name, o, err));
+    else if (!exists && strpbrk(name, "/.") == NULL)
+        TRY(no_such_network(name, err));
+    else if (exists)
+        TRY(check_file_options(name, o, err));
     TRY(cohort_open(m, path != NULL ? path : name, &open, err));
 out:
-    if (code == COHORT_ERR_IO && path == NULL && !file_exists(name) && strchr(name, '/') == NULL &&
-        strchr(name, '.') == NULL)
-        error_set(err, COHORT_ERR_IO,
-                  "%s: neither a file nor a network that 'cohort synth --list' knows", name);
     mem_free(path);
     return code;
 }

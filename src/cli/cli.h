@@ -77,9 +77,9 @@ const char *cli_environment(const char *name);
  * without @RANK); NULL otherwise.
  * alloc:N the N-th allocation and all after it, mpi:N the N-th MPI call, phase:NAME that phase. */
 const char *cli_inject(const char *kind);
-/* Before the process ends: when COHORT_INJECT or COHORT_CHECK_LEAKS is set, memory that is still
- * allocated is an error.  Returns the exit status. */
-int cli_check_leaks(int status);
+/* Before the process ends: output that could not be written is an error, and so, when COHORT_INJECT
+ * or COHORT_CHECK_LEAKS is set, is memory that is still allocated.  Returns the exit status. */
+int cli_finish(int status);
 /* Handles --help: prints usage and options to stdout. */
 int cli_help(const struct cli_command *self, const struct option_spec *specs);
 

@@ -15,6 +15,11 @@ static enum cohort_code make(const char *name, const struct cli_options *o, long
     char *text = NULL;
     TRY(cli_open_model(&model, name, o, err));
     TRY(cli_make_plan(&plan, model, o, (int)boards, NULL, err));
+    if (boards != 0 && cohort_plan_of(plan)->boards != boards) {
+        code = error_set(err, COHORT_ERR_PLAN, "--boards %ld: %s is a plan for %d", boards, o->plan,
+                         cohort_plan_of(plan)->boards);
+        goto out;
+    }
     TRY(plan_check(cohort_plan_of(plan), cohort_model_graph(model), cohort_plan_of(plan)->boards,
                    err));
     TRY(plan_print(cohort_plan_of(plan), &text, err));

@@ -43,6 +43,7 @@ struct run {
 static enum cohort_code open_on_root(struct run *r, const char *model, struct cohort_error *err) {
     const struct run_options *o = r->o;
     enum cohort_code code = COHORT_OK;
+    TRY(result_check_target("--save-plan", o->common.save_plan, err));
     TRY(cli_open_model(&r->model, model, &o->common, err));
     TRY(cli_make_plan(&r->plan, r->model, &o->common, r->ranks.size, r->names, err));
     if (o->common.save_plan != NULL)

@@ -82,6 +82,8 @@ static enum cohort_code preprocessing(struct preprocess *p, const struct input_o
     }
     if (o->layout != NULL && strcmp(o->layout, "nchw") != 0 && strcmp(o->layout, "nhwc") != 0)
         return error_set(err, COHORT_ERR_USAGE, "--layout %s: expected nchw or nhwc", o->layout);
+    if (o->layout != NULL && strcmp(o->layout, "nchw") != 0 && strcmp(o->layout, "nhwc") != 0)
+        return error_set(err, COHORT_ERR_USAGE, "--layout %s: expected nchw or nhwc", o->layout);
     if (o->bgr)
         p->bgr = true;
     if (o->resize != NULL) {
@@ -300,8 +302,10 @@ enum cohort_code inputs_load(struct input_set **sets, int *count, const struct c
     struct input_set s = {0};
     size_t capacity = 0;
     int n = cohort_input_count(m);
+    struct preprocess checked;
     *sets = NULL;
     *count = 0;
+    TRY(preprocessing(&checked, o, err));
     if (texts->count == 0 || n != 1) {
         TRY(set_init(&s, n, err));
         if (texts->count > 0)

@@ -61,7 +61,7 @@ int main(int argc, char **argv) {
             continue;
         if (!commands[i].mpi && cli_launch_rank() > 0)
             return 0; /* needs one rank: the first does it */
-        return cli_check_leaks(commands[i].main(&commands[i], argc - 1, argv + 1));
+        return cli_finish(commands[i].main(&commands[i], argc - 1, argv + 1));
     }
     struct cohort_error err;
     const char *close = closest_name(argv[1], names, COMMANDS);

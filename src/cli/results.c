@@ -4,8 +4,11 @@
 #include "base/file.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const char *const kinds[] = {"top5", "boxes", "image", "npy", "json", "summary"};
 #define KINDS (sizeof kinds / sizeof kinds[0])
@@ -15,27 +18,103 @@ static struct tensor as_tensor(const struct cohort_tensor *t) {
         .type = (enum dtype)t->type, .shape = shape_of(t->rank, t->dims), .data = t->data};
 }
 
+static const struct {
+    const char *name;
+    enum box_head head;
+} heads[] = {{"auto", BOX_AUTO},
+             {"yolov2", BOX_YOLOV2},
+             {"yolov5", BOX_YOLOV5},
+             {"yolov8", BOX_YOLOV8},
+             {"yolox", BOX_YOLOX}};
+
+static enum cohort_code head_of(const char *name, enum box_head *head, struct cohort_error *err) {
+    *head = BOX_AUTO;
+    for (size_t i = 0; name != NULL && i < sizeof heads / sizeof heads[0]; i++)
+        if (strcmp(heads[i].name, name) == 0) {
+            *head = heads[i].head;
+            return COHORT_OK;
+        }
+    return name == NULL
+               ? COHORT_OK
+               : error_set(err, COHORT_ERR_USAGE,
+                           "--head %s: expected auto, yolov2, yolov5, yolov8 or yolox", name);
+}
+
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+static bool is_kind(const struct result_options *o, const char *kind) {
+    return o->as != NULL && strcmp(o->as, kind) == 0;
+}
+
+static enum cohort_code check_kind(const struct result_options *o, struct cohort_error *err) {
+    bool known = o->as == NULL;
+    for (size_t i = 0; i < KINDS; i++)
+        known = known || is_kind(o, kinds[i]);
+    if (known)
+        return COHORT_OK;
+    const char *close = closest_name(o->as, kinds, KINDS);
+    return error_set(err, COHORT_ERR_USAGE,
+                     "--as %s: expected top5, boxes, image, npy, json or summary%s%s%s", o->as,
+                     close != NULL ? " (did you mean " : "", close != NULL ? close : "",
+                     close != NULL ? "?)" : "");
+}
+
+/* Options that say something about a kind of result that is not asked for. */
+static enum cohort_code check_conflicts(const struct result_options *o, struct cohort_error *err) {
+    const char *boxes = o->draw != NULL     ? "--draw"
+                        : o->head != NULL   ? "--head"
+                        : o->confidence > 0 ? "--confidence"
+                        : o->iou > 0        ? "--iou"
+                                            : NULL;
+    bool file = is_kind(o, "npy") || is_kind(o, "image");
+    if (boxes != NULL && o->as != NULL && !is_kind(o, "boxes"))
+        return error_set(err, COHORT_ERR_USAGE, "%s is about boxes, which --as %s does not show",
+                         boxes, o->as);
+    if (o->top > 0 && (boxes != NULL || (o->as != NULL && !is_kind(o, "top5"))))
+        return error_set(err, COHORT_ERR_USAGE, "--top is about classes, which %s%s does not show",
+                         boxes != NULL ? boxes : "--as ", boxes != NULL ? "" : o->as);
+    if (file && o->output == NULL)
+        return error_set(err, COHORT_ERR_USAGE, "--as %s needs -o FILE", o->as);
+    if (o->output != NULL && !file && !o->json && !is_kind(o, "json"))
+        return error_set(err, COHORT_ERR_USAGE,
+                         "-o %s: only --as image, npy or json, and --json, write a file",
+                         o->output);
+    return COHORT_OK;
+}
+
+enum cohort_code result_check_target(const char *option, const char *path,
+                                     struct cohort_error *err) {
+    struct stat st;
+    if (path == NULL)
+        return COHORT_OK;
+    char *directory = file_directory(path);
+    if (directory == NULL)
+        return error_memory(err, strlen(path), "a file name");
+    enum cohort_code code = COHORT_OK;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        code = error_set(err, COHORT_ERR_IO, "%s %s: that is a directory", option, path);
+    else if (access(directory, W_OK) != 0)
+        code = error_set(err, COHORT_ERR_IO, "%s %s: cannot write there: %s", option, path,
+                         strerror(errno));
+    mem_free(directory);
+    return code;
+}
+
 enum cohort_code result_check(const struct result_options *o, const struct cohort_model *m,
                               struct cohort_error *err) {
-    if (o->as != NULL) {
-        bool known = false;
-        for (size_t i = 0; i < KINDS; i++)
-            known = known || strcmp(o->as, kinds[i]) == 0;
-        if (!known) {
-            const char *close = closest_name(o->as, kinds, KINDS);
-            return error_set(err, COHORT_ERR_USAGE,
-                             "--as %s: expected top5, boxes, image, npy, json or summary%s%s%s",
-                             o->as, close != NULL ? " (did you mean " : "",
-                             close != NULL ? close : "", close != NULL ? "?)" : "");
-        }
-        if ((strcmp(o->as, "npy") == 0 || strcmp(o->as, "image") == 0) && o->output == NULL)
-            return error_set(err, COHORT_ERR_USAGE, "--as %s needs -o FILE", o->as);
-    }
+    enum cohort_code code = COHORT_OK;
+    enum box_head head;
+    TRY(check_kind(o, err));
+    TRY(check_conflicts(o, err));
+    TRY(head_of(o->head, &head, err));
+    TRY(result_check_target("-o", o->output, err));
+    TRY(result_check_target("--draw", o->draw, err));
     if (o->labels != NULL && !file_exists(o->labels))
         return error_set(err, COHORT_ERR_IO, "%s: no such file of labels", o->labels);
-    return cohort_output_count(m) > 0
-               ? COHORT_OK
-               : error_set(err, COHORT_ERR_SHAPE, "the network has no outputs");
+    if (cohort_output_count(m) == 0)
+        code = error_set(err, COHORT_ERR_SHAPE, "the network has no outputs");
+out:
+    return code;
 }
 
 /* ---- one kind each --------------------------------------------------------------------------- */
@@ -69,28 +148,6 @@ static enum cohort_code show_top(struct results *r, const struct result_options 
     }
     mem_free(best);
     return code;
-}
-
-static const struct {
-    const char *name;
-    enum box_head head;
-} heads[] = {{"auto", BOX_AUTO},
-             {"yolov2", BOX_YOLOV2},
-             {"yolov5", BOX_YOLOV5},
-             {"yolov8", BOX_YOLOV8},
-             {"yolox", BOX_YOLOX}};
-
-static enum cohort_code head_of(const char *name, enum box_head *head, struct cohort_error *err) {
-    *head = BOX_AUTO;
-    for (size_t i = 0; name != NULL && i < sizeof heads / sizeof heads[0]; i++)
-        if (strcmp(heads[i].name, name) == 0) {
-            *head = heads[i].head;
-            return COHORT_OK;
-        }
-    return name == NULL
-               ? COHORT_OK
-               : error_set(err, COHORT_ERR_USAGE,
-                           "--head %s: expected auto, yolov2, yolov5, yolov8 or yolox", name);
 }
 
 static enum cohort_code show_boxes(struct results *r, const struct result_options *o,
@@ -230,6 +287,8 @@ static const char *kind_of(const struct result_options *o, const struct input_se
                            const struct tensor *t) {
     if (o->as != NULL)
         return o->as;
+    if (o->draw != NULL || o->head != NULL || o->confidence > 0 || o->iou > 0)
+        return "boxes";
     int64_t last = t->shape.rank > 0 ? t->shape.dim[t->shape.rank - 1] : 1;
     bool scores = t->type == DT_F32 && shape_count(&t->shape) == last && last >= 2;
     if (!scores && t->type == DT_F32 && t->shape.rank == 4 && t->shape.dim[2] == 1 &&
@@ -311,7 +370,7 @@ static enum cohort_code print_document(struct results *r, const struct result_op
     json_put(root, "report", parsed);
     parsed = NULL;
     TRY(json_print(&text, &bytes, root, err));
-    if (o->output != NULL && o->as != NULL && strcmp(o->as, "json") == 0)
+    if (o->output != NULL && (o->as == NULL || is_kind(o, "json")))
         code = file_replace(o->output, text, bytes, err);
     else
         fputs(text, stdout);

@@ -45,6 +45,9 @@ struct results {
 enum cohort_code result_check(const struct result_options *o, const struct cohort_model *m,
                               struct cohort_error *err);
 /* Shows the outputs of one run (unless JSON is wanted, when they are only kept). */
+/* Can a file be made there?  Before a long run rather than after it. */
+enum cohort_code result_check_target(const char *option, const char *path,
+                                     struct cohort_error *err);
 enum cohort_code result_show(struct results *r, const struct result_options *o,
                              const struct input_set *in, const struct cohort_tensor *outputs,
                              int count, struct cohort_error *err);

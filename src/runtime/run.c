@@ -127,8 +127,10 @@ enum cohort_code cohort_run(struct cohort_session *s, const struct cohort_tensor
 out:
     if (code != COHORT_OK) {
         s->failed = true;
-        if (s->comm != NULL && !comm_aborted(s->comm))
+        if (s->comm != NULL && !comm_aborted(s->comm)) {
             comm_abort(s->comm, err);
+            comm_poll(s->comm, err); /* as the others see it: with this board's name */
+        }
     }
     return code;
 }
