@@ -201,6 +201,7 @@ check-san:
 
 # The ONNX reader against made-up bytes, with clang: make fuzz SECONDS=600.
 SECONDS ?= 60
+FUZZ_SEEDS ?= $(wildcard /usr/lib/python3/dist-packages/onnx/backend/test/data/simple)
 FUZZ_SRC := tests/fuzz/fuzz_onnx.c $(addprefix src/base/,buf.c error.c file.c hash.c mem.c options.c) \
             src/graph/tensor.c src/graph/graph.c src/graph/op.c $(wildcard src/graph/onnx/*.c src/graph/ops/*.c)
 .PHONY: fuzz
@@ -208,7 +209,7 @@ fuzz: | $(BUILD)/.libraries
 	@mkdir -p $(BUILD)/fuzz/corpus
 	clang -g -O1 -std=c11 $(NEED_CPPFLAGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 	    -o $(BUILD)/fuzz/fuzz_onnx $(FUZZ_SRC) -lxxhash -lm
-	$(BUILD)/fuzz/fuzz_onnx -max_total_time=$(SECONDS) -max_len=8192 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/corpus
+	$(BUILD)/fuzz/fuzz_onnx -max_total_time=$(SECONDS) -max_len=8192 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/corpus $(FUZZ_SEEDS)
 
 # ---- measuring ---------------------------------------------------------------------------------
 

@@ -321,7 +321,7 @@ enum cohort_code result_show(struct results *r, const struct result_options *o,
     }
     cJSON_AddStringToObject(run, "input", in->source != NULL ? in->source : "made-up numbers");
     const char *kind = kind_of(o, in, &first);
-    if (!o->json)
+    if (!o->json && strcmp(kind, "json") != 0)
         printf("%s\n", in->source != NULL ? in->source : "made-up numbers");
     if (strcmp(kind, "top5") == 0 && first.type != DT_F32)
         code = error_set(err, COHORT_ERR_SHAPE, "--as top5: output '%s' is %s", outputs[0].name,

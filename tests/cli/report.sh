@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Every key of every JSON document stands in docs/report.md, and the documents hold together.
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+cohort=${COHORT_BIN:-$PWD/build/cohort}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export XDG_CACHE_HOME=$scratch/cache OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+mpirun=$(command -v mpirun.openmpi || command -v mpirun)
+net=$scratch/net.onnx
+"$cohort" synth lenet5 -o "$net" || exit 1
+mkdir -p "$scratch/case/test_data_set_0" && cp "$net" "$scratch/case/model.onnx"
+
+documented() { # NAME FORMAT: $scratch/NAME.json
+    local keys unknown=""
+    keys=$(grep -oE '"[a-z0-9_]+": ' "$scratch/$1.json" | tr -d '": ' | sort -u)
+    for key in $keys; do
+        case $key in logits | format | version) continue ;; esac # an output's name; said once for all
+        grep -qE "\`$key\`" docs/report.md || unknown+=" $key"
+    done
+    if [ -n "$keys" ] && [ -z "$unknown" ] && grep -q "\"format\": \"$2\"" "$scratch/$1.json"; then
+        tap_ok "$1: every key of $2 is in docs/report.md"
+    else
+        tap_not_ok "$1: every key of $2 is in docs/report.md" "not there:$unknown $(head -c 300 "$scratch/$1.json" "$scratch/$1.err")"
+    fi
+}
+keep() { # NAME COMMAND...: standard output to $scratch/NAME.json
+    local name=$1
+    shift
+    timeout 120 "$@" >"$scratch/$name.json" 2>"$scratch/$name.err"
+}
+three=(timeout 120 "$mpirun" --bind-to none -n 3)
+
+tap_run "run --json" keep run "$cohort" run "$net" --json
+documented run cohort-run
+tap_run "run --json on three ranks" keep run3 "${three[@]}" "$cohort" run "$net" --repeat 3 --as top5 --json
+documented run3 cohort-run
+tap_run "run --as json" keep values "$cohort" run "$net" --as json
+documented values cohort-run
+tap_run "bench --json" keep bench "$cohort" bench "$net" --repeat 2 --json
+documented bench cohort-bench
+tap_run "inspect --json" keep inspect "$cohort" inspect "$net" --json
+documented inspect cohort-inspect
+keep verify "$cohort" verify "$scratch/case" --json # fails: there is nothing to compare with
+documented verify cohort-verify
+
+if command -v node >/dev/null; then
+    # shellcheck disable=SC2016
+    tap_run "the documents are JSON and agree with themselves" node -e '
+        const read = n => JSON.parse(require("fs").readFileSync(process.argv[1] + "/" + n + ".json"));
+        const must = (ok, what) => { if (!ok) throw new Error(what); };
+        for (const n of ["run", "run3", "values"]) {
+            const d = read(n), boards = n === "run3" ? 3 : 1;
+            must(d.report.boards.length === boards, n + ": boards");
+            must(d.report.steps.every(s => s.boards.length === boards), n + ": cells");
+            must(d.latency_ms.min <= d.latency_ms.median && d.latency_ms.median <= d.latency_ms.p95, n + ": latency");
+            must(d.latency_ms.runs === (n === "run3" ? 3 : 1), n + ": runs");
+        }
+        const three = read("run3"), one = read("run");
+        must(three.report.steps.some(s => s.kind === "scatter") && three.report.steps.some(s => s.kind === "gather"), "moves");
+        must(JSON.stringify(three.runs[0].outputs) === JSON.stringify(one.runs[0].outputs), "one answer");
+        must(three.runs[0].top.length === 5, "five classes");
+        must(read("values").runs[0].values.logits.length === 10, "ten values");
+        const v = read("verify");
+        must(v.cases.length === v.passed + v.failed + v.skipped, "cases");
+        const i = read("inspect");
+        must(i.total.parameters === i.nodes.reduce((s, n) => s + n.parameters, 0), "parameters");
+    ' "$scratch"
+else
+    tap_skip "the documents are JSON and agree with themselves" "no node here to read them with"
+fi
+
+tap_end
