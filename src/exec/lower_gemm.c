@@ -167,6 +167,12 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     bool map = a->form == FORM_MAP;
     s->rows_per_in = map ? geo.height : 1;
     s->in_pitch = (ptrdiff_t)(geo.row_bytes / sizeof(float)) * s->rows_per_in;
+    if (s->in_pitch > INT32_MAX / 2 || m.k > INT32_MAX / 2 || m.n > INT32_MAX / 2) {
+        code =
+            error_set(err, COHORT_ERR_UNSUPPORTED, "a product with a %lldx%lld matrix is too large",
+                      (long long)m.k, (long long)m.n);
+        goto out;
+    }
     s->shape = (struct gemm_shape){.rows = map ? geo.images : geo.height,
                                    .k = (int)(map ? (int64_t)s->in_pitch : m.k),
                                    .n = (int)m.n};

@@ -22,14 +22,32 @@ static bool input_is_map(const struct graph *g, const struct node *n, int i) {
     return n->op->map_input(g, &bare, i);
 }
 
+/* Kernels count in ints: longer axes, and windows that reach further, stay plain. */
+#define MAP_DIM_MAX (INT64_C(1) << 24)
+
 static bool value_can_be_map(const struct graph *g, int id) {
     const struct value *v = graph_value(g, id);
-    return v->type == DT_F32 && (v->shape.rank == 3 || v->shape.rank == 4) &&
-           shape_count(&v->shape) > 0;
+    if (v->type != DT_F32 || (v->shape.rank != 3 && v->shape.rank != 4) ||
+        shape_count(&v->shape) <= 0)
+        return false;
+    for (int i = 0; i < v->shape.rank; i++)
+        if (v->shape.dim[i] > MAP_DIM_MAX)
+            return false;
+    return true;
+}
+
+static bool window_fits(const struct window *w) {
+    for (int i = 0; i < 2; i++)
+        if (w->kernel[i] > MAP_DIM_MAX || w->stride[i] > MAP_DIM_MAX ||
+            w->dilation[i] > MAP_DIM_MAX || w->pad_begin[i] > MAP_DIM_MAX ||
+            w->pad_end[i] > MAP_DIM_MAX || w->pad_begin[i] < -MAP_DIM_MAX ||
+            w->pad_end[i] < -MAP_DIM_MAX)
+            return false;
+    return true;
 }
 
 static bool node_can(const struct graph *g, const struct node *n) {
-    if (n->out_count < 1 || n->out[0] < 0 || !node_map_ok(g, n))
+    if (n->out_count < 1 || n->out[0] < 0 || !node_map_ok(g, n) || !window_fits(&n->window))
         return false;
     for (int i = 0; i < n->out_count; i++)
         if (n->out[i] >= 0 && !value_can_be_map(g, n->out[i]))
