@@ -17,7 +17,7 @@ mpirun=$(command -v mpirun.openmpi || command -v mpirun)
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 
 tap_run "make install" "${make[@]}" PREFIX="$root" install
-for f in bin/cohort lib/libcohort.a lib/libcohort.so lib/libcohort.so.0 lib/pkgconfig/cohort.pc \
+for f in bin/cohort bin/cohort-cluster lib/libcohort.a lib/libcohort.so lib/libcohort.so.0 lib/pkgconfig/cohort.pc \
     include/cohort.h include/cohort_error.h share/man/man1/cohort.1; do
     tap_run "installs $f" test -s "$root/$f"
 done
