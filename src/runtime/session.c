@@ -245,6 +245,11 @@ enum cohort_code cohort_prepare(struct cohort_session **session, struct cohort_m
     if (code != COHORT_OK)
         return code;
     code = prepare(s, model, plan, err);
+    /* Once more, on a communicator of its own: a rank that is ready could fail in its first run,
+     * and its notice reach another one that still prepares.  After a time limit nobody may be
+     * there. */
+    if (comm != MPI_COMM_NULL && code != COHORT_ERR_TIMEOUT)
+        code = cohort_agree(comm, code, err);
     if (code == COHORT_OK) {
         *session = s;
         return code;
