@@ -242,9 +242,8 @@ enum cohort_code cohort_prepare(struct cohort_session **session, struct cohort_m
                                 struct cohort_error *err) {
     struct cohort_session *s = NULL;
     enum cohort_code code = new_session(&s, comm, options, err);
-    if (code != COHORT_OK)
-        return code;
-    code = prepare(s, model, plan, err);
+    if (code == COHORT_OK)
+        code = prepare(s, model, plan, err);
     /* Once more, on a communicator of its own: a rank that is ready could fail in its first run,
      * and its notice reach another one that still prepares.  After a time limit nobody may be
      * there. */
@@ -254,7 +253,8 @@ enum cohort_code cohort_prepare(struct cohort_session **session, struct cohort_m
         *session = s;
         return code;
     }
-    s->failed = true;
+    if (s != NULL)
+        s->failed = true;
     cohort_close(&s);
     return code;
 }
