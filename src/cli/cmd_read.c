@@ -36,6 +36,7 @@ struct reading {
     const char *detector, *recognizer, *keys, *draw;
     long limit;
     bool report;
+    bool opened; /* a session was: what is to be said of the boards has been said */
     struct cli_ranks ranks;
     struct image page; /* rank 0, as is all that follows */
     struct placement where;
@@ -102,6 +103,9 @@ static enum cohort_code stage_open(struct reading *r, struct stage *s, const cha
     if (code == COHORT_OK && is_root(r))
         code = stage_open_on_root(r, s, path, height, width, err);
     TRY(cli_agree(&r->ranks, code, err));
+    if (r->opened && !r->common.verbose)
+        options.log = NULL;
+    r->opened = true;
     TRY(cohort_prepare(&s->session, s->model, s->plan, r->ranks.comm, &options, err));
 out:
     return code;
