@@ -6,8 +6,10 @@
 
 int main(int argc, char **argv) {
     struct cohort_model *model = NULL;
+    struct cohort_plan *plan = NULL;
     struct cohort_session *session = NULL;
-    struct cohort_session_options options = {0};
+    struct cohort_plan_options division = {0};   /* equal rows, groups at the pools */
+    struct cohort_session_options options = {0}; /* every core, weights cached nowhere */
     struct cohort_tensor in = {0}, out = {0};
     struct cohort_error err = {0};
     enum cohort_code code = COHORT_OK;
@@ -15,6 +17,7 @@ int main(int argc, char **argv) {
     int rank, threads;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &threads);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &division.boards);
     if (rank == 0 &&
         (code = cohort_open(&model, argc > 1 ? argv[1] : "", NULL, &err)) == COHORT_OK) {
         size_t count = 1;
@@ -22,10 +25,11 @@ int main(int argc, char **argv) {
         for (int i = 0; i < in.rank; i++)
             count *= (size_t)in.dims[i];
         in.data = calloc(count, sizeof(float)); /* a black picture */
+        code = cohort_plan_make(&plan, model, &division, &err);
     }
     code = cohort_agree(MPI_COMM_WORLD, code, &err); /* if rank 0 failed, all know */
-    if (code == COHORT_OK) /* no plan: the default, equal rows for every board */
-        code = cohort_prepare(&session, model, NULL, MPI_COMM_WORLD, &options, &err);
+    if (code == COHORT_OK)
+        code = cohort_prepare(&session, model, plan, MPI_COMM_WORLD, &options, &err);
     if (code == COHORT_OK)
         code = cohort_run(session, rank == 0 ? &in : NULL, rank == 0, rank == 0 ? &out : NULL,
                           rank == 0, &err);
@@ -37,6 +41,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "example: %s\n", err.message);
     cohort_text_free(report);
     cohort_close(&session);
+    cohort_plan_free(&plan);
     cohort_model_free(&model);
     free(in.data);
     MPI_Finalize();
