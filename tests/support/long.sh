@@ -2,7 +2,8 @@
 COHORT_BUILD=${COHORT_BUILD:-$PWD/build}
 COHORT_BIN=${COHORT_BIN:-$COHORT_BUILD/cohort}
 shared=${COHORT_SHARED:-$PWD/../shared}
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/cohort-test.XXXXXX") || exit 2
+mkdir -p "$COHORT_BUILD/tests"
+scratch=$(mktemp -d "$COHORT_BUILD/tests/scratch.XXXXXX") || exit 2
 trap 'rm -rf "$scratch"' EXIT
 export XDG_CACHE_HOME=$scratch/cache # nothing of the user's, nothing left behind
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
