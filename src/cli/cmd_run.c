@@ -150,7 +150,9 @@ int cmd_run(const struct cli_command *self, int argc, char **argv) {
         {"input", 'i', OPTION_LIST, &o.inputs, "[NAME=]FILE",
          "JPEG, PNG, .npy or .pb; several files are several runs (none: made-up numbers)", 0, 0},
         {"preset", 0, OPTION_TEXT, &o.input.preset, "NAME",
-         "preprocessing: imagenet (default), yolo or raw", 0, 0},
+         "preprocessing: imagenet (default), yolo, yolox, caffe, tensorflow, ppocr-det, ppocr-rec, "
+         "raw",
+         0, 0},
         {"mean", 0, OPTION_TEXT, &o.input.mean, "A,B,C", "subtracted after scaling", 0, 0},
         {"std", 0, OPTION_TEXT, &o.input.std, "A,B,C", "divided by, after the mean", 0, 0},
         {"scale", 0, OPTION_TEXT, &o.input.scale, "F", "factor on pixels 0..255, e.g. 1/255", 0, 0},

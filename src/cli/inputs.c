@@ -57,7 +57,9 @@ static enum cohort_code preprocessing(struct preprocess *p, const struct input_o
         int n;
         const char *const *names = preprocess_presets(&n);
         const char *close = closest_name(preset, names, (size_t)n);
-        return error_set(err, COHORT_ERR_USAGE, "--preset %s: expected imagenet, yolo or raw%s%s%s",
+        return error_set(err, COHORT_ERR_USAGE,
+                         "--preset %s: expected imagenet, yolo, yolox, caffe, tensorflow, "
+                         "ppocr-det, ppocr-rec or raw%s%s%s",
                          preset, close != NULL ? " (did you mean " : "", close != NULL ? close : "",
                          close != NULL ? "?)" : "");
     }

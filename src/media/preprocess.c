@@ -122,7 +122,8 @@ static enum cohort_code fit_letterbox(struct image *out, struct placement *where
                                       const struct image *im, const struct preprocess *p,
                                       int height, int width, struct cohort_error *err) {
     double scale = fmin((double)width / im->width, (double)height / im->height);
-    double round_up = p->centre ? 0.5 : 1e-6; /* products like 341*0.75 may fall just short */
+    /* YOLO rounds; YOLOX cuts off, even 415.99999999999994 for a picture 773 wide */
+    double round_up = p->centre ? 0.5 : 0;
     int w = at_least_one(im->width * scale + round_up);
     int h = at_least_one(im->height * scale + round_up);
     w = w > width ? width : w;
