@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOW_FACTOR 0.5 /* of the median link */
+#define SLOW_FACTOR 0.5  /* of the median link */
+#define FAST_MBIT   4000 /* beyond it no board's network is the limit: nothing is slow */
 
 /* ---- judging (rank 0) ------------------------------------------------------------------------ */
 
@@ -142,7 +143,7 @@ static enum cohort_code judge_links(struct check *c, struct cohort_error *err) {
         }
     }
     qsort(rates, (size_t)count, sizeof *rates, ascending);
-    double median = count > 0 ? rates[count / 2] : 0;
+    double median = count > 0 && rates[count / 2] < FAST_MBIT ? rates[count / 2] : 0;
     for (int a = 0; a < n; a++) {
         for (int b = 0; b < n; b++) {
             const struct link *l = a == b ? NULL : link_of(c, a, b);

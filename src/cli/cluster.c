@@ -73,8 +73,8 @@ static enum cohort_code read_cores(const struct json_at *board, struct cluster_b
 
 static enum cohort_code read_board(const struct json_at *at, struct cluster *c,
                                    struct cohort_error *err) {
-    static const char *const known[] = {"name",      "address",      "network",
-                                        "cpu_share", "memory_limit", "cores"};
+    static const char *const known[] = {"name",         "address", "network", "cpu_share",
+                                        "memory_limit", "cores",   "comment"};
     struct cluster_board *b = &c->boards[c->count++];
     enum cohort_code code = COHORT_OK;
     const char *name = NULL;
@@ -118,7 +118,8 @@ out:
 
 static enum cohort_code read_root(const struct json_at *root, struct cluster *c,
                                   struct cohort_error *err) {
-    static const char *const known[] = {"format", "version", "program", "network", "boards"};
+    static const char *const known[] = {"format",  "version", "program",
+                                        "network", "boards",  "comment"};
     enum cohort_code code = COHORT_OK;
     struct json_at boards;
     int count = 0;

@@ -5,8 +5,9 @@
  *        "cpu_share": 0.5, "memory_limit": "512M", "cores": 4}]}
  *
  * Only "name" must be there; null is the same as left out.  "network" may also stand once for all
- * boards beside "program", the path of cohort on every board.  "cores" is a number of threads or a
- * list as --cores takes it.  Rank 0 reads the file: it need not be on the other boards. */
+ * boards beside "program", the path of cohort on every board, and a "comment".  "cores" is a number
+ * of threads or a list as --cores takes it.  Rank 0 reads the file: it need not be on the other
+ * boards. */
 #ifndef COHORT_CLI_CLUSTER_H
 #define COHORT_CLI_CLUSTER_H
 
