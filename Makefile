@@ -16,7 +16,19 @@ endif
 ifeq ($(origin AR),default)
 AR := ar
 endif
-MPICC   := $(firstword $(shell command -v mpicc.openmpi mpicc 2>/dev/null))
+SYSROOT ?=
+
+# With SYSROOT=FOLDER, which holds an unpacked Debian of another architecture, libraries and headers
+# come from there; CC is then that architecture's compiler (scripts/cross-check makes both).
+PKGCONFIG := pkg-config
+MPICC     := $(firstword $(shell command -v mpicc.openmpi mpicc 2>/dev/null))
+ifneq ($(SYSROOT),)
+SYSROOT_DIR   := $(abspath $(SYSROOT))
+SYSROOT_LIB   := $(firstword $(wildcard $(SYSROOT_DIR)/usr/lib/*-linux-*))
+SYSROOT_FLAGS := --sysroot=$(SYSROOT_DIR)
+PKGCONFIG     := PKG_CONFIG_SYSROOT_DIR='$(SYSROOT_DIR)' \
+                 PKG_CONFIG_LIBDIR='$(SYSROOT_LIB)/pkgconfig:$(SYSROOT_LIB)/openblas-pthread/pkgconfig' pkg-config
+endif
 PKG     := hwloc openblas libcjson libxxhash
 TOOLPKG := libpng libjpeg
 TARGET  := $(shell $(CC) -dumpmachine)
@@ -55,17 +67,28 @@ ifeq ($(WERROR),1)
 WARN += -Werror
 endif
 NEED_CPPFLAGS := -Iinclude -Isrc -I. -D_GNU_SOURCE
-NEED_CFLAGS   := -std=c11 -fPIC -pthread -ffp-contract=off $(WARN)
+NEED_CFLAGS   := $(SYSROOT_FLAGS) -std=c11 -fPIC -pthread -ffp-contract=off $(WARN)
 KERNEL_CFLAGS := -O3 -fno-math-errno -fno-trapping-math
 ISA_CFLAGS_avx2   := -mavx2 -mfma
 ISA_CFLAGS_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma
 ISA_CFLAGS_neon32 := -mfpu=neon-vfpv4
+# gcc moves loads up until sums leave the registers; clang does not, and does not know the flag.
+ifneq ($(filter aarch64 arm armv7%,$(ARCH)),)
+KEEP_ORDER := $(shell $(CC) -Werror -fno-schedule-insns -E -x c /dev/null >/dev/null 2>&1 && echo -fno-schedule-insns)
+ISA_CFLAGS_neon32 += $(KEEP_ORDER)
+ISA_CFLAGS_neon64 += $(KEEP_ORDER)
+endif
 
+ifneq ($(SYSROOT),)
+MPI_CFLAGS := $(patsubst -I%,-isystem %,$(shell $(PKGCONFIG) --cflags ompi-c 2>/dev/null))
+MPI_LIBS   := $(shell $(PKGCONFIG) --libs ompi-c 2>/dev/null)
+else
 MPI_CFLAGS := $(if $(MPICC),$(patsubst -I%,-isystem %,$(shell $(MPICC) --showme:compile 2>/dev/null)))
 MPI_LIBS   := $(if $(MPICC),$(shell $(MPICC) --showme:link 2>/dev/null))
-PKG_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKG) $(TOOLPKG) 2>/dev/null))
-PKG_LIBS   := $(shell pkg-config --libs $(PKG) 2>/dev/null)
-TOOL_LIBS  := $(shell pkg-config --libs $(TOOLPKG) 2>/dev/null)
+endif
+PKG_CFLAGS := $(patsubst -I%,-isystem %,$(shell $(PKGCONFIG) --cflags $(PKG) $(TOOLPKG) 2>/dev/null))
+PKG_LIBS   := $(shell $(PKGCONFIG) --libs $(PKG) 2>/dev/null)
+TOOL_LIBS  := $(shell $(PKGCONFIG) --libs $(TOOLPKG) 2>/dev/null)
 TEST_LIBS  := -lcmocka
 LIBS       := $(MPI_LIBS) $(PKG_LIBS) -lm -lpthread
 
@@ -88,8 +111,8 @@ say  = @printf '  %-6s %s\n' '$(1)' '$(2)'
 endif
 
 # What is missing, by the name of what was looked for; asked once in a build folder.
-missing = $(if $(shell command -v $(firstword $(CC))),,$(firstword $(CC))) $(if $(MPICC),,mpicc) \
-          $(if $(shell command -v pkg-config),$(shell for p in $(1); do pkg-config --exists $$p || echo $$p; done),pkg-config)
+missing = $(if $(shell command -v $(firstword $(CC))),,$(firstword $(CC))) $(if $(MPICC)$(SYSROOT),,mpicc) \
+          $(if $(shell command -v pkg-config),$(shell for p in $(1) $(if $(SYSROOT),ompi-c); do $(PKGCONFIG) --exists $$p || echo $$p; done),pkg-config)
 $(BUILD)/.libraries:
 	$(if $(strip $(call missing,$(PKG) $(TOOLPKG))),$(error not found: $(strip $(call missing,$(PKG) $(TOOLPKG))) (run 'make deps', which installs what is needed)))
 	@mkdir -p $(@D) && touch $@
@@ -98,7 +121,7 @@ $(BUILD)/.test-libraries:
 	@mkdir -p $(@D) && touch $@
 
 # Another compiler or other flags in the same folder build everything again.
-flags_now := $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS)
+flags_now := $(CC) $(SYSROOT_FLAGS) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS)
 .PHONY: always
 $(BUILD)/.flags: always
 	@mkdir -p $(@D); if [ ! -e $@ ]; then printf '%s\n' '$(flags_now)' >$@; touch -d @0 $@; \
@@ -123,13 +146,13 @@ $(BUILD)/libcohort.a: $(LIB_OBJ)
 # Only cohort_* is visible: the names inside are short and would meet a program's own.
 $(BUILD)/libcohort.so: $(LIB_OBJ) src/libcohort.map
 	$(call say,LD,$@)
-	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=src/libcohort.map $(CFLAGS) $(LDFLAGS) -o $@ $(LIB_OBJ) $(LIBS)
+	$(Q)$(CC) $(SYSROOT_FLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=src/libcohort.map $(CFLAGS) $(LDFLAGS) -o $@ $(LIB_OBJ) $(LIBS)
 
 $(BUILD)/libtools.a: $(TOOL_OBJ)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-link = $(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
+link = $(Q)$(CC) $(SYSROOT_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
 
 $(BUILD)/cohort: $(MAIN_OBJ) $(BUILD)/libtools.a $(BUILD)/libcohort.a
 	$(call say,LD,$@)
@@ -287,7 +310,7 @@ info:
 	@echo "compiler   $$($(CC) --version 2>/dev/null | head -n 1)"
 	@echo "mpi        $(MPICC) $$($(MPICC) --showme:version 2>/dev/null)"
 	@for p in $(PKG) $(TOOLPKG) cmocka; do \
-	    printf '%-10s %s\n' $$p "$$(pkg-config --modversion $$p 2>/dev/null || echo 'not found (make deps)')"; done
+	    printf '%-10s %s\n' $$p "$$($(PKGCONFIG) --modversion $$p 2>/dev/null || echo 'not found (make deps)')"; done
 	@echo 'flags      $(CFLAGS) $(if $(filter 1,$(WERROR)),-Werror)'
 	@for d in $(ISA_DIRS); do printf 'kernels    %-8s %2d files  %s\n' $$d $$(ls kernels/$$d/*.c 2>/dev/null | wc -l) \
 	    "$$(ls kernels/$$d/*.c >/dev/null 2>&1 || echo '(none yet)')"; done

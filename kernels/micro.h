@@ -49,8 +49,8 @@ static inline int micro_tile(int n, int most) {
 #define MICRO_INPUT_BYTES (256 * 1024)
 
 extern const struct micro micro_generic;
-extern const struct micro micro_avx2,
-    micro_avx512; /* in their folders, where the target has them */
+/* In their folders, where the target has them. */
+extern const struct micro micro_avx2, micro_avx512, micro_neon32, micro_neon64;
 
 /* Convolution (transposed: its adjoint) by a micro-kernel: conv_kernel.run with a->weights packed
  * by window_pack(). */

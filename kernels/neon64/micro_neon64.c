@@ -1,0 +1,123 @@
+/* The micro-kernel of 64-bit Arm: up to 5 pixels times one block of 16 channels, four vectors of 4.
+ *
+ * 20 sums, 4 registers of weights, 5 of inputs: 29 of the 32.  FMLA by element takes its factor
+ * from one lane of a vector, so four input channels of a pixel are one load: 21 loads for 80 FMAs.
+ * 20 sums are more than two pipes of latency 4 to 7 need (Cortex-A72, A76); one pipe, of the A53's
+ * kind, is kept as busy.  What is left over of four channels follows one by one, in the same order
+ * and with the same rounding. */
+#include "kernels/micro.h"
+
+#include <arm_neon.h>
+
+#define PIXELS 5
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+/* One of four input channels; the lane must be a constant in the instruction. */
+#define CHANNEL(lane)                                                                              \
+    do {                                                                                           \
+        const float *row = w + (lane)*BLOCK;                                                       \
+        const float32x4_t w0 = vld1q_f32(row), w1 = vld1q_f32(row + 4), w2 = vld1q_f32(row + 8),   \
+                          w3 = vld1q_f32(row + 12);                                                \
+        _Pragma("GCC unroll 5") for (int p = 0; p < pixels; p++) {                                 \
+            sum0[p] = vfmaq_laneq_f32(sum0[p], w0, x[p], lane);                                    \
+            sum1[p] = vfmaq_laneq_f32(sum1[p], w1, x[p], lane);                                    \
+            sum2[p] = vfmaq_laneq_f32(sum2[p], w2, x[p], lane);                                    \
+            sum3[p] = vfmaq_laneq_f32(sum3[p], w3, x[p], lane);                                    \
+        }                                                                                          \
+    } while (0)
+
+static ALWAYS_INLINE void lanes_copy(float *to, const float *from, int lane0, int lane1) {
+    for (int j = lane0; j < lane1; j++)
+        to[j] = from[j];
+}
+
+/* Constant `pixels` after inlining, so that the sums live in registers: gcc needs to be told to
+ * unroll before it decides what lives where, or it stores all sums in every round. */
+static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
+    const bool whole = a->lane0 == 0 && a->lane1 == BLOCK;
+    const ptrdiff_t step = a->in_pixel;
+    float block[BLOCK] = {0};
+    float32x4_t sum0[PIXELS], sum1[PIXELS], sum2[PIXELS], sum3[PIXELS];
+#pragma GCC unroll 5
+    for (int p = 0; p < pixels; p++) {
+        const float *from = a->init ? a->init : a->out + p * a->out_pixel;
+        if (!whole) {
+            lanes_copy(block, from, a->lane0, a->lane1);
+            from = block;
+        }
+        sum0[p] = vld1q_f32(from);
+        sum1[p] = vld1q_f32(from + 4);
+        sum2[p] = vld1q_f32(from + 8);
+        sum3[p] = vld1q_f32(from + 12);
+    }
+    for (int s = 0; s < a->segs; s++)
+        for (int ky = 0; ky < a->taps_y; ky++)
+            for (int kx = 0; kx < a->taps_x; kx++) {
+                const float *w = a->w + s * a->w_seg + ky * a->w_y + kx * a->w_x;
+                const float *in = a->in + s * a->in_seg + ky * a->in_y + kx * a->in_x;
+                int left = a->lanes;
+                for (; left >= 4; left -= 4, w += 4 * BLOCK, in += 4) {
+                    float32x4_t x[PIXELS];
+#pragma GCC unroll 5
+                    for (int p = 0; p < pixels; p++)
+                        x[p] = vld1q_f32(in + p * step);
+                    CHANNEL(0);
+                    CHANNEL(1);
+                    CHANNEL(2);
+                    CHANNEL(3);
+                }
+                for (; left > 0; left--, w += BLOCK, in++) {
+                    const float32x4_t w0 = vld1q_f32(w), w1 = vld1q_f32(w + 4),
+                                      w2 = vld1q_f32(w + 8), w3 = vld1q_f32(w + 12);
+#pragma GCC unroll 5
+                    for (int p = 0; p < pixels; p++) {
+                        const float x = in[p * step];
+                        sum0[p] = vfmaq_n_f32(sum0[p], w0, x);
+                        sum1[p] = vfmaq_n_f32(sum1[p], w1, x);
+                        sum2[p] = vfmaq_n_f32(sum2[p], w2, x);
+                        sum3[p] = vfmaq_n_f32(sum3[p], w3, x);
+                    }
+                }
+            }
+#pragma GCC unroll 5
+    for (int p = 0; p < pixels; p++) {
+        float *to = a->out + p * a->out_pixel;
+        float *store = whole ? to : block;
+        vst1q_f32(store, sum0[p]);
+        vst1q_f32(store + 4, sum1[p]);
+        vst1q_f32(store + 8, sum2[p]);
+        vst1q_f32(store + 12, sum3[p]);
+        if (!whole)
+            lanes_copy(to, block, a->lane0, a->lane1);
+    }
+}
+
+static void run(const struct micro_args *args, int pixels) {
+    struct micro_args a = *args; /* a copy: stores to the output cannot change it */
+    while (pixels > 0) {
+        int n = micro_tile(pixels, PIXELS);
+        switch (n) {
+        case 5:
+            tile(&a, 5);
+            break;
+        case 4:
+            tile(&a, 4);
+            break;
+        case 3:
+            tile(&a, 3);
+            break;
+        case 2:
+            tile(&a, 2);
+            break;
+        default:
+            tile(&a, 1);
+            break;
+        }
+        a.in += n * a.in_pixel;
+        a.out += n * a.out_pixel;
+        pixels -= n;
+    }
+}
+
+const struct micro micro_neon64 = {.pixels = PIXELS, .run = run};
