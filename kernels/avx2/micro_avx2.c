@@ -21,15 +21,8 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
     const ptrdiff_t step = a->in_pixel;
     float block[BLOCK] = {0};
     __m256 low[PIXELS], high[PIXELS];
-    for (int p = 0; p < pixels; p++) {
-        const float *from = a->init ? a->init : a->out + p * a->out_pixel;
-        if (!whole) {
-            lanes_copy(block, from, a->lane0, a->lane1);
-            from = block;
-        }
-        low[p] = _mm256_loadu_ps(from);
-        high[p] = _mm256_loadu_ps(from + 8);
-    }
+    for (int p = 0; p < pixels; p++)
+        low[p] = high[p] = _mm256_setzero_ps();
     for (int s = 0; s < a->segs; s++)
         for (int ky = 0; ky < a->taps_y; ky++)
             for (int kx = 0; kx < a->taps_x; kx++) {
@@ -47,9 +40,14 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
             }
     for (int p = 0; p < pixels; p++) {
         float *to = a->out + p * a->out_pixel;
+        const float *from = a->init ? a->init : to;
+        if (!whole) {
+            lanes_copy(block, from, a->lane0, a->lane1);
+            from = block;
+        }
         float *store = whole ? to : block;
-        _mm256_storeu_ps(store, low[p]);
-        _mm256_storeu_ps(store + 8, high[p]);
+        _mm256_storeu_ps(store, _mm256_add_ps(_mm256_loadu_ps(from), low[p]));
+        _mm256_storeu_ps(store + 8, _mm256_add_ps(_mm256_loadu_ps(from + 8), high[p]));
         if (!whole)
             lanes_copy(to, block, a->lane0, a->lane1);
     }

@@ -17,7 +17,7 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
     __m512 sum[PIXELS];
     const ptrdiff_t step = a->in_pixel;
     for (int p = 0; p < pixels; p++)
-        sum[p] = _mm512_maskz_loadu_ps(lanes, a->init ? a->init : a->out + p * a->out_pixel);
+        sum[p] = _mm512_setzero_ps();
     for (int s = 0; s < a->segs; s++)
         for (int ky = 0; ky < a->taps_y; ky++)
             for (int kx = 0; kx < a->taps_x; kx++) {
@@ -30,8 +30,11 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
                         sum[p] = _mm512_fmadd_ps(_mm512_set1_ps(in[p * step]), weights, sum[p]);
                 }
             }
-    for (int p = 0; p < pixels; p++)
-        _mm512_mask_storeu_ps(a->out + p * a->out_pixel, lanes, sum[p]);
+    for (int p = 0; p < pixels; p++) {
+        float *to = a->out + p * a->out_pixel;
+        const __m512 start = _mm512_maskz_loadu_ps(lanes, a->init ? a->init : to);
+        _mm512_mask_storeu_ps(to, lanes, _mm512_add_ps(start, sum[p]));
+    }
 }
 
 #define CASE(n)                                                                                    \

@@ -41,7 +41,7 @@ static ALWAYS_INLINE void line_tile(const struct line *l, int x, int lane, const
     vec sum[TILE];
     const int taps_x = taps == TAPS_ANY ? l->taps_x : taps;
     for (int p = 0; p < pixels; p++)
-        sum[p] = vec_load(l->bias + lane);
+        sum[p] = vec_set(0.0f);
     for (int ky = 0; ky < l->taps_y; ky++) {
         const float *in = l->in + ky * l->in_y + x * l->in_pixel + lane;
         const float *w = l->w + ky * l->w_y + lane;
@@ -50,7 +50,7 @@ static ALWAYS_INLINE void line_tile(const struct line *l, int x, int lane, const
                 sum[p] += vec_load(in + p * l->in_pixel) * *(const vec *)w;
     }
     for (int p = 0; p < pixels; p++)
-        vec_store(l->out + (x + p) * l->out_pixel + lane, sum[p]);
+        vec_store(l->out + (x + p) * l->out_pixel + lane, vec_load(l->bias + lane) + sum[p]);
 }
 
 static ALWAYS_INLINE void line_taps(const struct line *args, int count, const int taps) {
@@ -77,7 +77,7 @@ static void line_narrow(const struct line *l, int count, int lanes) {
     for (int x = 0; x < count; x++) {
         float sum[BLOCK];
         for (int j = 0; j < lanes; j++)
-            sum[j] = l->bias[j];
+            sum[j] = 0.0f;
         for (int ky = 0; ky < l->taps_y; ky++) {
             for (int kx = 0; kx < l->taps_x; kx++) {
                 const float *in = l->in + ky * l->in_y + kx * l->in_x + x * l->in_pixel;
@@ -87,7 +87,7 @@ static void line_narrow(const struct line *l, int count, int lanes) {
             }
         }
         for (int j = 0; j < lanes; j++)
-            l->out[x * l->out_pixel + j] = sum[j];
+            l->out[x * l->out_pixel + j] = l->bias[j] + sum[j];
     }
 }
 

@@ -31,15 +31,9 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
     vec sum[PIXELS][NV];
     const bool whole = a->lane0 == 0 && a->lane1 == BLOCK;
     float block[BLOCK] = {0};
-    for (int p = 0; p < pixels; p++) {
-        const float *from = a->init ? a->init : a->out + p * a->out_pixel;
-        if (!whole) {
-            lanes_load(block, from, a->lane0, a->lane1);
-            from = block;
-        }
+    for (int p = 0; p < pixels; p++)
         for (int v = 0; v < NV; v++)
-            sum[p][v] = vec_load(from + v * VL);
-    }
+            sum[p][v] = vec_set(0.0f);
     for (int s = 0; s < a->segs; s++) {
         for (int ky = 0; ky < a->taps_y; ky++) {
             for (int kx = 0; kx < a->taps_x; kx++) {
@@ -58,14 +52,15 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
     }
     for (int p = 0; p < pixels; p++) {
         float *to = a->out + p * a->out_pixel;
-        if (whole) {
-            for (int v = 0; v < NV; v++)
-                vec_store(to + v * VL, sum[p][v]);
-        } else {
-            for (int v = 0; v < NV; v++)
-                vec_store(block + v * VL, sum[p][v]);
-            lanes_load(to, block, a->lane0, a->lane1);
+        const float *from = a->init ? a->init : to;
+        if (!whole) {
+            lanes_load(block, from, a->lane0, a->lane1);
+            from = block;
         }
+        for (int v = 0; v < NV; v++)
+            vec_store(whole ? to + v * VL : block + v * VL, vec_load(from + v * VL) + sum[p][v]);
+        if (!whole)
+            lanes_load(to, block, a->lane0, a->lane1);
     }
 }
 
