@@ -85,7 +85,8 @@ static void *leave_anyway(void *context) {
     _exit(1);
 }
 
-int cli_ranks_end(struct cli_ranks *r, enum cohort_code code, const struct cohort_error *err) {
+int cli_ranks_end(struct cli_ranks *r, enum cohort_code code, struct cohort_error *err) {
+    code = cli_agree(r, code, err);
     int status = code == COHORT_OK ? 0 : cli_fail(err);
     if (r->comm == MPI_COMM_NULL)
         return status;
@@ -104,9 +105,12 @@ int cli_ranks_end(struct cli_ranks *r, enum cohort_code code, const struct cohor
     return status;
 }
 
-enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code,
-                           struct cohort_error *err) {
-    return r->comm == MPI_COMM_NULL ? code : cohort_agree(r->comm, code, err);
+enum cohort_code cli_agree(struct cli_ranks *r, enum cohort_code code, struct cohort_error *err) {
+    if (r->comm == MPI_COMM_NULL || r->ended || code == COHORT_ERR_TIMEOUT)
+        return code;
+    code = cohort_agree(r->comm, code, err);
+    r->ended = code != COHORT_OK;
+    return code;
 }
 
 enum cohort_code cli_broadcast(const struct cli_ranks *r, long *value, struct cohort_error *err) {
@@ -360,7 +364,7 @@ static void show_progress(void *context, const char *what, uint64_t done, uint64
 
 enum cohort_code cli_session_options(struct cohort_session_options *out,
                                      struct cli_session_state *state, const struct cli_options *o,
-                                     const struct cli_ranks *r, struct cohort_error *err) {
+                                     struct cli_ranks *r, struct cohort_error *err) {
     *state = (struct cli_session_state){.options = o, .rank = r->rank};
     const char *how = o->progress != NULL ? o->progress : "auto";
     state->bar = strcmp(how, "bar") == 0 || (strcmp(how, "auto") == 0 && r->comm == MPI_COMM_NULL);

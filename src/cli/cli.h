@@ -45,18 +45,20 @@ int cli_launch_size(void);
 struct cli_ranks {
     MPI_Comm comm; /* MPI_COMM_NULL when not under mpirun */
     int rank, size;
+    bool ended; /* an agreement ended in an error, which so is every rank's: there is no other */
 };
 /* Collective.  Initialises MPI when the process was launched by mpirun, and only then; from there
  * on all ranks know that all of them understood their options. */
 enum cohort_code cli_ranks_begin(struct cli_ranks *r, struct cohort_error *err);
 /* The same without a word between the ranks: for looking at links that may not work. */
 enum cohort_code cli_ranks_init(struct cli_ranks *r, struct cohort_error *err);
-/* Says what went wrong, on rank 0, and ends MPI; returns the exit status.  After an error the
- * process also ends when MPI cannot: a lost board would hold MPI_Finalize() for ever. */
-int cli_ranks_end(struct cli_ranks *r, enum cohort_code code, const struct cohort_error *err);
-/* Collective. The lowest failing rank's error on all; nothing to do when alone. */
-enum cohort_code cli_agree(const struct cli_ranks *r, enum cohort_code code,
-                           struct cohort_error *err);
+/* Collective.  A last agreement (unless there was one, or a board is lost); says what went wrong,
+ * on rank 0, and ends MPI; returns the exit status.  After an error the process also ends when MPI
+ * cannot: a lost board would hold MPI_Finalize() for ever. */
+int cli_ranks_end(struct cli_ranks *r, enum cohort_code code, struct cohort_error *err);
+/* Collective. The lowest failing rank's error on all; nothing to do when alone.  A rank that has an
+ * error may leave for cli_ranks_end() at once: its agreement there meets the others' next one. */
+enum cohort_code cli_agree(struct cli_ranks *r, enum cohort_code code, struct cohort_error *err);
 /* Collective. Rank 0's number on all ranks.  Errors: comm, timeout. */
 enum cohort_code cli_broadcast(const struct cli_ranks *r, long *value, struct cohort_error *err);
 /* The same for `bytes` bytes, at most INT_MAX. */
@@ -214,7 +216,7 @@ struct cli_session_state {
 };
 enum cohort_code cli_session_options(struct cohort_session_options *out,
                                      struct cli_session_state *state, const struct cli_options *o,
-                                     const struct cli_ranks *r, struct cohort_error *err);
+                                     struct cli_ranks *r, struct cohort_error *err);
 void cli_session_release(struct cli_session_state *state);
 
 /* The cache directory, new: --cache, else $XDG_CACHE_HOME/cohort, else ~/.cache/cohort; NULL when

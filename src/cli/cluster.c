@@ -191,7 +191,7 @@ const struct cluster_board *cluster_find(const struct cluster *c, const char *ho
 
 /* Collective.  Rank 0's file, on every rank. */
 static enum cohort_code share_file(char **text, size_t *bytes, const char *path,
-                                   const struct cli_ranks *r, struct cohort_error *err) {
+                                   struct cli_ranks *r, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     if (r->rank == 0)
         code = file_read(path, BYTES_MAX, text, bytes, err);
@@ -232,8 +232,8 @@ static enum cohort_code own_entry(struct cluster_board *board, struct cluster *c
                      close != NULL ? "'" : "");
 }
 
-enum cohort_code cluster_lookup(struct cluster_board *board, const char *path,
-                                const struct cli_ranks *r, struct cohort_error *err) {
+enum cohort_code cluster_lookup(struct cluster_board *board, const char *path, struct cli_ranks *r,
+                                struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct cluster c = {0};
     char *text = NULL;

@@ -48,7 +48,7 @@ const struct cluster_board *cluster_find(const struct cluster *c, const char *ho
 /* Collective.  What the file that rank 0 names (NULL: none, *board stays all zero) says of this
  * rank's board; its texts are the caller's (cluster_board_release).
  * Errors: io, format, usage (this host is not in the file). */
-enum cohort_code cluster_lookup(struct cluster_board *board, const char *path,
-                                const struct cli_ranks *r, struct cohort_error *err);
+enum cohort_code cluster_lookup(struct cluster_board *board, const char *path, struct cli_ranks *r,
+                                struct cohort_error *err);
 
 #endif

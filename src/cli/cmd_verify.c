@@ -260,6 +260,7 @@ static enum cohort_code verify_one(struct verify *v, const char *model, const ch
         code = run_data_set(v, model, &d, &worst, err);
     if (v->ranks.rank == 0 && !cli_lost(code))
         tell(v, name, code, worst, err);
+    v->ranks.ended = cli_lost(code); /* any other error concerns this data set only */
     data_set_release(&d);
     return cli_lost(code) ? code : COHORT_OK;
 }

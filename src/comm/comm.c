@@ -10,11 +10,13 @@
 #include <unistd.h>
 
 #define DEFAULT_TIMEOUT_S 30.0
+#define LOST_S            3.0  /* for an agreement on an error that may mean that a board is gone */
 #define TIMER_SLACK_NS    1000 /* else Linux makes a sleep of 50 us one of 106 */
 
 static void set_defaults(struct comm *c, const struct comm_options *o) {
     *c = (struct comm){.comm = MPI_COMM_NULL,
                        .size = 1,
+                       .setup_s = COMM_SETUP_TIMEOUT_S,
                        .local_size = 1,
                        .next_tag = COMM_TAG_ROWS,
                        .notice_recv = MPI_REQUEST_NULL,
@@ -297,8 +299,18 @@ enum cohort_code comm_agree_over(MPI_Comm world, enum cohort_code mine, struct c
     if (c == NULL)
         set_defaults(&fallback, NULL);
     used->size = size;
+    struct cohort_error own = {0};
+    if (mine == COHORT_ERR_COMM || mine == COHORT_ERR_TIMEOUT) { /* are the others still there? */
+        used->timeout_s = used->setup_s = LOST_S;
+        if (err != NULL)
+            own = *err;
+    }
     own_host(host);
     enum cohort_code code = join(used, mine, world, host, err);
+    if (code == COHORT_ERR_TIMEOUT && own.code != COHORT_OK) {
+        *err = own;
+        code = own.code;
+    }
     if (used->comm != MPI_COMM_NULL && !used->aborted)
         (void)leave_together(used);
     take_down(used);

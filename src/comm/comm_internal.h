@@ -50,6 +50,7 @@ struct comm {
     int rank, size;
     int local_rank, local_size;
     double timeout_s;
+    double setup_s;            /* the least that a step of set-up may take */
     struct comm_board *boards; /* size; behind this struct */
     char own_text[COMM_TEXT_BYTES];
 

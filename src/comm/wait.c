@@ -220,7 +220,7 @@ static enum cohort_code progress_request(void *context, bool *done, bool *moved,
 }
 
 double comm_setup_timeout(const struct comm *c) {
-    return fmax(c->timeout_s, COMM_SETUP_TIMEOUT_S);
+    return fmax(c->timeout_s, c->setup_s);
 }
 
 enum cohort_code comm_wait_request(struct comm *c, MPI_Request *request, const char *what,

@@ -69,6 +69,7 @@ struct cohort_session {
     double cpu_ms; /* of the last run on this rank when dilated: before stretching */
     double prepare_ms, weights_ms, run_ms; /* run: the last one, on this rank */
     uint64_t weights_received_bytes;
+    bool cache_warned;
     bool failed; /* a run failed: only cohort_close is allowed now */
 };
 

@@ -173,6 +173,14 @@ static enum cohort_code list_blobs(struct arrivals *a, struct cohort_error *err)
     return COHORT_OK;
 }
 
+/* Once for each board: what holds for one file holds for the next. */
+static void warn_cache(struct cohort_session *s, const struct cohort_error *why) {
+    if (!s->cache_warned)
+        session_log(s, 0, "%s: weights are not cached: %s", comm_board_text(s->comm, s->rank),
+                    why->message);
+    s->cache_warned = true;
+}
+
 /* Begins storing a blob: in the cache, or, when that cannot be written, in memory. */
 static enum cohort_code begin_blob(struct arrivals *a, struct value *v, struct cohort_error *err) {
     if (uses_cache(a->s)) {
@@ -184,26 +192,45 @@ static enum cohort_code begin_blob(struct arrivals *a, struct value *v, struct c
         mem_free(path);
         if (a->writing)
             return COHORT_OK;
-        session_log(a->s, 0, "weights are not cached: %s", why.message);
+        warn_cache(a->s, &why);
     }
     return tensor_init(&v->constant, v->type, &v->shape, err);
 }
 
+/* All of a blob is written.  It is used even where its file cannot get its name: the mapping stays.
+ */
 static enum cohort_code end_blob(struct arrivals *a, int id, struct cohort_error *err) {
     struct file_map map = {0};
+    struct cohort_error why;
     enum cohort_code code = COHORT_OK;
-    char *path = cache_path(a->s, graph_value(a->s->graph, id));
     a->writing = false;
-    if (path == NULL) {
-        code = error_memory(err, 64, "a file name");
-        goto out;
-    }
-    TRY(file_writer_commit(&a->writer, err));
-    TRY(file_map(&map, path, err));
+    TRY(file_map(&map, a->writer.temporary, err));
+    if (file_writer_commit(&a->writer, &why) != COHORT_OK)
+        warn_cache(a->s, &why);
     TRY(attach_map(a->s, id, &map, err));
 out:
+    file_writer_abandon(&a->writer);
     file_unmap(&map);
-    mem_free(path);
+    return code;
+}
+
+/* The disk is full, or the like: on with this blob in memory, with the `at` bytes that are written.
+ */
+static enum cohort_code leave_cache(struct arrivals *a, struct value *v, size_t at,
+                                    struct cohort_error *err) {
+    struct file_map map = {0};
+    enum cohort_code code = COHORT_OK;
+    if (at > 0)
+        TRY(file_map(&map, a->writer.temporary, err));
+    TRY(tensor_init(&v->constant, v->type, &v->shape, err));
+    if (at > 0 && map.bytes >= at)
+        memcpy(v->constant.data, map.data, at);
+    else if (at > 0)
+        code = error_set(err, COHORT_ERR_IO, "%s: cannot be read back", a->writer.temporary);
+out:
+    a->writing = false;
+    file_writer_abandon(&a->writer);
+    file_unmap(&map);
     return code;
 }
 
@@ -211,20 +238,18 @@ static enum cohort_code take_piece(void *context, int index, size_t at, const vo
                                    size_t bytes, struct cohort_error *err) {
     struct arrivals *a = context;
     struct value *v = graph_value(a->s->graph, a->ids[index]);
+    struct cohort_error why;
     enum cohort_code code = COHORT_OK;
     if (at == 0)
         TRY(begin_blob(a, v, err));
     a->s->weights_received_bytes += bytes;
-    if (!a->writing) {
+    if (a->writing && file_writer_append(&a->writer, data, bytes, &why) != COHORT_OK) {
+        warn_cache(a->s, &why);
+        TRY(leave_cache(a, v, at, err));
+    }
+    if (!a->writing)
         memcpy((char *)v->constant.data + at, data, bytes);
-        goto out;
-    }
-    code = file_writer_append(&a->writer, data, bytes, err);
-    if (code != COHORT_OK) {
-        error_wrap(err, "the cache of weights cannot be written (--weights send does without)");
-        goto out;
-    }
-    if (at + bytes == a->blobs[index].bytes)
+    else if (at + bytes == a->blobs[index].bytes)
         TRY(end_blob(a, a->ids[index], err));
 out:
     return code;
@@ -249,7 +274,7 @@ static enum cohort_code look_around(struct cohort_session *s, struct arrivals *a
         char *directory = file_join(s->options.cache_directory, "weights");
         struct cohort_error why = {0};
         if (directory == NULL || file_make_directories(directory, &why) != COHORT_OK)
-            session_log(s, 0, "weights are not cached: %s", why.message);
+            warn_cache(s, &why);
         mem_free(directory);
     }
     if (s->options.weights == COHORT_WEIGHTS_LOCAL)
