@@ -5,6 +5,7 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
 export COHORT_BIN=${COHORT_BIN:-$PWD/build/cohort}
 tool=$PWD/scripts/cohort-cluster
+root=$PWD
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 boards=$scratch/boards
@@ -196,6 +197,34 @@ echo "me@pi2: Permission denied (publickey)." >"$boards/pi2/says"
 tap_fails "deploy to a board that cannot be reached" 'nothing was deployed' "$tool" deploy nets/lab --no-packages
 all_well
 
+# Keys: a board that lets nobody in until the key has been brought there with a password.
+cat >"$scratch/locked-ssh" <<END
+#!/bin/bash
+host="" batch=""
+for a; do case \$a in -oBatchMode=yes) batch=1 ;; -*) ;; *) host=\$a; break ;; esac; done
+if [ "\$batch" = 1 ] && ! grep -qs ssh-ed25519 "$boards/\$host/.ssh/authorized_keys"; then
+    echo "me@\$host: Permission denied (publickey,password)." >&2
+    exit 255
+fi
+exec "$scratch/ssh" "\$@"
+END
+chmod +x "$scratch/locked-ssh"
+mkdir "$scratch/home" "$scratch/home/.ssh"
+locked() { HOME=$scratch/home COHORT_SSH=$scratch/locked-ssh "$tool" "$@"; }
+if command -v ssh-keygen >/dev/null; then
+    tap_fails "boards that do not know the key" 'deploy nets/lab --keys' locked check nets/lab
+    tap_fails "deploy names them too" 'nothing was deployed' locked deploy nets/lab --no-packages
+    output=$(locked deploy nets/lab --keys --no-packages 2>&1)
+    tap_run "deploy --keys" test $? -eq 0
+    tap_run "  makes a key" test -f "$scratch/home/.ssh/id_ed25519"
+    tap_run "  and brings it to each board" test "$(cat "$boards"/pi*/.ssh/authorized_keys | sort -u)" = "$(cat "$scratch/home/.ssh/id_ed25519.pub")"
+    locked deploy nets/lab --keys --no-packages >again.out 2>&1
+    tap_run "  once" test "$(grep -c 'without a password already' again.out)" -eq 3 -a "$(cat "$boards"/pi*/.ssh/authorized_keys | wc -l)" -eq 3
+else
+    tap_skip "deploy --keys" "no ssh-keygen"
+fi
+all_well
+
 # ---- run ---------------------------------------------------------------------------------------
 
 line=$(with_own run nets/lab --dry-run -- run vgg16 --input 'my cat.jpg' 2>&1)
@@ -212,6 +241,14 @@ tap_run "COHORT_ variables go along" grep -q -- '-x COHORT_THREADS' <(COHORT_THR
 tap_run "a companion that says more is given to rank 0" grep -q -- '-x COHORT_CLUSTER' <(with_own run nets/dilated --dry-run -- run x 2>&1)
 tap_fails "run without --" 'put -- before' "$tool" run nets/lab run vgg16
 tap_fails "run without a command" 'what shall cohort do' "$tool" run nets/lab
+
+# ---- the samples -------------------------------------------------------------------------------
+
+for f in "$root"/hostfiles/*.json; do
+    sample=${f%.json}
+    tap_run "hostfiles/${sample##*/} is a cluster" test "$("$tool" run "$sample" --dry-run -- run x 2>&1 | grep -cE -- '-n (1|3|4|6) --map-by node|not the first|rank 0 runs on')" -eq 1
+    tap_fails "  and cohort reads it" "has no board called '$(hostname)'" "$COHORT_BIN" run lenet5 --cache "$scratch/cache" --cluster "$f"
+done
 
 # This machine as the only board: a whole run, with the answer of one process.
 unset COHORT_SSH

@@ -62,6 +62,23 @@ tap_run "cohort check measures all six links" test "$(grep -c '"mbit_per_s"' <<<
 tap_run "  at the farm's 100 Mbit/s" test "$(grep '"mbit_per_s"' <<<"$output" | awk '{gsub(/[^0-9.]/, "", $2); if ($2 > 40 && $2 < 110) n++} END {print n + 0}')" -ge 5
 tap_run "  and finds no fault" grep -q '"faults": \[\]' <<<"$output"
 
+# From a machine that is none of the boards: rank 0 is the first board, files are brought there.
+outside() { farm b3 scripts/cohort-cluster --ssh-config "$config" "$@"; }
+outside new b1 b2 -o "$scratch/two" --program "$program" >"$scratch/two.log" 2>&1
+tap_run "check from a machine that is no board" outside check "$scratch/two"
+two=$(timeout 120 bench/farm exec b3 scripts/cohort-cluster --ssh-config "$config" run "$scratch/two" -- \
+    run squeezenet1.1 "${input[@]}" --cache "$scratch/cache" --top 5 2>"$scratch/two.err" | grep -v '^latency')
+if [ -n "$one" ] && [ "$(grep '%' <<<"$one")" = "$(grep '%' <<<"$two")" ]; then
+    tap_ok "run from there gives the one-board answer"
+else
+    tap_not_ok "run from there gives the one-board answer" "one: $one
+two: $two
+$(tail -n 5 "$scratch/two.err")"
+fi
+[ -z "$picture" ] || tap_run "  and brings the picture to the first board" grep -q "$picture goes to b1" "$scratch/two.err"
+tap_run "  and leaves no file there" test -z "$(ls -d /tmp/cohort-run.* 2>"$scratch/ls.err")"
+tap_fails "run on the second board says where to run" 'make it the first board' farm b2 scripts/cohort-cluster --ssh-config "$config" run "$scratch/two" -- run lenet5
+
 # ---- faults ------------------------------------------------------------------------------------
 
 finds() { # NAME FAULT CURE
