@@ -174,7 +174,7 @@ $(BUILD)/tests/mpi/test_%: $(BUILD)/tests/mpi/test_%.o $(TEST_LIB) $(BUILD)/libt
 tests: $(UNIT_TESTS) $(MPI_TESTS) $(BUILD)/docs/example
 
 -include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(MPI_TESTS:=.d) $(TEST_LIB:.o=.d)
--include $(BUILD)/bench/kernels.d $(BUILD)/docs/example.d
+-include $(BUILD)/bench/kernels.d $(BUILD)/bench/farm-probe.d $(BUILD)/docs/example.d
 
 # ---- packages, demo ----------------------------------------------------------------------------
 
@@ -195,13 +195,13 @@ demo:
 
 # ---- testing -----------------------------------------------------------------------------------
 
-.PHONY: check check-all check-fast check-unit check-mpi check-cli check-san
+.PHONY: check check-all check-fast check-unit check-mpi check-cli check-farm check-san
 check:
 	@scripts/install-deps --check
 	$(again) check-all
 
-check-all: all tests
-	@tests/run $(BUILD) unit mpi cli long
+check-all: all tests $(BUILD)/bench/farm-probe
+	@tests/run $(BUILD) unit mpi cli long farm
 
 check-fast: all tests
 	@tests/run $(BUILD) unit mpi:1,3
@@ -214,6 +214,10 @@ check-mpi: $(MPI_TESTS)
 
 check-cli: all
 	@tests/run $(BUILD) cli
+
+# Over an emulated farm of boards (bench/farm); needs root and says so.
+check-farm: all $(BUILD)/bench/farm-probe
+	@tests/run $(BUILD) farm
 
 # Unit and MPI tests under AddressSanitizer and UBSan, in a folder of their own.
 SAN_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -326,6 +330,7 @@ help:
 	@echo 'make deps-board     install only what a board needs to run'
 	@echo 'make check-fast     unit tests, and MPI tests on 1 and 3 ranks'
 	@echo 'make check-unit     unit tests; check-mpi: MPI tests; check-cli: the command line'
+	@echo 'make check-farm     over an emulated farm of boards (as root); see docs/farm.md'
 	@echo 'make check-san      unit and MPI tests under AddressSanitizer and UBSan'
 	@echo 'make fuzz           the ONNX reader against made-up bytes (clang; SECONDS=60)'
 	@echo 'make bench-kernels  speed of every kernel on layers of known networks'
