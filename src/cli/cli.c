@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -70,13 +71,13 @@ enum cohort_code cli_ranks_begin(struct cli_ranks *r, struct cohort_error *err) 
 }
 
 struct last_words {
-    const char *message;
+    char message[COHORT_MESSAGE_BYTES];
     double seconds;
-    bool speak;
+    atomic_bool speak;
 };
 
 static void *leave_anyway(void *context) {
-    const struct last_words *w = context;
+    struct last_words *w = context;
     double whole = floor(w->seconds);
     struct timespec t = {.tv_sec = (time_t)whole, .tv_nsec = (long)((w->seconds - whole) * 1e9)};
     nanosleep(&t, NULL);
@@ -90,17 +91,19 @@ int cli_ranks_end(struct cli_ranks *r, enum cohort_code code, struct cohort_erro
     int status = code == COHORT_OK ? 0 : cli_fail(err);
     if (r->comm == MPI_COMM_NULL)
         return status;
-    struct last_words words = {.message = err->message,
-                               .seconds = FINALIZE_S + (r->rank == 0 ? 0 : OTHERS_LATE_S) +
-                                          0.5 * (r->rank < 8 ? r->rank : 8),
-                               .speak = r->rank != 0};
+    static struct last_words
+        words; /* the thread lasts as long as the process: exit() may hang too */
     pthread_t watch;
-    bool watched = code != COHORT_OK && pthread_create(&watch, NULL, leave_anyway, &words) == 0;
-    MPI_Finalize();
-    if (watched) {
-        pthread_cancel(watch);
-        pthread_join(watch, NULL);
+    if (code != COHORT_OK) {
+        snprintf(words.message, sizeof words.message, "%s", err->message);
+        words.seconds =
+            FINALIZE_S + (r->rank == 0 ? 0 : OTHERS_LATE_S) + 0.5 * (r->rank < 8 ? r->rank : 8);
+        words.speak = r->rank != 0;
+        if (pthread_create(&watch, NULL, leave_anyway, &words) == 0)
+            pthread_detach(watch);
     }
+    MPI_Finalize();
+    words.speak = false;
     r->comm = MPI_COMM_NULL;
     return status;
 }
