@@ -184,6 +184,8 @@ const struct cluster_board *cluster_find(const struct cluster *c, const char *ho
     for (int i = 0; i < c->count; i++)
         if (same_host(c->boards[i].name, host))
             return &c->boards[i];
+    if (strcmp(host, "localhost") != 0)
+        return cluster_find(c, "localhost");
     return NULL;
 }
 

@@ -41,8 +41,8 @@ enum cohort_code cluster_parse(struct cluster *c, const char *text, size_t bytes
 /* All zero is released. */
 void cluster_release(struct cluster *c);
 void cluster_board_release(struct cluster_board *b);
-/* The board of that host name; domains after a dot are left out when one side has none.  NULL: it
- * is not there. */
+/* The board of that host name; domains after a dot are left out when one side has none.  A board
+ * called "localhost" is any host that has no entry of its own.  NULL: it is not there. */
 const struct cluster_board *cluster_find(const struct cluster *c, const char *host);
 
 /* Collective.  What the file that rank 0 names (NULL: none, *board stays all zero) says of this

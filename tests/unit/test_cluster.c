@@ -48,6 +48,18 @@ static void test_reads_boards(void **state) {
     cluster_release(&c);
 }
 
+/* "localhost" is whatever machine has no entry of its own. */
+static void test_localhost(void **state) {
+    (void)state;
+    static const char text[] = HEAD "\"boards\": [{\"name\": \"localhost\"}, {\"name\": \"pc\"}]}";
+    struct cluster c;
+    struct cohort_error err = {0};
+    assert_int_equal(cluster_parse(&c, text, strlen(text), "lab.json", &err), COHORT_OK);
+    assert_ptr_equal(cluster_find(&c, "pc"), &c.boards[1]);
+    assert_ptr_equal(cluster_find(&c, "anything"), &c.boards[0]);
+    cluster_release(&c);
+}
+
 /* Refused, with this in the message. */
 static void refuse(const char *text, const char *says) {
     struct cluster c;
@@ -107,6 +119,7 @@ static int no_leaks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_boards),
+        cmocka_unit_test(test_localhost),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_memory),
     };
