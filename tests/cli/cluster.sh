@@ -155,6 +155,10 @@ printf 'blocked=this-machine 40001 no answer\n' >"$boards/pi2/blocked"
 finds "ports of the machine that mpirun runs on" "ports of this machine cannot be reached from pi2" "sudo ufw allow from 10.9.8.0/24"
 printf '#!/bin/sh\necho 32\n' >"$boards/pi2/bin/getconf"
 finds "a 32-bit board among 64-bit ones" "a 32-bit armv7l cannot join a job with 64-bit ranks" ".*cohort-cluster new pi1 pi3 -o nets/lab --force"
+if [ "$(getconf LONG_BIT)" = 64 ]; then
+    for b in pi1 pi2 pi3; do printf '#!/bin/sh\necho 32\n' >"$boards/$b/bin/getconf"; done
+    finds "32-bit boards and a 64-bit machine that is none" "mpirun on this 64-bit machine cannot start 32-bit ranks" "run cohort-cluster on pi1"
+fi
 echo "me@pi2: Permission denied (publickey,password)." >"$boards/pi2/says"
 finds "a key that is not let in" "pi2 does not let this machine's key in" "cohort-cluster deploy nets/lab --keys"
 echo "ssh: connect to host pi2 port 22: Connection refused" >"$boards/pi2/says"
