@@ -226,6 +226,13 @@ check-san:
 	$(again) BUILD=$(BUILD)/san CFLAGS='$(SAN_CFLAGS)' tests
 	@COHORT_SANITIZED=1 tests/run $(BUILD)/san unit mpi:1,3
 
+# The same sources built for 64-bit Arm, and their tests under emulation.
+.PHONY: check-arm64
+check-arm64:
+	@scripts/install-deps --cross
+	$(again) all
+	@scripts/cross-check $(BUILD)
+
 # The ONNX reader against made-up bytes, with clang: make fuzz SECONDS=600.
 SECONDS ?= 60
 FUZZ_SEEDS ?= $(wildcard /usr/lib/python3/dist-packages/onnx/backend/test/data/simple)
@@ -332,6 +339,7 @@ help:
 	@echo 'make check-unit     unit tests; check-mpi: MPI tests; check-cli: the command line'
 	@echo 'make check-farm     over an emulated farm of boards (as root); see docs/farm.md'
 	@echo 'make check-san      unit and MPI tests under AddressSanitizer and UBSan'
+	@echo 'make check-arm64    build for 64-bit Arm and run its tests under qemu (about 6 minutes)'
 	@echo 'make fuzz           the ONNX reader against made-up bytes (clang; SECONDS=60)'
 	@echo 'make bench-kernels  speed of every kernel on layers of known networks'
 	@echo 'make install        PREFIX=$(PREFIX), DESTDIR; make uninstall takes it away again'

@@ -40,17 +40,8 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
     float block[BLOCK] = {0};
     float32x4_t sum0[PIXELS], sum1[PIXELS], sum2[PIXELS], sum3[PIXELS];
 #pragma GCC unroll 5
-    for (int p = 0; p < pixels; p++) {
-        const float *from = a->init ? a->init : a->out + p * a->out_pixel;
-        if (!whole) {
-            lanes_copy(block, from, a->lane0, a->lane1);
-            from = block;
-        }
-        sum0[p] = vld1q_f32(from);
-        sum1[p] = vld1q_f32(from + 4);
-        sum2[p] = vld1q_f32(from + 8);
-        sum3[p] = vld1q_f32(from + 12);
-    }
+    for (int p = 0; p < pixels; p++)
+        sum0[p] = sum1[p] = sum2[p] = sum3[p] = vdupq_n_f32(0.0f);
     for (int s = 0; s < a->segs; s++)
         for (int ky = 0; ky < a->taps_y; ky++)
             for (int kx = 0; kx < a->taps_x; kx++) {
@@ -83,11 +74,16 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
 #pragma GCC unroll 5
     for (int p = 0; p < pixels; p++) {
         float *to = a->out + p * a->out_pixel;
+        const float *from = a->init ? a->init : to;
+        if (!whole) {
+            lanes_copy(block, from, a->lane0, a->lane1);
+            from = block;
+        }
         float *store = whole ? to : block;
-        vst1q_f32(store, sum0[p]);
-        vst1q_f32(store + 4, sum1[p]);
-        vst1q_f32(store + 8, sum2[p]);
-        vst1q_f32(store + 12, sum3[p]);
+        vst1q_f32(store, vaddq_f32(vld1q_f32(from), sum0[p]));
+        vst1q_f32(store + 4, vaddq_f32(vld1q_f32(from + 4), sum1[p]));
+        vst1q_f32(store + 8, vaddq_f32(vld1q_f32(from + 8), sum2[p]));
+        vst1q_f32(store + 12, vaddq_f32(vld1q_f32(from + 12), sum3[p]));
         if (!whole)
             lanes_copy(to, block, a->lane0, a->lane1);
     }

@@ -81,6 +81,8 @@ deps "MISSING=libcjson-dev libcjson1" -- --board
 expect "--board: only what running needs" 0 'installing libcjson1$' 'install .*libcjson1$'
 deps "MISSING=libcmocka-dev" -- --demo
 expect "--demo: no test packages" 0 'npm' 'npm install'
+deps "MISSING=libcmocka-dev qemu-user-static" -- --cross
+expect "--cross: an emulator, no test packages" 0 'installing qemu-user-static$' 'install .*qemu-user-static$'
 rm -rf "$scratch/tree/build"
 deps "MISSING=libcmocka-dev" -- --check
 expect "--check: test packages, and npm's without running their scripts" 0 'installing libcmocka-dev.*fetching' \

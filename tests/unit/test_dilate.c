@@ -86,6 +86,11 @@ static struct stretch run_items(struct pool *p, int items, double each, bool out
     return s;
 }
 
+/* An emulator computes between the blocks, too (scripts/cross-check). */
+static bool emulated(void) {
+    return getenv("COHORT_EMULATOR") != NULL;
+}
+
 /* Never faster than its share; and, once nobody disturbed it, no slower either. */
 static void check_speed(int threads, int items, double each, bool outside) {
     struct pool *p = make_pool(threads);
@@ -98,7 +103,7 @@ static void check_speed(int threads, int items, double each, bool outside) {
         assert_true(s.cpu >= items * each);
         if (threads == 1)
             assert_true(s.wall >= want - 1e-6);
-        if (each > 1e-3)
+        if (each > 1e-3 && !emulated())
             assert_int_equal(s.counts.blocks, items);
         quiet = s.wall < 1.03 * want + 1e-3;
         if (!quiet)
@@ -135,7 +140,8 @@ static void test_threads(void **state) {
     struct stretch s = run_items(p, 8, 2e-3, false);
     assert_true(s.cpu >= 8 * 2e-3);
     assert_true(s.wall >= 8 * 2e-3 / SHARE / 2 - 1e-6);
-    assert_int_equal(s.counts.blocks, 8);
+    if (!emulated())
+        assert_int_equal(s.counts.blocks, 8);
     pool_destroy(&p);
 }
 

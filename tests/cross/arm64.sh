@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# What a 64-bit Arm computes, alone, in company of its kind, and in one job with this machine's own
+# processor (scripts/cross-check sets the variables; the Arm is emulated).
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+here=${COHORT_NATIVE:?is set by scripts/cross-check}
+read -ra arm <<<"${COHORT_EMULATOR:?is set by scripts/cross-check} ${COHORT_BIN:?}"
+mpirun=$(command -v mpirun.openmpi || command -v mpirun)
+launch() {
+    timeout -k 5 150 "$mpirun" --bind-to none "$@"
+}
+# An emulated board is slow to answer; every program keeps weights apart from the user's.
+common=(--timeout 120 --cache "$scratch/cache" --progress none)
+
+# The numbers of a .npy file of float32, one a line.
+values() { # FILE
+    od -An -v -w4 -t f4 -j $((10 + $(od -An -j 8 -N 2 -t u2 "$1"))) "$1"
+}
+
+# max |a-b| <= 1e-4 max |b|, over at least one number and as many in both.
+close_to() { # FILE FILE
+    paste <(values "$1") <(values "$2") | awk '
+        NF != 2 || $1 !~ /^[-+0-9.e]+$/ || $2 !~ /^[-+0-9.e]+$/ { bad++ }
+        { d = $1 > $2 ? $1 - $2 : $2 - $1; m = $2 < 0 ? -$2 : $2; most = d > most ? d : most; size = m > size ? m : size }
+        END { printf "%d numbers, %d bad, differ by %g of %g\n", NR, bad, most, size
+              exit !(NR > 0 && bad == 0 && size > 0 && most <= 1e-4 * size) }'
+}
+
+tap_run "the Arm program has kernels of its own" grep -q 'conv_neon64_direct .*usable' <("${arm[@]}" kernels)
+
+for network in lenet5 squeezenet1.1 mobilenetv2; do
+    net=$scratch/$network.onnx size=(--size 64)
+    [ $network = lenet5 ] && size=()
+    tap_run "$network: written" "$here" synth $network "${size[@]}" -o "$net"
+    run=(run "$net" "${common[@]}" --as npy -o)
+    tap_run "$network: this machine's answer" "$here" "${run[@]}" "$scratch/here.npy"
+    tap_run "$network: Arm's" "${arm[@]}" "${run[@]}" "$scratch/arm.npy"
+    tap_run "$network: Arm's is close to this machine's" close_to "$scratch/arm.npy" "$scratch/here.npy"
+    tap_run "$network: two Arms" launch -n 2 "${arm[@]}" "${run[@]}" "$scratch/two.npy"
+    tap_run "$network: they give the bits of one" cmp "$scratch/two.npy" "$scratch/arm.npy"
+    tap_run "$network: this machine and two Arms in one job" \
+        launch -n 1 "$here" "${run[@]}" "$scratch/mixed.npy" : -n 2 "${arm[@]}" "${run[@]}" "$scratch/mixed.npy"
+    tap_run "$network: they give its answer" close_to "$scratch/mixed.npy" "$scratch/here.npy"
+    run=(run "$net" "${common[@]}" --kernel generic --as npy -o)
+    tap_run "$network: portable kernels here" "$here" "${run[@]}" "$scratch/portable.npy"
+    tap_run "$network: portable kernels in one job" \
+        launch -n 1 "$here" "${run[@]}" "$scratch/mixed.npy" : -n 2 "${arm[@]}" "${run[@]}" "$scratch/mixed.npy"
+    tap_run "$network: they give the same bits on both" cmp "$scratch/mixed.npy" "$scratch/portable.npy"
+done
+tap_end
