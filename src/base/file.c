@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -112,24 +113,37 @@ out:
     return code;
 }
 
+/* Where a path's file really is: behind symbolic links, so that a link stays one.  A device, a pipe
+ * or a socket cannot be replaced by renaming, and must not be: *direct says so. */
+static char *real_place(const char *path, bool *direct) {
+    struct stat st;
+    *direct = stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+    char *resolved = lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
+    char *copy = mem_strdup(resolved != NULL ? resolved : path);
+    free(resolved);
+    return copy;
+}
+
 enum cohort_code file_writer_begin(struct file_writer *w, const char *path,
                                    struct cohort_error *err) {
+    bool direct;
     *w = (struct file_writer){.fd = -1};
-    char *copy = mem_strdup(path);
-    char *temporary = mem_printf("%s.tmp.%ld", path, (long)getpid());
-    if (copy == NULL || temporary == NULL) {
-        mem_free(copy);
-        mem_free(temporary);
+    char *place = real_place(path, &direct);
+    char *temporary =
+        place != NULL && !direct ? mem_printf("%s.tmp.%ld", place, (long)getpid()) : NULL;
+    if (place == NULL || (temporary == NULL && !direct)) {
+        mem_free(place);
         return error_memory(err, strlen(path) + 32, "a file name");
     }
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = direct ? open(place, O_WRONLY | O_CLOEXEC)
+                    : open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
         enum cohort_code code = io_error(err, path, "cannot write");
-        mem_free(copy);
+        mem_free(place);
         mem_free(temporary);
         return code;
     }
-    *w = (struct file_writer){.fd = fd, .path = copy, .temporary = temporary};
+    *w = (struct file_writer){.fd = fd, .path = place, .temporary = temporary};
     return COHORT_OK;
 }
 
@@ -150,12 +164,14 @@ enum cohort_code file_writer_append(struct file_writer *w, const void *data, siz
 
 enum cohort_code file_writer_commit(struct file_writer *w, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    int failed = fsync(w->fd) != 0 && errno != EINVAL && errno != EROFS;
+    bool direct = w->temporary == NULL;
+    int failed = !direct && fsync(w->fd) != 0 && errno != EINVAL && errno != EROFS;
     failed |= close(w->fd) != 0;
     w->fd = -1;
-    if (failed || rename(w->temporary, w->path) != 0) {
+    if (failed || (!direct && rename(w->temporary, w->path) != 0)) {
         code = io_error(err, w->path, "cannot write");
-        unlink(w->temporary);
+        if (!direct)
+            unlink(w->temporary);
     }
     mem_free(w->path);
     mem_free(w->temporary);

@@ -23,7 +23,8 @@ void file_map_done(const struct file_map *map, const void *data, size_t bytes);
 enum cohort_code file_read(const char *path, size_t max_bytes, char **text, size_t *bytes,
                            struct cohort_error *err);
 
-/* Writes to "PATH.tmp.PID" beside PATH, syncs it, and renames: PATH is either old or complete. */
+/* Writes to "PATH.tmp.PID" beside PATH, syncs it, and renames: PATH is either old or complete.
+ * A symbolic link stays one; a device or a pipe is written to as it is. */
 enum cohort_code file_replace(const char *path, const void *data, size_t bytes,
                               struct cohort_error *err);
 
@@ -31,7 +32,7 @@ enum cohort_code file_replace(const char *path, const void *data, size_t bytes,
 struct file_writer {
     int fd;
     char *path;
-    char *temporary;
+    char *temporary; /* NULL: written directly */
 };
 enum cohort_code file_writer_begin(struct file_writer *w, const char *path,
                                    struct cohort_error *err);
