@@ -37,6 +37,14 @@ struct micro {
     void (*run)(const struct micro_args *a, int pixels); /* any number of pixels, at least 1 */
 };
 
+/* Before a loop over a tile's pixels: gcc has to unroll it before it decides what lives in
+ * registers, or it stores every sum in every round.  clang does so unasked. */
+#ifdef __clang__
+#define MICRO_UNROLL
+#else
+#define MICRO_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* Splits n pixels into tiles of at most `most`, the last two about equal: 7 = 3 + 2 + 2. */
 static inline int micro_tile(int n, int most) {
     if (n <= most)

@@ -21,6 +21,7 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
     const ptrdiff_t step = a->in_pixel;
     float block[BLOCK] = {0};
     __m256 low[PIXELS], high[PIXELS];
+    MICRO_UNROLL
     for (int p = 0; p < pixels; p++)
         low[p] = high[p] = _mm256_setzero_ps();
     for (int s = 0; s < a->segs; s++)
@@ -31,6 +32,7 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
                 const float *end = w + (ptrdiff_t)a->lanes * BLOCK;
                 for (; w < end; w += BLOCK, in++) {
                     const __m256 w0 = _mm256_load_ps(w), w1 = _mm256_load_ps(w + 8);
+                    MICRO_UNROLL
                     for (int p = 0; p < pixels; p++) {
                         const __m256 x = _mm256_broadcast_ss(in + p * step);
                         low[p] = _mm256_fmadd_ps(x, w0, low[p]);
@@ -38,6 +40,7 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
                     }
                 }
             }
+    MICRO_UNROLL
     for (int p = 0; p < pixels; p++) {
         float *to = a->out + p * a->out_pixel;
         const float *from = a->init ? a->init : to;

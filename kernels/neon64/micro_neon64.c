@@ -19,7 +19,8 @@
         const float *row = w + (lane)*BLOCK;                                                       \
         const float32x4_t w0 = vld1q_f32(row), w1 = vld1q_f32(row + 4), w2 = vld1q_f32(row + 8),   \
                           w3 = vld1q_f32(row + 12);                                                \
-        _Pragma("GCC unroll 5") for (int p = 0; p < pixels; p++) {                                 \
+        MICRO_UNROLL                                                                               \
+        for (int p = 0; p < pixels; p++) {                                                         \
             sum0[p] = vfmaq_laneq_f32(sum0[p], w0, x[p], lane);                                    \
             sum1[p] = vfmaq_laneq_f32(sum1[p], w1, x[p], lane);                                    \
             sum2[p] = vfmaq_laneq_f32(sum2[p], w2, x[p], lane);                                    \
@@ -32,14 +33,13 @@ static ALWAYS_INLINE void lanes_copy(float *to, const float *from, int lane0, in
         to[j] = from[j];
 }
 
-/* Constant `pixels` after inlining, so that the sums live in registers: gcc needs to be told to
- * unroll before it decides what lives where, or it stores all sums in every round. */
+/* Constant `pixels` after inlining, so that the sums live in registers. */
 static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
     const bool whole = a->lane0 == 0 && a->lane1 == BLOCK;
     const ptrdiff_t step = a->in_pixel;
     float block[BLOCK] = {0};
     float32x4_t sum0[PIXELS], sum1[PIXELS], sum2[PIXELS], sum3[PIXELS];
-#pragma GCC unroll 5
+    MICRO_UNROLL
     for (int p = 0; p < pixels; p++)
         sum0[p] = sum1[p] = sum2[p] = sum3[p] = vdupq_n_f32(0.0f);
     for (int s = 0; s < a->segs; s++)
@@ -50,7 +50,7 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
                 int left = a->lanes;
                 for (; left >= 4; left -= 4, w += 4 * BLOCK, in += 4) {
                     float32x4_t x[PIXELS];
-#pragma GCC unroll 5
+                    MICRO_UNROLL
                     for (int p = 0; p < pixels; p++)
                         x[p] = vld1q_f32(in + p * step);
                     CHANNEL(0);
@@ -61,7 +61,7 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
                 for (; left > 0; left--, w += BLOCK, in++) {
                     const float32x4_t w0 = vld1q_f32(w), w1 = vld1q_f32(w + 4),
                                       w2 = vld1q_f32(w + 8), w3 = vld1q_f32(w + 12);
-#pragma GCC unroll 5
+                    MICRO_UNROLL
                     for (int p = 0; p < pixels; p++) {
                         const float x = in[p * step];
                         sum0[p] = vfmaq_n_f32(sum0[p], w0, x);
@@ -71,7 +71,7 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
                     }
                 }
             }
-#pragma GCC unroll 5
+    MICRO_UNROLL
     for (int p = 0; p < pixels; p++) {
         float *to = a->out + p * a->out_pixel;
         const float *from = a->init ? a->init : to;
