@@ -145,7 +145,9 @@ enum cohort_code cohort_prepare(struct cohort_session **session, struct cohort_m
                                 struct cohort_error *err);
 
 /* Collective.  One inference.  On rank 0: inputs[] in the network's order with data (or by name);
- * outputs[] get shape and data, valid until the next run.  Other ranks pass NULL, 0, NULL, 0. */
+ * outputs[] get shape and data, valid until the next run.  Other ranks pass NULL, 0, NULL, 0.
+ * When one rank fails, the others get its error from this call, or, where the plan lets nothing
+ * travel to them any more, from their next one. */
 enum cohort_code cohort_run(struct cohort_session *session, const struct cohort_tensor *inputs,
                             int input_count, struct cohort_tensor *outputs, int output_count,
                             struct cohort_error *err);

@@ -109,6 +109,8 @@ enum cohort_code cohort_run(struct cohort_session *s, const struct cohort_tensor
     enum cohort_code code = COHORT_OK;
     if (s->failed)
         return error_set(err, COHORT_ERR_USAGE, "an earlier run of this session failed: close it");
+    if (s->comm != NULL)
+        TRY(comm_poll(s->comm, err)); /* another rank failed after it owed this one nothing more */
     double start = clock_ms();
     int64_t cpu_ns = pool_dilation(s->pool).cpu_ns;
     if (s->rank == 0) {
