@@ -251,7 +251,12 @@ tap_fails "run without a command" 'what shall cohort do' "$tool" run nets/lab
 for f in "$root"/hostfiles/*.json; do
     sample=${f%.json}
     tap_run "hostfiles/${sample##*/} is a cluster" test "$("$tool" run "$sample" --dry-run -- run x 2>&1 | grep -cE -- '-n (1|3|4|6) --map-by node|not the first|rank 0 runs on')" -eq 1
-    tap_fails "  and cohort reads it" "has no board called '$(hostname)'" "$COHORT_BIN" run lenet5 --cache "$scratch/cache" --cluster "$f"
+    read_it=("$COHORT_BIN" run lenet5 --cache "$scratch/cache" --cluster "$f")
+    if [ "${sample##*/}" = localhost ]; then # stands for any host
+        tap_run "  and cohort reads it" "${read_it[@]}"
+    else
+        tap_fails "  and cohort reads it" "has no board called '$(hostname)'" "${read_it[@]}"
+    fi
 done
 
 # This machine as the only board: a whole run, with the answer of one process.
