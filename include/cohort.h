@@ -45,6 +45,8 @@ struct cohort_tensor {
     int64_t dims[COHORT_RANK_MAX]; /* -1: not known before the run */
     void *data;                    /* dense, row-major (NCHW for images) */
 };
+/* Bytes of a tensor's data; 0 when a dim is not known or the type has no fixed size. */
+size_t cohort_tensor_bytes(const struct cohort_tensor *t);
 
 /* What others than the errors want to say: level 0 a warning, 1 information, 2 detail. */
 typedef void (*cohort_log_fn)(void *context, int level, const char *line);

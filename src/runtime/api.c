@@ -141,6 +141,13 @@ struct cohort_tensor cohort_output(const struct cohort_model *model, int i) {
     return describe(graph_value(model->graph, model->graph->outputs[i]));
 }
 
+size_t cohort_tensor_bytes(const struct cohort_tensor *c) {
+    if (c->rank < 0 || c->rank > RANK_MAX)
+        return 0;
+    struct tensor t = {.type = (enum dtype)c->type, .shape = shape_of(c->rank, c->dims)};
+    return tensor_bytes(&t);
+}
+
 /* ---- plans ----------------------------------------------------------------------------------- */
 
 static enum cohort_code wrap_plan(struct cohort_plan **out, struct plan *p,
