@@ -113,7 +113,7 @@ void run_parallel_channels(struct program *p, int64_t y0, int64_t y1, int channe
     run_split(p, y0, y1, channel_blocks, true, fn, context);
 }
 
-void run_rows(struct program *p, const struct exec_op *op, bool per_block, work_fn fn) {
+static void walk_rows(struct program *p, const struct exec_op *op, bool per_block, work_fn fn) {
     struct part_work w = {
         .program = p, .op = op, .state = op->bound->state, .in = slot_view(p, op->in_slots[0])};
     if (op->out_slots[0] >= 0) /* one of several outputs may be left out */
@@ -121,7 +121,7 @@ void run_rows(struct program *p, const struct exec_op *op, bool per_block, work_
     run_parallel(p, op->out.begin, op->out.end, per_block ? view_blocks(&w.out) : 1, fn, &w);
 }
 
-void run_images(struct program *p, const struct exec_op *op, bool per_block, work_fn fn) {
+static void walk_images(struct program *p, const struct exec_op *op, bool per_block, work_fn fn) {
     int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
     struct part_work w = {.program = p, .op = op, .state = op->bound->state};
     struct image_rows part;
@@ -130,6 +130,24 @@ void run_images(struct program *p, const struct exec_op *op, bool per_block, wor
         w.out = slot_image(p, op->out_slots[0], part.image);
         run_parallel(p, part.y0, part.y1, per_block ? view_blocks(&w.out) : 1, fn, &w);
     }
+}
+
+enum cohort_code lowering_run(struct program *p, const struct exec_op *op,
+                              struct cohort_error *err) {
+    const struct lowering *how = op->bound->how;
+    switch (how->walk) {
+    case WALK_OWN:
+        return how->run(p, op, err);
+    case WALK_ROWS:
+    case WALK_ROWS_BLOCKS:
+        walk_rows(p, op, how->walk == WALK_ROWS_BLOCKS, how->part);
+        break;
+    case WALK_IMAGES:
+    case WALK_IMAGES_BLOCKS:
+        walk_images(p, op, how->walk == WALK_IMAGES_BLOCKS, how->part);
+        break;
+    }
+    return COHORT_OK;
 }
 
 /* ---- epilogue and constants ------------------------------------------------------------------ */

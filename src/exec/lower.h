@@ -58,6 +58,14 @@ struct program {
     bool prepared;
 };
 
+/* A part of an operator: output rows [y0, y1) and channel blocks [block0, block1), half-open. */
+typedef void (*work_fn)(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread);
+
+/* How an operator's output is walked over in parts.  With BLOCKS parts are rows and channel blocks,
+ * else rows with all channels.  ROWS: output rows are those of the inputs, and the views have
+ * global rows.  IMAGES: image by image, rows in the image's numbers. */
+enum walk { WALK_OWN, WALK_ROWS, WALK_ROWS_BLOCKS, WALK_IMAGES, WALK_IMAGES_BLOCKS };
+
 struct lowering {
     const char *op; /* operator's name */
     /* Takes this node (shapes and forms are final)?  Looked at in table order. */
@@ -65,8 +73,19 @@ struct lowering {
     enum cohort_code (*bind)(struct program *p, struct bound *b,
                              struct cohort_error *err); /* may be NULL */
     void (*unbind)(struct bound *b); /* frees what hangs off state; NULL: nothing does */
-    enum cohort_code (*run)(struct program *p, const struct exec_op *op, struct cohort_error *err);
+    enum walk walk;
+    work_fn part; /* with a walk: computes one part; its context is a struct part_work */
+    enum cohort_code (*run)(struct program *p, const struct exec_op *op,
+                            struct cohort_error *err); /* WALK_OWN */
 };
+
+/* The last three of a table's row. */
+#define BY_PART(walk, part) walk, part, NULL
+#define BY_ITSELF(run)      WALK_OWN, NULL, run
+
+/* Runs an operator: by its own run(), or its part over the walk. */
+enum cohort_code lowering_run(struct program *p, const struct exec_op *op,
+                              struct cohort_error *err);
 
 /* The row for a node: never NULL (the reference takes everything). */
 const struct lowering *lowering_find(const struct graph *g, const struct node *n);
@@ -96,8 +115,7 @@ struct image_rows {
 bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows *part);
 
 /* Work split over the pool: `rows` rows in blocks and `channel_blocks` in chunks, so that there are
- * a few items per thread.  fn gets half-open local ranges. */
-typedef void (*work_fn)(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread);
+ * a few items per thread. */
 void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks, work_fn fn,
                   void *context);
 /* The same with as many channel chunks as possible: for weights larger than the map, which are then
@@ -112,11 +130,6 @@ struct part_work {
     const void *state;
     struct view in, out;
 };
-/* Runs fn over the operator's output rows, which are those of its inputs: the views have global
- * rows. per_block: in parallel over channel blocks as well, else fn does all of them. */
-void run_rows(struct program *p, const struct exec_op *op, bool per_block, work_fn fn);
-/* The same image by image, rows in the image's numbers. */
-void run_images(struct program *p, const struct exec_op *op, bool per_block, work_fn fn);
 static inline void *thread_workspace(const struct program *p, int thread) {
     return p->workspace + (size_t)thread * p->workspace_stride;
 }

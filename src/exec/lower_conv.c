@@ -203,7 +203,7 @@ static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
 }
 
 const struct lowering lowerings_conv[] = {
-    {"Conv", conv_accepts, bind_conv, unbind_conv, run_conv},
-    {"ConvTranspose", conv_accepts, bind_deconv, unbind_conv, run_conv},
+    {"Conv", conv_accepts, bind_conv, unbind_conv, BY_ITSELF(run_conv)},
+    {"ConvTranspose", conv_accepts, bind_deconv, unbind_conv, BY_ITSELF(run_conv)},
     {0},
 };

@@ -101,13 +101,6 @@ static void unary_part(void *context, int64_t y0, int64_t y1, int block0, int bl
     unary_rows(s->op, s->a, s->b, &w->in, &w->out, &s->act, y0, y1, block0, block1);
 }
 
-static enum cohort_code run_unary(struct program *p, const struct exec_op *op,
-                                  struct cohort_error *err) {
-    (void)err;
-    run_rows(p, op, true, unary_part);
-    return COHORT_OK;
-}
-
 /* Erf-GELU only: the tanh form stays with the reference. An operator that is an activation and has
  * another one fused behind it does too. */
 static bool unary_accepts(const struct graph *g, const struct node *n) {
@@ -181,13 +174,6 @@ static void vector_part(void *context, int64_t y0, int64_t y1, int block0, int b
     }
     struct kernel_epilogue e = op_epilogue(w->program, w->op, 0, &residual);
     affine_rows(s->scale, s->shift, &w->in, &w->out, &e, y0, y1, block0, block1);
-}
-
-static enum cohort_code run_vector(struct program *p, const struct exec_op *op,
-                                   struct cohort_error *err) {
-    (void)err;
-    run_rows(p, op, true, vector_part);
-    return COHORT_OK;
 }
 
 /* ---- two inputs ------------------------------------------------------------------------------ */
@@ -316,9 +302,9 @@ static enum cohort_code run_binary(struct program *p, const struct exec_op *op,
 }
 
 #define UNARY(name)                                                                                \
-    { name, unary_accepts, bind_unary, NULL, run_unary }
+    { name, unary_accepts, bind_unary, NULL, BY_PART(WALK_ROWS_BLOCKS, unary_part) }
 #define BINARY(name)                                                                               \
-    { name, binary_accepts, bind_binary, unbind_binary, run_binary }
+    { name, binary_accepts, bind_binary, unbind_binary, BY_ITSELF(run_binary) }
 
 const struct lowering lowerings_elementwise[] = {
     UNARY("Identity"),
@@ -328,17 +314,18 @@ const struct lowering lowerings_elementwise[] = {
     UNARY("Tanh"),
     UNARY("HardSigmoid"),
     UNARY("HardSwish"),
-    {"Swish", swish_accepts, bind_unary, NULL, run_unary},
+    {"Swish", swish_accepts, bind_unary, NULL, BY_PART(WALK_ROWS_BLOCKS, unary_part)},
     UNARY("Exp"),
     UNARY("Sqrt"),
     UNARY("Erf"),
     UNARY("Gelu"),
     UNARY("Abs"),
     UNARY("Neg"),
-    {"Clip", clip_accepts, bind_unary, NULL, run_unary},
-    {"Pow", pow_accepts, bind_unary, NULL, run_unary},
-    {"PRelu", lower_is_map, bind_prelu, unbind_vectors, run_vector},
-    {"BatchNormalization", lower_is_map, bind_batchnorm, unbind_vectors, run_vector},
+    {"Clip", clip_accepts, bind_unary, NULL, BY_PART(WALK_ROWS_BLOCKS, unary_part)},
+    {"Pow", pow_accepts, bind_unary, NULL, BY_PART(WALK_ROWS_BLOCKS, unary_part)},
+    {"PRelu", lower_is_map, bind_prelu, unbind_vectors, BY_PART(WALK_ROWS_BLOCKS, vector_part)},
+    {"BatchNormalization", lower_is_map, bind_batchnorm, unbind_vectors,
+     BY_PART(WALK_ROWS_BLOCKS, vector_part)},
     BINARY("Add"),
     BINARY("Sum"),
     BINARY("Sub"),

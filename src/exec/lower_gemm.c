@@ -257,7 +257,7 @@ static enum cohort_code run_gemm(struct program *p, const struct exec_op *op,
 }
 
 const struct lowering lowerings_gemm[] = {
-    {"Gemm", gemm_accepts, bind_gemm, unbind_gemm, run_gemm},
-    {"MatMul", gemm_accepts, bind_gemm, unbind_gemm, run_gemm},
+    {"Gemm", gemm_accepts, bind_gemm, unbind_gemm, BY_ITSELF(run_gemm)},
+    {"MatMul", gemm_accepts, bind_gemm, unbind_gemm, BY_ITSELF(run_gemm)},
     {0},
 };

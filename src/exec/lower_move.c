@@ -98,27 +98,6 @@ static void shuffle_part(void *context, int64_t y0, int64_t y1, int block0, int 
     shuffle_channels_rows(s->source, &w->in, &w->out, y0, y1);
 }
 
-static enum cohort_code run_concat(struct program *p, const struct exec_op *op,
-                                   struct cohort_error *err) {
-    (void)err;
-    run_rows(p, op, false, concat_part);
-    return COHORT_OK;
-}
-
-static enum cohort_code run_split(struct program *p, const struct exec_op *op,
-                                  struct cohort_error *err) {
-    (void)err;
-    run_rows(p, op, false, split_part);
-    return COHORT_OK;
-}
-
-static enum cohort_code run_shuffle(struct program *p, const struct exec_op *op,
-                                    struct cohort_error *err) {
-    (void)err;
-    run_rows(p, op, false, shuffle_part);
-    return COHORT_OK;
-}
-
 static bool split_accepts(const struct graph *g, const struct node *n) {
     for (int i = 0; i < n->out_count; i++)
         if (node_out(g, n, i) != NULL)
@@ -237,13 +216,6 @@ static void pick_part(void *context, int64_t y0, int64_t y1, int block0, int blo
         pick_elements(w, y0, y1);
 }
 
-static enum cohort_code run_pick(struct program *p, const struct exec_op *op,
-                                 struct cohort_error *err) {
-    (void)err;
-    run_images(p, op, false, pick_part);
-    return COHORT_OK;
-}
-
 /* ---- depth and space ------------------------------------------------------------------------- */
 
 static void to_space_part(void *context, int64_t y0, int64_t y1, int block0, int block1,
@@ -266,20 +238,6 @@ static void to_depth_part(void *context, int64_t y0, int64_t y1, int block0, int
     struct depth_space_params params;
     depth_space_params(w->op->bound->node, &params);
     space_to_depth_rows((int)params.block, &w->in, &w->out, y0, y1);
-}
-
-static enum cohort_code run_to_space(struct program *p, const struct exec_op *op,
-                                     struct cohort_error *err) {
-    (void)err;
-    run_images(p, op, false, to_space_part);
-    return COHORT_OK;
-}
-
-static enum cohort_code run_to_depth(struct program *p, const struct exec_op *op,
-                                     struct cohort_error *err) {
-    (void)err;
-    run_images(p, op, false, to_depth_part);
-    return COHORT_OK;
 }
 
 /* ---- between plain tensors and maps ---------------------------------------------------------- */
@@ -311,13 +269,6 @@ static void plain_part(void *context, int64_t y0, int64_t y1, int block0, int bl
             to[i] = v->shape.rank == 4 ? *view_at(&w->in, y, channel, i)
                                        : *view_at(&w->in, y + i, channel, 0);
     }
-}
-
-static enum cohort_code run_to_plain(struct program *p, const struct exec_op *op,
-                                     struct cohort_error *err) {
-    (void)err;
-    run_rows(p, op, false, plain_part);
-    return COHORT_OK;
 }
 
 static bool from_map(const struct graph *g, const struct node *n) {
@@ -415,24 +366,19 @@ static void resize_part(void *context, int64_t y0, int64_t y1, int block0, int b
     resample_rows(&t, &w->in, &w->out, y0, y1, block0, block1);
 }
 
-static enum cohort_code run_resize(struct program *p, const struct exec_op *op,
-                                   struct cohort_error *err) {
-    (void)err;
-    run_images(p, op, true, resize_part);
-    return COHORT_OK;
-}
-
 const struct lowering lowerings_move[] = {
-    {"Concat", lower_is_map, bind_concat, unbind_channels, run_concat},
-    {"Split", split_accepts, bind_split, unbind_channels, run_split},
-    {"ChannelShuffle", lower_is_map, bind_shuffle, unbind_channels, run_shuffle},
-    {"Slice", lower_is_map, bind_slice, unbind_pick, run_pick},
-    {"Pad", lower_is_map, bind_pad, unbind_pick, run_pick},
-    {"DepthToSpace", lower_is_map, NULL, NULL, run_to_space},
-    {"SpaceToDepth", lower_is_map, NULL, NULL, run_to_depth},
-    {"ToMap", lower_is_map, NULL, NULL, run_to_map},
-    {"ToPlain", from_map, NULL, NULL, run_to_plain},
-    {"Resize", lower_is_map, bind_resize, unbind_resize, run_resize},
-    {"Upsample", lower_is_map, bind_resize, unbind_resize, run_resize},
+    {"Concat", lower_is_map, bind_concat, unbind_channels, BY_PART(WALK_ROWS, concat_part)},
+    {"Split", split_accepts, bind_split, unbind_channels, BY_PART(WALK_ROWS, split_part)},
+    {"ChannelShuffle", lower_is_map, bind_shuffle, unbind_channels,
+     BY_PART(WALK_ROWS, shuffle_part)},
+    {"Slice", lower_is_map, bind_slice, unbind_pick, BY_PART(WALK_IMAGES, pick_part)},
+    {"Pad", lower_is_map, bind_pad, unbind_pick, BY_PART(WALK_IMAGES, pick_part)},
+    {"DepthToSpace", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES, to_space_part)},
+    {"SpaceToDepth", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES, to_depth_part)},
+    {"ToMap", lower_is_map, NULL, NULL, BY_ITSELF(run_to_map)},
+    {"ToPlain", from_map, NULL, NULL, BY_PART(WALK_ROWS, plain_part)},
+    {"Resize", lower_is_map, bind_resize, unbind_resize, BY_PART(WALK_IMAGES_BLOCKS, resize_part)},
+    {"Upsample", lower_is_map, bind_resize, unbind_resize,
+     BY_PART(WALK_IMAGES_BLOCKS, resize_part)},
     {0},
 };

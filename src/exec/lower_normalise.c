@@ -78,31 +78,11 @@ static void lrn_part(void *context, int64_t y0, int64_t y1, int block0, int bloc
              y0, y1);
 }
 
-static enum cohort_code run_softmax(struct program *p, const struct exec_op *op,
-                                    struct cohort_error *err) {
-    (void)err;
-    run_rows(p, op, false, softmax_part);
-    return COHORT_OK;
-}
-
-static enum cohort_code run_layer_norm(struct program *p, const struct exec_op *op,
-                                       struct cohort_error *err) {
-    (void)err;
-    run_rows(p, op, false, layer_norm_part);
-    return COHORT_OK;
-}
-
-static enum cohort_code run_lrn(struct program *p, const struct exec_op *op,
-                                struct cohort_error *err) {
-    (void)err;
-    run_rows(p, op, false, lrn_part);
-    return COHORT_OK;
-}
-
 const struct lowering lowerings_normalise[] = {
-    {"Softmax", softmax_accepts, NULL, NULL, run_softmax},
-    {"LogSoftmax", softmax_accepts, NULL, NULL, run_softmax},
-    {"LayerNormalization", layer_norm_accepts, bind_layer_norm, unbind_layer_norm, run_layer_norm},
-    {"LRN", lower_is_map, NULL, NULL, run_lrn},
+    {"Softmax", softmax_accepts, NULL, NULL, BY_PART(WALK_ROWS, softmax_part)},
+    {"LogSoftmax", softmax_accepts, NULL, NULL, BY_PART(WALK_ROWS, softmax_part)},
+    {"LayerNormalization", layer_norm_accepts, bind_layer_norm, unbind_layer_norm,
+     BY_PART(WALK_ROWS, layer_norm_part)},
+    {"LRN", lower_is_map, NULL, NULL, BY_PART(WALK_ROWS, lrn_part)},
     {0},
 };

@@ -63,13 +63,6 @@ static void pool_part(void *context, int64_t y0, int64_t y1, int block0, int blo
     s->kernel->run(&a);
 }
 
-static enum cohort_code run_pool(struct program *p, const struct exec_op *op,
-                                 struct cohort_error *err) {
-    (void)err;
-    run_images(p, op, true, pool_part);
-    return COHORT_OK;
-}
-
 /* ---- over the whole image -------------------------------------------------------------------- */
 
 static enum reduce_op reduction_of(const char *name) {
@@ -88,20 +81,13 @@ static void reduce_part(void *context, int64_t y0, int64_t y1, int block0, int b
                   block1);
 }
 
-static enum cohort_code run_reduce(struct program *p, const struct exec_op *op,
-                                   struct cohort_error *err) {
-    (void)err;
-    run_images(p, op, true, reduce_part);
-    return COHORT_OK;
-}
-
 const struct lowering lowerings_pool[] = {
-    {"MaxPool", pool_accepts, bind_pool, NULL, run_pool},
-    {"AveragePool", pool_accepts, bind_pool, NULL, run_pool},
-    {"GlobalAveragePool", lower_is_map, NULL, NULL, run_reduce},
-    {"GlobalMaxPool", lower_is_map, NULL, NULL, run_reduce},
-    {"ReduceMean", lower_is_map, NULL, NULL, run_reduce},
-    {"ReduceMax", lower_is_map, NULL, NULL, run_reduce},
-    {"ReduceSum", lower_is_map, NULL, NULL, run_reduce},
+    {"MaxPool", pool_accepts, bind_pool, NULL, BY_PART(WALK_IMAGES_BLOCKS, pool_part)},
+    {"AveragePool", pool_accepts, bind_pool, NULL, BY_PART(WALK_IMAGES_BLOCKS, pool_part)},
+    {"GlobalAveragePool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
+    {"GlobalMaxPool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
+    {"ReduceMean", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
+    {"ReduceMax", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
+    {"ReduceSum", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {0},
 };

@@ -227,5 +227,5 @@ static enum cohort_code run_reference(struct program *p, const struct exec_op *o
 }
 
 const struct lowering lowering_reference[] = {
-    {NULL, accept_all, bind_reference, unbind_reference, run_reference},
+    {NULL, accept_all, bind_reference, unbind_reference, BY_ITSELF(run_reference)},
 };

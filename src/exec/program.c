@@ -241,7 +241,7 @@ enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_
     pool_dilate_begin(p->pool);
     for (int i = first; i < last; i++) {
         const struct exec_op *op = &p->ops[i];
-        enum cohort_code code = op->bound->how->run(p, op, err);
+        enum cohort_code code = lowering_run(p, op, err);
         if (code != COHORT_OK) {
             error_wrap(err, "node '%s' (%s)", op->bound->node->name, op->bound->node->op->name);
             return code;
