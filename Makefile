@@ -31,7 +31,7 @@ PKGCONFIG     := PKG_CONFIG_SYSROOT_DIR='$(SYSROOT_DIR)' \
 endif
 PKG     := hwloc openblas libcjson libxxhash
 TOOLPKG := libpng libjpeg
-TARGET  := $(shell $(CC) -dumpmachine)
+TARGET  := $(shell $(CC) -dumpmachine 2>/dev/null)
 ARCH    := $(firstword $(subst -, ,$(TARGET)))
 
 # ---- what is built -----------------------------------------------------------------------------

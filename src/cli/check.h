@@ -16,6 +16,7 @@ struct facts { /* travels between boards: fixed widths only */
     char binding[128]; /* cores that mpirun gave */
     char cores[128];   /* cores that will be used */
     char interface[64], network[32];
+    char problem[256]; /* why this rank cannot be used: options, cores; empty when it can */
     uint64_t memory_bytes;
     int32_t threads, cores_total, local_rank;
     int32_t oversubscribed, wireless, reported;
@@ -39,7 +40,8 @@ struct traffic {
     int count;
 };
 
-/* Local.  Fills in c->mine, but for the interface.  Errors: usage (cores), memory. */
+/* Local.  Fills in c->mine, but for the interface; as much of it as can be found, whatever fails.
+ * Errors: usage (cores), memory. */
 enum cohort_code check_find_board(struct check *c, struct cohort_error *err);
 void check_count_traffic(struct traffic *t);
 /* Local.  The interface that the messages since `before` went by; none when they went by memory. */

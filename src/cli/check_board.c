@@ -87,23 +87,25 @@ enum cohort_code check_find_board(struct check *c, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     int sorted[BOARD_CORES_MAX];
     find_binding(f->binding, sizeof f->binding);
+    find_mpi_version(f->mpi, sizeof f->mpi);
+    find_kernels(f->kernels, sizeof f->kernels);
+    snprintf(f->build, sizeof f->build, "%s %s", cohort_version(),
+             strstr(cli_build_text(), "build"));
+    f->local_rank = o.local_rank;
+    f->reported = 1;
+    if (gethostname(f->host, sizeof f->host - 1) != 0)
+        f->host[0] = '\0';
     TRY(board_detect(&b, &o, err));
     snprintf(f->host, sizeof f->host, "%s", b.name);
     snprintf(f->isa, sizeof f->isa, "%s", b.isa);
     snprintf(f->cpu, sizeof f->cpu, "%s", b.cpu_model);
-    snprintf(f->build, sizeof f->build, "%s %s", cohort_version(),
-             strstr(cli_build_text(), "build"));
     memcpy(sorted, b.core_of, sizeof sorted);
     qsort(sorted, (size_t)b.threads, sizeof *sorted, by_number);
     list_text(f->cores, sizeof f->cores, sorted, b.threads);
-    find_kernels(f->kernels, sizeof f->kernels);
-    find_mpi_version(f->mpi, sizeof f->mpi);
     f->memory_bytes = b.memory_bytes;
     f->threads = b.threads;
     f->cores_total = b.cores_total;
-    f->local_rank = o.local_rank;
     f->oversubscribed = b.oversubscribed;
-    f->reported = 1;
 out:
     return code;
 }

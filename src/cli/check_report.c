@@ -63,6 +63,15 @@ static void name_silent(struct check *c) {
     }
 }
 
+static void judge_problems(struct check *c) {
+    for (int r = 0; r < c->ranks.size; r++) {
+        const struct facts *f = &c->boards[r];
+        if (f->reported && f->problem[0] != '\0')
+            add(c, true, "rank %d (%s) cannot be used so: %.*s", r, f->host,
+                (int)strnlen(f->problem, sizeof f->problem), f->problem);
+    }
+}
+
 static void judge_versions(struct check *c) {
     const struct facts *first = &c->boards[0];
     for (int r = 1; r < c->ranks.size; r++) {
@@ -298,6 +307,7 @@ enum cohort_code check_judge(struct check *c, struct cohort_error *err) {
     c->boards[0] = c->mine;
     memcpy(c->links, c->my_links, (size_t)c->ranks.size * sizeof *c->links);
     name_silent(c);
+    judge_problems(c);
     judge_versions(c);
     judge_names(c);
     judge_interfaces(c);

@@ -60,6 +60,10 @@ static void send_report(struct check *c, double deadline) {
 
 /* ---- all together ---------------------------------------------------------------------------- */
 
+static void note_problem(struct check *c, const struct cohort_error *problem) {
+    snprintf(c->mine.problem, sizeof c->mine.problem, "%.255s", problem->message);
+}
+
 static enum cohort_code reserve(struct check *c, struct cohort_error *err) {
     size_t n = (size_t)c->ranks.size, all = c->ranks.rank == 0 ? n : 1;
     c->problem_max = (int)(4 * n + n * n);
@@ -82,7 +86,9 @@ static enum cohort_code check(struct check *c, struct cohort_error *err) {
     double start = links_now();
     struct traffic before;
     char host[LINKS_HOST_BYTES] = "";
-    TRY(check_find_board(c, err));
+    struct cohort_error problem = {0};
+    if (check_find_board(c, &problem) != COHORT_OK && c->mine.problem[0] == '\0')
+        note_problem(c, &problem);
     TRY(reserve(c, err));
     snprintf(host, sizeof host, "%s", c->mine.host);
     check_count_traffic(&before);
@@ -98,6 +104,8 @@ static enum cohort_code check(struct check *c, struct cohort_error *err) {
         gather(c, rounds_end > deadline ? rounds_end : deadline);
     else
         send_report(c, rounds_end > deadline ? rounds_end : deadline);
+    if (c->ranks.rank == 0 && c->mine.problem[0] != '\0') /* most likely everybody's */
+        return error_set(err, COHORT_ERR_USAGE, "%s", c->mine.problem);
     if (c->ranks.rank == 0)
         TRY(check_judge(c, err));
 out:
@@ -148,9 +156,19 @@ int cmd_check(const struct cli_command *self, int argc, char **argv) {
         CLI_COMMON_OPTIONS(c.common),
         CLI_OPTIONS_END,
     };
-    if (!cli_parse(self, specs, &c.common.help, argc, argv, none, 0, &count, &status))
-        return status;
-    enum cohort_code code = cli_ranks_init(&c.ranks, &err);
+    /* A rank with wrong options (environments can differ) takes part all the same, without an
+     * agreement over links that may not work: its report says what is wrong. */
+    enum cohort_code code =
+        options_parse(specs, argc, argv, cli_environment, none, 0, &count, &err);
+    if (code == COHORT_OK && c.common.help)
+        return cli_help(self, specs);
+    if (code != COHORT_OK && cli_launch_size() <= 1)
+        return cli_fail(&err);
+    if (code != COHORT_OK) {
+        cli_options_init(&c.common);
+        note_problem(&c, &err);
+    }
+    code = cli_ranks_init(&c.ranks, &err);
     if (code == COHORT_OK && c.ranks.comm != MPI_COMM_NULL)
         MPI_Comm_set_errhandler(c.ranks.comm, MPI_ERRORS_RETURN);
     if (code == COHORT_OK)

@@ -243,6 +243,11 @@ else
 fi
 tap_run "COHORT_ variables go along" grep -q -- '-x COHORT_THREADS' <(COHORT_THREADS=1 with_own run nets/lab --dry-run -- run x 2>&1)
 tap_run "a companion that says more is given to rank 0" grep -q -- '-x COHORT_CLUSTER' <(with_own run nets/dilated --dry-run -- run x 2>&1)
+output=$(COHORT_CLUSTER=/elsewhere/farm.json with_own run nets/dilated --dry-run -- run x 2>&1)
+tap_run "  and wins over one that the environment names" grep -q 'COHORT_CLUSTER=/.*/nets/dilated.json' <<<"$output"
+tap_run "  which is said" grep -q 'nets/dilated.json counts, not COHORT_CLUSTER=/elsewhere/farm.json' <<<"$output"
+output=$(COHORT_CLUSTER=/elsewhere/farm.json with_own run nets/lab --dry-run -- run x 2>&1)
+tap_run "  also where the companion says no more than names" test "$(grep -c -- '-x COHORT_CLUSTER' <<<"$output")" -eq 0
 tap_fails "run without --" 'put -- before' "$tool" run nets/lab run vgg16
 tap_fails "run without a command" 'what shall cohort do' "$tool" run nets/lab
 

@@ -75,4 +75,14 @@ cores=$("$cohort" run "$net" --json | grep -oE '"threads": [0-9]+' | grep -oE '[
 bound=$(launch -n 1 --bind-to core "$cohort" run "$net" --json | grep -oE '"threads": [0-9]+' | grep -oE '[0-9]+')
 tap_run "one rank bound to a core uses all $cores" test "$cores" = "$bound"
 
+# cohort check agrees on nothing before it has looked at the links: a rank whose environment is wrong
+# must still answer the others, and rank 0 says what is wrong with it.
+begin=$SECONDS
+output=$(launch -n 1 "$cohort" check : -n 1 -x COHORT_THREADS=many "$cohort" check : -n 1 -x COHORT_CORES=0-9999 "$cohort" check 2>&1)
+tap_run "check: a rank with wrong options in its environment" grep -q 'FAULT rank 1 .*COHORT_THREADS many: not a whole number' <<<"$output"
+tap_run "  another whose cores are not there" grep -q 'FAULT rank 2 .*core list "0-9999"' <<<"$output"
+tap_run "  and their links are measured all the same" test "$(grep -cE 'cannot talk|did not report' <<<"$output")" = 0 -a $((SECONDS - begin)) -lt 15
+tap_fails "  the same on every rank is one message" 'cohort: unknown option --thread: did you mean --threads' launch -n 3 "$cohort" check --thread 2
+tap_run "  and no table" test "$(launch -n 3 "$cohort" check --thread 2 2>&1 | grep -cE '^cohort: |FAULT')" = 1
+
 tap_end

@@ -5,7 +5,8 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
 name="cohort-cluster on three boards"
 export COHORT_BIN=${COHORT_BIN:-$PWD/build/cohort}
-export COHORT_FARM=cluster-test
+export COHORT_FARM=cluster-test-$$
+unset COHORT_CLUSTER
 if [ "$(id -u)" -ne 0 ] || [ ! -x bench/farm ] || ! command -v sshd >/dev/null; then
     tap_skip "$name" "needs root, bench/farm and an sshd (openssh-server)"
     tap_end
