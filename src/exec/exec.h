@@ -18,6 +18,7 @@ struct exec_options {
     unsigned isa_mask;  /* allowed ISAs (1 << kernel_isa); 0: all available */
     const char *kernel; /* --kernel: an ISA's or kernel's name, or NULL */
     bool zero_weights;  /* pack zeros: for memory and timing without weights */
+    bool own_buffers;   /* no slots share memory: for comparison */
 };
 
 /* The graph and the pool are borrowed until exec_destroy(). */
@@ -41,12 +42,16 @@ enum cohort_code exec_add_op(struct program *p, int node, struct rows out, const
 int exec_op_count(const struct program *p);
 /* Corrects the last step of a slot's life, before exec_prepare(). */
 void exec_slot_ends(struct program *p, int slot, int last);
+/* The slot's rows will be sent or received as they lie, so they must be contiguous; before
+ * exec_prepare().  Pinned slots are so anyway. */
+void exec_slot_travels(struct program *p, int slot);
 struct rows exec_slot_rows(const struct program *p, int slot);
 
 /* Assigns memory, binds kernels, packs weights.  Errors: memory, unsupported. */
 enum cohort_code exec_prepare(struct program *p, struct cohort_error *err);
 
-/* Row `rows.begin` of the slot's memory, after exec_prepare(); NULL for an empty slot. */
+/* Row `rows.begin` of the slot's memory, after exec_prepare(); NULL for an empty slot.  The rows of
+ * a feature map that neither travels nor is pinned may be part of wider ones. */
 void *exec_slot_data(const struct program *p, int slot);
 size_t exec_slot_bytes(const struct program *p, int slot);
 /* The value's current tensor as plain data (PLAIN slots; shape as computed for dynamic ones). */
@@ -75,10 +80,16 @@ struct exec_memory {
     size_t arena_bytes, pinned_bytes, weights_bytes, workspace_bytes;
 };
 struct exec_memory exec_memory(const struct program *p);
-/* For reports: the kernel that operator runs with ("reference" for evaluators). */
+/* For reports: the kernel that operator runs with ("reference" for evaluators, "free" for channels
+ * that are where they should be already). */
 const char *exec_op_kernel(const struct program *p, int op);
 
 /* ---- convenience for tests and single-board use ---------------------------------------------- */
+
+/* Adds slots for all values and operators for all nodes of the program's graph, in tiles of
+ * `tile_rows` rows (0: whole).  slots[value] is the slot of each value, -1: none. */
+enum cohort_code exec_add_graph(struct program *p, int64_t tile_rows, int *slots,
+                                struct cohort_error *err);
 
 /* Runs the whole graph on one thread or pool with the given inputs (in graph order), tiles of
  * `tile_rows` rows (0: whole); fetches outputs, which are all zero before, as plain tensors that

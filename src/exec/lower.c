@@ -30,9 +30,13 @@ struct view slot_view(const struct program *p, int slot) {
     const struct value *v = graph_value(p->graph, s->value);
     struct geometry geo = value_geometry(v);
     float *data = (float *)(void *)s->data;
-    if (v->form == FORM_MAP)
-        return view_map(data, s->rows.begin, rows_count(s->rows), (int)geo.channels,
-                        (int)geo.width);
+    if (v->form == FORM_MAP) {
+        struct view view =
+            view_map(data, s->rows.begin, rows_count(s->rows), (int)geo.channels, (int)geo.width);
+        if (view.blocked) /* other channels may lie between its rows */
+            view.row_pitch = (ptrdiff_t)(p->buffers[s->buffer].row_bytes / sizeof(float));
+        return view;
+    }
     return view_tokens(data, s->rows.begin, rows_count(s->rows), (int)geo.channels);
 }
 
@@ -135,6 +139,8 @@ static void walk_images(struct program *p, const struct exec_op *op, bool per_bl
 enum cohort_code lowering_run(struct program *p, const struct exec_op *op,
                               struct cohort_error *err) {
     const struct lowering *how = op->bound->how;
+    if (op->free)
+        return COHORT_OK;
     switch (how->walk) {
     case WALK_OWN:
         return how->run(p, op, err);

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "exec/exec.h"
+#include "exec/share.h"
 #include "graph/op.h"
 #include "kernels/plainops.h"
 
@@ -16,8 +17,11 @@ struct slot {
     struct rows rows;
     int first, last;
     bool pinned;
-    bool dynamic;         /* shape depends on data: memory is found at run time */
-    size_t bytes, offset; /* in the arena */
+    bool dynamic;  /* shape depends on data: memory is found at run time */
+    bool whole;    /* its rows lie one behind the other, with nothing between */
+    size_t bytes;  /* of its rows alone */
+    int buffer;    /* where it lies … */
+    int64_t block; /* … and from which block of 16 channels on (exec/share.h) */
     char *data;
     struct tensor
         tensor; /* for plain values; its data is borrowed from the arena, or owned when dynamic */
@@ -36,6 +40,7 @@ struct exec_op {
     int node;
     struct rows out;
     int *in_slots, *out_slots;
+    bool free; /* its output is there already: it only put channels together, or took them apart */
     struct bound *bound;
 };
 
@@ -47,6 +52,7 @@ struct program {
     struct slot *slots;
     int slot_count;
     size_t slot_capacity;
+    struct buffer *buffers; /* slot_count places, of which slots name some */
     struct exec_op *ops;
     int op_count;
     size_t op_capacity;

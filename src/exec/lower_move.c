@@ -69,6 +69,8 @@ static void concat_part(void *context, int64_t y0, int64_t y1, int block0, int b
     const struct part_work *w = context;
     const struct channels_state *s = w->state;
     for (int i = 0; i < w->op->bound->node->in_count; i++) {
+        if (share_in_place(w->program, w->op->in_slots[i], w->op->out_slots[0], s->offset[i]))
+            continue;
         struct view in = slot_view(w->program, w->op->in_slots[i]);
         copy_channels_rows(&in, 0, &w->out, (int)s->offset[i], in.channels, y0, y1);
     }
@@ -81,7 +83,8 @@ static void split_part(void *context, int64_t y0, int64_t y1, int block0, int bl
     const struct part_work *w = context;
     const struct channels_state *s = w->state;
     for (int i = 0; i < w->op->bound->node->out_count; i++) {
-        if (w->op->out_slots[i] < 0)
+        if (w->op->out_slots[i] < 0 ||
+            share_in_place(w->program, w->op->out_slots[i], w->op->in_slots[0], s->offset[i]))
             continue;
         struct view out = slot_view(w->program, w->op->out_slots[i]);
         copy_channels_rows(&w->in, (int)s->offset[i], &out, 0, out.channels, y0, y1);

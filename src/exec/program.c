@@ -65,6 +65,7 @@ void exec_destroy(struct program **pp) {
     }
     mem_free(p->bounds);
     mem_free(p->slots);
+    mem_free(p->buffers);
     mem_free(p->ops);
     mem_free(p->arena);
     mem_free(p->workspace);
@@ -114,26 +115,41 @@ void exec_slot_ends(struct program *p, int slot, int last) {
     p->slots[slot].last = last;
 }
 
+void exec_slot_travels(struct program *p, int slot) {
+    p->slots[slot].whole = true;
+}
+
 struct rows exec_slot_rows(const struct program *p, int slot) {
     return p->slots[slot].rows;
 }
 
 /* ---- preparing ------------------------------------------------------------------------------- */
 
+static char *slot_memory(const struct program *p, const struct slot *s, size_t offset) {
+    const struct buffer *b = &p->buffers[s->buffer];
+    struct geometry geo = value_geometry(graph_value(p->graph, s->value));
+    return p->arena + offset + (size_t)(s->rows.begin - b->rows.begin) * b->row_bytes +
+           (size_t)s->block * (size_t)geo.width * BLOCK * sizeof(float);
+}
+
 static enum cohort_code assign_memory(struct program *p, struct cohort_error *err) {
     struct arena_item *items = mem_zalloc((size_t)p->slot_count, sizeof *items);
     if (items == NULL)
         return error_memory(err, (size_t)p->slot_count * sizeof *items, "the arena's plan");
-    for (int i = 0; i < p->slot_count; i++) {
-        const struct slot *s = &p->slots[i];
-        items[i] = (struct arena_item){.bytes = s->bytes, .first = s->first, .last = s->last};
-        if (s->pinned) {
+    enum cohort_code code = share_slots(p, err);
+    for (int i = 0; code == COHORT_OK && i < p->slot_count; i++) {
+        const struct buffer *b = &p->buffers[i];
+        if (p->slots[i].buffer != i)
+            continue;
+        items[i] = (struct arena_item){.bytes = b->bytes, .first = b->first, .last = b->last};
+        if (b->pinned) {
             items[i].first = INT32_MIN;
             items[i].last = INT32_MAX;
-            p->pinned_bytes += s->bytes;
+            p->pinned_bytes += b->bytes;
         }
     }
-    enum cohort_code code = arena_assign(items, p->slot_count, &p->arena_bytes, err);
+    if (code == COHORT_OK)
+        code = arena_assign(items, p->slot_count, &p->arena_bytes, err);
     if (code == COHORT_OK) {
         p->arena = mem_zalloc(1, p->arena_bytes);
         if (p->arena == NULL)
@@ -142,8 +158,7 @@ static enum cohort_code assign_memory(struct program *p, struct cohort_error *er
     for (int i = 0; code == COHORT_OK && i < p->slot_count; i++) {
         struct slot *s = &p->slots[i];
         const struct value *v = graph_value(p->graph, s->value);
-        s->offset = items[i].offset;
-        s->data = s->bytes > 0 ? p->arena + s->offset : NULL;
+        s->data = s->bytes > 0 ? slot_memory(p, s, items[s->buffer].offset) : NULL;
         if (v->form == FORM_PLAIN && !s->dynamic)
             s->tensor = (struct tensor){
                 .type = v->type, .shape = v->shape, .data = s->bytes > 0 ? s->data : p->arena};
@@ -268,6 +283,8 @@ const struct tensor *exec_slot_tensor(const struct program *p, int slot) {
 
 const char *exec_op_kernel(const struct program *p, int op) {
     const struct bound *b = p->ops[op].bound;
+    if (p->ops[op].free)
+        return "free";
     return b->kernel != NULL ? b->kernel : b->how->op != NULL ? "generic" : "reference";
 }
 

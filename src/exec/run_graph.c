@@ -68,23 +68,36 @@ static enum cohort_code add_node_ops(struct program *p, const int *slot, int nod
     return COHORT_OK;
 }
 
+enum cohort_code exec_add_graph(struct program *p, int64_t tile_rows, int *slots,
+                                struct cohort_error *err) {
+    const struct graph *g = p->graph;
+    enum cohort_code code = COHORT_OK;
+    int most = 1;
+    for (int i = 0; i < g->node_count; i++)
+        if (g->nodes[i].in_count + g->nodes[i].out_count > most)
+            most = g->nodes[i].in_count + g->nodes[i].out_count;
+    int *ports = mem_alloc((size_t)most * sizeof *ports);
+    if (ports == NULL)
+        return error_memory(err, (size_t)most * sizeof *ports, "slots");
+    TRY(add_all_slots(p, slots, err));
+    for (int i = 0; i < g->node_count; i++)
+        TRY(add_node_ops(p, slots, i, tile_rows, ports, err));
+out:
+    mem_free(ports);
+    return code;
+}
+
 enum cohort_code exec_run_graph(const struct graph *g, struct pool *pool,
                                 const struct exec_options *o, int64_t tile_rows,
                                 const struct tensor *inputs, struct tensor *outputs,
                                 struct cohort_error *err) {
     struct program *p = NULL;
     enum cohort_code code = COHORT_OK;
-    int ports = 1;
-    for (int i = 0; i < g->node_count; i++)
-        if (g->nodes[i].in_count + g->nodes[i].out_count > ports)
-            ports = g->nodes[i].in_count + g->nodes[i].out_count;
-    int *slot = mem_zalloc((size_t)(g->value_count + ports) + 1, sizeof *slot);
+    int *slot = mem_zalloc((size_t)g->value_count + 1, sizeof *slot);
     if (slot == NULL)
         return error_memory(err, (size_t)g->value_count * sizeof *slot, "slots");
     TRY(exec_create(&p, g, pool, o, err));
-    TRY(add_all_slots(p, slot, err));
-    for (int i = 0; i < g->node_count; i++)
-        TRY(add_node_ops(p, slot, i, tile_rows, slot + g->value_count, err));
+    TRY(exec_add_graph(p, tile_rows, slot, err));
     TRY(exec_prepare(p, err));
     for (int i = 0; i < g->input_count; i++)
         TRY(exec_slot_store(p, slot[g->inputs[i]], &inputs[i], err));

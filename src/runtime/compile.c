@@ -254,6 +254,8 @@ static enum cohort_code add_scatters(struct compiler *c, const struct part *part
                               &c->slot[id], err));
         if (s->rank != 0)
             step->slot = c->slot[id];
+        if (c->slot[id] >= 0)
+            exec_slot_travels(s->program, c->slot[id]);
     }
     c->clock++;
 out:
@@ -273,6 +275,8 @@ static enum cohort_code add_gathers(struct compiler *c, const struct part *part,
             enter_range(step, b, share_of(s, part, id, b));
         step->root_slot = c->root_slot[id];
         step->slot = s->rank == 0 ? -1 : c->slot[id];
+        if (c->slot[id] >= 0)
+            exec_slot_travels(s->program, c->slot[id]);
     }
     c->clock++;
     return COHORT_OK;
