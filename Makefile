@@ -174,7 +174,7 @@ $(BUILD)/tests/mpi/test_%: $(BUILD)/tests/mpi/test_%.o $(TEST_LIB) $(BUILD)/libt
 tests: $(UNIT_TESTS) $(MPI_TESTS) $(BUILD)/docs/example
 
 -include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(MPI_TESTS:=.d) $(TEST_LIB:.o=.d)
--include $(BUILD)/bench/kernels.d $(BUILD)/bench/farm-probe.d $(BUILD)/docs/example.d
+-include $(wildcard $(BUILD)/bench/*.d $(BUILD)/bench/engines/*.d) $(BUILD)/docs/example.d
 
 # ---- packages, demo ----------------------------------------------------------------------------
 
@@ -200,7 +200,8 @@ check:
 	@scripts/install-deps --check
 	$(again) check-all
 
-check-all: all tests $(BUILD)/bench/farm-probe
+BENCH_CHECKED := $(BUILD)/bench/engines/cohort $(BUILD)/bench/engines/probe
+check-all: all tests $(BUILD)/bench/farm-probe $(BENCH_CHECKED)
 	@tests/run $(BUILD) unit mpi cli long farm
 
 check-fast: all tests
@@ -212,7 +213,7 @@ check-unit: $(UNIT_TESTS)
 check-mpi: $(MPI_TESTS)
 	@tests/run $(BUILD) mpi
 
-check-cli: all
+check-cli: all $(BENCH_CHECKED)
 	@tests/run $(BUILD) cli
 
 # Over an emulated farm of boards (bench/farm); needs root and says so.
@@ -250,6 +251,17 @@ fuzz: | $(BUILD)/.libraries
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libcohort.a
 	$(call say,LD,$@)
 	$(link) $(LIBS)
+
+# Cohort beside other engines, which are installed; BENCH_ARGS: options of bench/single.
+.PHONY: bench-single
+bench-single:
+	@scripts/install-deps --bench
+	@bench/single --build $(BUILD) $(BENCH_ARGS)
+$(BUILD)/bench/engines/onednn: LIBS += -ldnnl
+$(BUILD)/bench/engines/opencv: bench/engines/opencv.cpp bench/engines/engine.h
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) -O2 -isystem /usr/include/opencv4 -o $@ $< -lopencv_dnn -lopencv_core
 
 # Every kernel on layers of known networks; BENCH_ARGS: parts of kernels' or layers' names.
 .PHONY: bench-kernels
@@ -341,6 +353,7 @@ help:
 	@echo 'make check-san      unit and MPI tests under AddressSanitizer and UBSan'
 	@echo 'make check-arm64    build for 64-bit Arm and run its tests under qemu (about 6 minutes)'
 	@echo 'make fuzz           the ONNX reader against made-up bytes (clang; SECONDS=60)'
+	@echo 'make bench-single   Cohort beside ONNX Runtime, OpenCV and oneDNN (BENCH_ARGS=--quick)'
 	@echo 'make bench-kernels  speed of every kernel on layers of known networks'
 	@echo 'make install        PREFIX=$(PREFIX), DESTDIR; make uninstall takes it away again'
 	@echo 'make info           compiler, libraries and kernels that were found'

@@ -13,12 +13,15 @@
 #include "graph/rows.h"
 
 struct program;
+struct kernel_choices; /* exec/signature.h */
 
 struct exec_options {
     unsigned isa_mask;  /* allowed ISAs (1 << kernel_isa); 0: all available */
     const char *kernel; /* --kernel: an ISA's or kernel's name, or NULL */
     bool zero_weights;  /* pack zeros: for memory and timing without weights */
     bool own_buffers;   /* no slots share memory: for comparison */
+    /* Kernels chosen by measuring, for when `kernel` is NULL; borrowed; NULL: none. */
+    const struct kernel_choices *choices;
 };
 
 /* The graph and the pool are borrowed until exec_destroy(). */
@@ -83,6 +86,9 @@ struct exec_memory exec_memory(const struct program *p);
 /* For reports: the kernel that operator runs with ("reference" for evaluators, "free" for channels
  * that are where they should be already). */
 const char *exec_op_kernel(const struct program *p, int op);
+/* After exec_prepare(): how many operators' kernels are chosen by a signature, and how many of
+ * these choices are from measuring. */
+void exec_count_choices(const struct program *p, int *signatures, int *chosen);
 
 /* ---- convenience for tests and single-board use ---------------------------------------------- */
 

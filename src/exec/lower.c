@@ -156,6 +156,15 @@ enum cohort_code lowering_run(struct program *p, const struct exec_op *op,
     return COHORT_OK;
 }
 
+/* ---- choosing a kernel ----------------------------------------------------------------------- */
+
+const char *wanted_kernel(const struct program *p, const struct node *n) {
+    struct signature s;
+    if (p->options.kernel != NULL || p->options.choices == NULL || !signature_of(p->graph, n, &s))
+        return p->options.kernel;
+    return kernel_chosen(p->options.choices, &s);
+}
+
 /* ---- epilogue and constants ------------------------------------------------------------------ */
 
 struct kernel_epilogue op_epilogue(const struct program *p, const struct exec_op *op, int64_t image,

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "exec/exec.h"
 #include "exec/share.h"
+#include "exec/signature.h"
 #include "graph/op.h"
 #include "kernels/plainops.h"
 
@@ -101,6 +102,11 @@ bool lower_is_map(const struct graph *g, const struct node *n); /* output 0 is a
 
 /* ---- for the lowerings ----------------------------------------------------------------------- */
 
+/* What the kernel of a row of lowerings_conv or lowerings_gemm is chosen by (exec/signature.h). */
+void conv_signature(const struct graph *g, const struct node *n, struct signature *s);
+bool gemm_signature(const struct graph *g, const struct node *n, struct signature *s);
+/* The name to choose this node's kernel by: --kernel, else what tuning chose, else NULL. */
+const char *wanted_kernel(const struct program *p, const struct node *n);
 /* Allocates zeroed state of `bytes` for b. */
 enum cohort_code bound_state(struct bound *b, size_t bytes, struct cohort_error *err);
 

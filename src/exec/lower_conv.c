@@ -40,6 +40,12 @@ static struct conv_shape conv_shape_of(const struct graph *g, const struct node 
     };
 }
 
+void conv_signature(const struct graph *g, const struct node *n, struct signature *s) {
+    bool transposed = strcmp(n->op->name, "ConvTranspose") == 0;
+    *s = (struct signature){.family = transposed ? SIGNATURE_DECONV : SIGNATURE_CONV,
+                            .conv = conv_shape_of(g, n)};
+}
+
 struct conv_packing {
     const struct program *program;
     const struct conv_state *state;
@@ -114,7 +120,7 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     s->shape = conv_shape_of(g, n);
     const struct conv_kernel *(*choose)(const struct conv_shape *, unsigned, const char *) =
         transposed ? kernel_choose_deconv : kernel_choose_conv;
-    s->kernel = choose(&s->shape, p->isa_mask, p->options.kernel);
+    s->kernel = choose(&s->shape, p->isa_mask, wanted_kernel(p, n));
     if (s->kernel == NULL) /* --kernel may name one of another family */
         s->kernel = choose(&s->shape, p->isa_mask, NULL);
     if (s->kernel == NULL) {

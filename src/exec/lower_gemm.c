@@ -154,6 +154,29 @@ out:
     return code;
 }
 
+/* Floats from one row of the product's input to the next: a map's rows of one image are one. */
+static ptrdiff_t in_pitch_of(const struct value *a) {
+    struct geometry geo = value_geometry(a);
+    return (ptrdiff_t)(geo.row_bytes / sizeof(float)) * (a->form == FORM_MAP ? geo.height : 1);
+}
+
+static struct gemm_shape gemm_shape_of(const struct value *a, const struct matrix *m) {
+    struct geometry geo = value_geometry(a);
+    bool map = a->form == FORM_MAP;
+    return (struct gemm_shape){.rows = map ? geo.images : geo.height,
+                               .k = (int)(map ? (int64_t)in_pitch_of(a) : m->k),
+                               .n = (int)m->n};
+}
+
+bool gemm_signature(const struct graph *g, const struct node *n, struct signature *s) {
+    struct matrix m;
+    const struct value *a = node_in(g, n, 0);
+    if (!matrix_of(g, n, &m) || in_pitch_of(a) > INT32_MAX / 2 || m.n > INT32_MAX / 2)
+        return false;
+    *s = (struct signature){.family = SIGNATURE_GEMM, .gemm = gemm_shape_of(a, &m)};
+    return true;
+}
+
 static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     float *factors = NULL;
@@ -163,20 +186,16 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     TRY(bound_state(b, sizeof(struct gemm_state), err));
     struct gemm_state *s = b->state;
     matrix_of(g, b->node, &m);
-    struct geometry geo = value_geometry(a);
-    bool map = a->form == FORM_MAP;
-    s->rows_per_in = map ? geo.height : 1;
-    s->in_pitch = (ptrdiff_t)(geo.row_bytes / sizeof(float)) * s->rows_per_in;
+    s->rows_per_in = a->form == FORM_MAP ? value_geometry(a).height : 1;
+    s->in_pitch = in_pitch_of(a);
     if (s->in_pitch > INT32_MAX / 2 || m.k > INT32_MAX / 2 || m.n > INT32_MAX / 2) {
         code =
             error_set(err, COHORT_ERR_UNSUPPORTED, "a product with a %lldx%lld matrix is too large",
                       (long long)m.k, (long long)m.n);
         goto out;
     }
-    s->shape = (struct gemm_shape){.rows = map ? geo.images : geo.height,
-                                   .k = (int)(map ? (int64_t)s->in_pitch : m.k),
-                                   .n = (int)m.n};
-    s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, p->options.kernel);
+    s->shape = gemm_shape_of(a, &m);
+    s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, wanted_kernel(p, b->node));
     if (s->kernel == NULL) /* --kernel may name one of another family */
         s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, NULL);
     if (s->kernel == NULL) {

