@@ -82,6 +82,8 @@ struct conv_kernel {
     enum kernel_isa isa;
     bool row_exact;
     int granule_rows; /* rows computed together: 1, or 2, 4 for two-dimensional Winograd */
+    int winograd;     /* output pixels of a Winograd tile along W (kernels/winograd.h), 0: direct;
+                       * its rounding error has a bound of its own */
     /* Can it do this shape?  Estimate of its speed for ranking among kernels that can: expected
      * useful multiply-adds per cycle and core; 0: cannot. */
     double (*rate)(const struct conv_shape *s);
@@ -161,7 +163,8 @@ const struct pool_kernel *const *kernels_pool(int *count);
 
 /* The best available kernel for a signature.  `allowed` is a mask of ISAs (ISA_BLAS is only taken
  * when it is allowed and nothing else is, or when `only` names it); `only` (may be NULL) is an ISA
- * name or a kernel name as given with --kernel.  NULL when none can do it. */
+ * name or a kernel name as given with --kernel, or "direct": any convolution but Winograd's.  NULL
+ * when none can do it. */
 const struct conv_kernel *kernel_choose_conv(const struct conv_shape *s, unsigned allowed,
                                              const char *only);
 const struct conv_kernel *kernel_choose_deconv(const struct conv_shape *s, unsigned allowed,

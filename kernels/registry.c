@@ -52,6 +52,9 @@ static const struct pool_kernel *const pool_list[] = {
 #undef GEMM
 #undef POOL
 
+/* The name of every convolution kernel but Winograd's. */
+#define NAME_DIRECT "direct"
+
 #define LENGTH(list) ((int)(sizeof(list) / sizeof *(list)))
 
 const struct conv_kernel *const *kernels_conv(int *count) {
@@ -98,11 +101,13 @@ static const struct conv_kernel *choose_conv(const struct conv_kernel *const *li
                                              const struct conv_shape *s, unsigned allowed,
                                              const char *only) {
     unsigned usable = allowed & kernel_isa_available();
+    bool no_winograd = only && strcmp(only, NAME_DIRECT) == 0;
     const struct conv_kernel *best = NULL;
     double best_rate = 0;
     for (int i = 0; i < count; i++) {
         const struct conv_kernel *k = list[i];
-        if (!wanted(k->name, k->isa, usable, only))
+        if (!wanted(k->name, k->isa, usable, no_winograd ? NULL : only) ||
+            (no_winograd && k->winograd))
             continue;
         double rate = k->rate(s);
         if (better(rate, k->isa, best_rate, best ? best->isa : ISA_GENERIC)) {
@@ -163,6 +168,8 @@ int kernel_names(const char **names, int max) {
     int n = 0;
     for (int i = 0; i < ISA_COUNT && n < max; i++)
         names[n++] = kernel_isa_name((enum kernel_isa)i);
+    if (n < max)
+        names[n++] = NAME_DIRECT;
     for (int i = 0; i < LENGTH(conv_list) && n < max; i++)
         names[n++] = conv_list[i]->name;
     for (int i = 0; i < LENGTH(deconv_list) && n < max; i++)

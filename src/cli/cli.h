@@ -149,7 +149,7 @@ void cli_options_init(struct cli_options *o);
          0,                                                                                          \
          0},                                                                                         \
         {"kernel",    0,      OPTION_TEXT,                                                           \
-         &(o).kernel, "NAME", "an instruction set or a kernel from 'cohort kernels'",                \
+         &(o).kernel, "NAME", "an instruction set, direct, or a kernel from 'cohort kernels'",       \
          0,           0},                                                                            \
         {"cpu-share",    0,   OPTION_DOUBLE,                                                         \
          &(o).cpu_share, "F", "compute at F of the speed, 0.001 to 1, to stand for slower boards",   \

@@ -92,20 +92,24 @@ static void check_network(const struct synth_network *net) {
     int size = net->size > 200 ? (net->size > 250 ? 96 : 64) : net->size;
     struct synth_options o = {.size = size, .width = 0.25, .classes = 10, .seed = 3};
     must(synth_write(net->name, &o, path, &err), &err);
-    struct tensor reference = {0}, whole = {0}, tiles = {0}, blas = {0};
+    struct tensor reference = {0}, whole = {0}, tiles = {0}, blas = {0}, direct = {0};
     run_network(path, true, NULL, 0, &reference);
     run_network(path, false, NULL, 0, &whole);
     run_network(path, false, NULL, 3, &tiles);
     run_network(path, false, "blas", 0, &blas);
-    print_message("%-16s maps %.1e, blas %.1e\n", net->name, difference(&whole, &reference),
-                  difference(&blas, &reference));
+    run_network(path, false, "direct", 0, &direct);
+    print_message("%-16s maps %.1e, blas %.1e, Winograd to direct %.1e\n", net->name,
+                  difference(&whole, &reference), difference(&blas, &reference),
+                  difference(&whole, &direct));
     assert_true(difference(&whole, &reference) <= 1e-4);
     assert_true(difference(&blas, &reference) <= 1e-4);
+    assert_true(difference(&whole, &direct) <= 1e-5);
     assert_memory_equal(whole.data, tiles.data, tensor_bytes(&whole));
     tensor_release(&reference);
     tensor_release(&whole);
     tensor_release(&tiles);
     tensor_release(&blas);
+    tensor_release(&direct);
     unlink(path);
 }
 

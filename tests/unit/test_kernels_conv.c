@@ -1,10 +1,12 @@
 /* Every convolution and transposed convolution kernel of the registry, over many shapes.
  *
  * Against a naive sum in double, with the tolerance that follows from float arithmetic:
- * (k + 2) * FLT_EPSILON * sum |a*b|.  Row and block ranges must have the whole's bits (row-exact
- * kernels), write nothing else, and read nothing outside the rows they are given. */
+ * (k + 2) * FLT_EPSILON * sum |a*b|; Winograd's sums are those of its transform
+ * (magnitude_of_tiles). Row and block ranges must have the whole's bits (row-exact kernels), write
+ * nothing else, and read nothing outside the rows they are given. */
 #include "base/mem.h"
 #include "kernels/kernel.h"
+#include "kernels/winograd.h"
 #include "tests/support/testact.h"
 #include "tests/support/testmap.h"
 
@@ -30,6 +32,7 @@ struct conv_case {
     struct test_map residual; /* all rows of the output */
     struct kernel_epilogue e;
     double *sum, *magnitude; /* [out_h][out_w][out_c] */
+    double *tiled;           /* the same for the Winograd tile at hand */
 };
 
 static char *describe(const struct conv_shape *s) {
@@ -112,6 +115,7 @@ static void case_make(struct conv_case *t, const struct conv_shape *s, bool tran
     t->bias = must(mem_zalloc((size_t)blocks_of(s->out_c) * BLOCK, sizeof(float)));
     t->sum = must(mem_alloc(outs * sizeof(double)));
     t->magnitude = must(mem_alloc(outs * sizeof(double)));
+    t->tiled = must(mem_alloc(outs * sizeof(double)));
     for (size_t i = 0; i < weights; i++)
         t->weights[i] = random_float(r);
     for (int c = 0; c < s->out_c; c++)
@@ -134,8 +138,65 @@ static void case_free(struct conv_case *t) {
     mem_free(t->bias);
     mem_free(t->sum);
     mem_free(t->magnitude);
+    mem_free(t->tiled);
     test_map_free(&t->in);
     test_map_free(&t->residual);
+}
+
+/* ---- Winograd's error ------------------------------------------------------------------------ */
+
+/* |BT| |d| of one tile: input row iy, channel c, from pixel x on; zero outside the image. */
+static void tile_inputs(const struct conv_case *t, const struct winograd_matrices *m, int iy, int c,
+                        int x, double *v) {
+    for (int p = 0; p < m->points; p++) {
+        v[p] = 0;
+        for (int i = 0; i < m->points; i++)
+            if (iy >= 0 && iy < t->s.in_h && x + i >= 0 && x + i < t->s.in_w)
+                v[p] += fabs(m->bt[p][i] * test_map_at(&t->in, iy, c, x + i));
+    }
+}
+
+/* What bounds the error of output i of a tile: the sum over points p, kernel rows and channels of
+ * |AT[i][p]| (|BT| |d|)[p] |(G g)[p]|, in which every rounding of the three steps is relative to
+ * its term.  Fills t->tiled. */
+static void magnitude_of_tiles(struct conv_case *t, int tile) {
+    const struct conv_shape *s = &t->s;
+    struct winograd_matrices m = winograd_matrices(tile);
+    int icg = s->in_c / s->groups, ocg = s->out_c / s->groups;
+    for (int y = 0; y < s->out_h; y++)
+        for (int x = 0; x < s->out_w; x++)
+            for (int oc = 0; oc < s->out_c; oc++)
+                t->tiled[out_index(s, y, x, oc)] = fabs((double)t->bias[oc]);
+    for (int y = 0; y < s->out_h; y++)
+        for (int x = 0; x < s->out_w; x += tile)
+            for (int c = 0; c < s->in_c; c++)
+                for (int ky = 0; ky < s->kernel_h; ky++) {
+                    double v[WINOGRAD_POINTS_MOST];
+                    int group = c / icg;
+                    tile_inputs(t, &m, y - s->pad_top + ky * s->dilation_h, c, x - s->pad_left, v);
+                    for (int oc = group * ocg; oc < (group + 1) * ocg; oc++) {
+                        const float *g =
+                            t->weights +
+                            (((size_t)oc * (size_t)icg + (size_t)(c % icg)) * (size_t)s->kernel_h +
+                             (size_t)ky) *
+                                WINOGRAD_TAPS;
+                        for (int p = 0; p < m.points; p++) {
+                            double u = m.g[p][0] * g[0] + m.g[p][1] * g[1] + m.g[p][2] * g[2];
+                            for (int i = 0; i < tile && x + i < s->out_w; i++)
+                                t->tiled[out_index(s, y, x + i, oc)] += fabs(m.at[i][p] * v[p] * u);
+                        }
+                    }
+                }
+}
+
+/* The bound on output i (out_index) before the epilogue.  Winograd: kh * channels products of one
+ * point, at most 8 roundings of the input transform and the weight, 8 of the output's. */
+static double error_bound(const struct conv_kernel *k, const struct conv_case *t, size_t i) {
+    const struct conv_shape *s = &t->s;
+    double terms = (double)(s->in_c / s->groups) * s->kernel_h;
+    if (k->winograd)
+        return (terms + 16) * FLT_EPSILON * t->tiled[i];
+    return (terms * s->kernel_w + 3) * FLT_EPSILON * t->magnitude[i];
 }
 
 /* ---- one kernel on one case ------------------------------------------------------------------ */
@@ -200,15 +261,14 @@ static void run_kernel(const struct conv_kernel *k, const struct conv_case *t, c
 static bool close_to_reference(const struct conv_kernel *k, const struct conv_case *t,
                                const struct test_map *out, int y0, int y1, int b0, int b1) {
     const struct conv_shape *s = &t->s;
-    double terms = (double)(s->in_c / s->groups) * s->kernel_h * s->kernel_w + 3;
     for (int y = y0; y < y1; y++)
         for (int x = 0; x < s->out_w; x++)
             for (int c = b0 * BLOCK; c < s->out_c && c < b1 * BLOCK; c++) {
                 size_t i = out_index(s, y, x, c);
                 double residual = t->e.residual ? (double)test_map_at(&t->residual, y, c, x) : 0;
                 double want = test_epilogue(&t->e, t->sum[i], residual);
-                double error = terms * FLT_EPSILON * t->magnitude[i];
-                double allowed = test_epilogue_tolerance(&t->e, error, t->sum[i], residual);
+                double allowed =
+                    test_epilogue_tolerance(&t->e, error_bound(k, t, i), t->sum[i], residual);
                 double got = test_map_at(out, y, c, x);
                 if (!(fabs(got - want) <= allowed)) {
                     fprintf(stderr, "%s, %s: (y %d, x %d, c %d) is %.9g, should be %.9g +- %.2g\n",
@@ -295,7 +355,7 @@ struct tally {
 
 static void try_shape(struct tally *n, struct conv_shape s) {
     struct conv_case t;
-    int count;
+    int count, tile = 0;
     const struct conv_kernel *const *list =
         n->transposed ? kernels_deconv(&count) : kernels_conv(&count);
     unsigned available = kernel_isa_available();
@@ -310,6 +370,10 @@ static void try_shape(struct tally *n, struct conv_shape s) {
     for (int i = 0; i < count; i++) {
         if (!(available & 1u << list[i]->isa) || list[i]->rate(&s) <= 0)
             continue;
+        if (list[i]->winograd && list[i]->winograd != tile) {
+            tile = list[i]->winograd;
+            magnitude_of_tiles(&t, tile);
+        }
         check_kernel(list[i], &t, &n->r);
         n->runs[i]++;
     }
@@ -432,11 +496,45 @@ static void sweep_random(struct tally *n, int count) {
     }
 }
 
+/* Three columns, stride 1: where Winograd's tiles end, begin outside and are narrower than the map;
+ * kernels of 1 to 4 rows, channels that do not fill a block, groups of whole blocks. */
+static void sweep_three_wide(struct tally *n) {
+    struct random *r = &n->r;
+    if (n->transposed)
+        return;
+    for (int w = 1; w <= 26; w++)
+        for (int pad = 0; pad <= 3; pad++) {
+            int groups = random_int(r, 1, 3);
+            struct conv_shape s = {.in_c = groups * 16,
+                                   .in_h = random_int(r, 1, 9),
+                                   .in_w = w,
+                                   .out_c = groups * 16 * random_int(r, 1, 2),
+                                   .groups = groups,
+                                   .kernel_h = random_int(r, 1, 4),
+                                   .kernel_w = 3,
+                                   .stride_h = 1,
+                                   .stride_w = 1,
+                                   .pad_left = pad,
+                                   .dilation_h = random_int(r, 1, 2),
+                                   .dilation_w = 1};
+            s.pad_top = random_int(r, 0, s.kernel_h);
+            if (groups == 1) {
+                s.in_c = random_int(r, 16, 50);
+                s.out_c = random_int(r, 16, 50);
+            }
+            s.out_h =
+                conv_out(s.in_h, s.kernel_h, 1, s.pad_top + random_int(r, 0, 3), s.dilation_h);
+            s.out_w = conv_out(w, 3, 1, pad + random_int(r, 0, 3), 1);
+            try_shape(n, s);
+        }
+}
+
 /* Deep and wide enough for several visits of the output, and for several row groups. */
 static void sweep_large(struct tally *n) {
     try_shape(n, square(n, 300, 40, 1, 4, 5, 3, 1, 1, 1));
     try_shape(n, square(n, 600, 20, 1, 3, 3, 1, 1, 0, 1));
     try_shape(n, square(n, 32, 16, 1, 40, 96, 3, 1, 1, 1));
+    try_shape(n, square(n, 16, 80, 1, 66, 34, 3, 1, 1, 1));
     try_shape(n, square(n, 3, 16, 1, 30, 30, 7, 2, 3, 1));
     try_shape(n, square(n, 1, 1, 1, 9, 200, 3, 1, 1, 1));
 }
@@ -468,6 +566,7 @@ static void sweep(bool transposed) {
     sweep_widths(&n);
     sweep_groups(&n);
     sweep_random(&n, 400);
+    sweep_three_wide(&n);
     sweep_large(&n);
     every_kernel_ran(&n);
 }
@@ -482,6 +581,29 @@ static void test_transposed_convolution(void **state) {
     sweep(true);
 }
 
+/* The matrices are exact: sum over p of AT[i][p] G[p][k] BT[p][j] is 1 where j = i + k, else 0. */
+static void test_winograd_identity(void **state) {
+    (void)state;
+    for (int tile = 4; tile <= 6; tile += 2) {
+        struct winograd_matrices m = winograd_matrices(tile);
+        assert_int_equal(m.points, tile + 2);
+        for (int i = 0; i < tile; i++)
+            for (int k = 0; k < WINOGRAD_TAPS; k++)
+                for (int j = 0; j < m.points; j++) {
+                    double sum = 0;
+                    for (int p = 0; p < m.points; p++)
+                        sum += m.at[i][p] * m.g[p][k] * m.bt[p][j];
+                    assert_true(fabs(sum - (j == i + k)) < 1e-13);
+                }
+        /* What the transforms multiply by loses nothing in float. */
+        for (int p = 0; p < m.points; p++)
+            for (int j = 0; j < m.points; j++) {
+                assert_true((double)(float)m.bt[p][j] == m.bt[p][j]);
+                assert_true(j >= tile || (double)(float)m.at[j][p] == m.at[j][p]);
+            }
+    }
+}
+
 static void test_no_leaks(void **state) {
     (void)state;
     assert_int_equal(mem_live_blocks(), 0);
@@ -491,6 +613,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_convolution),
         cmocka_unit_test(test_transposed_convolution),
+        cmocka_unit_test(test_winograd_identity),
         cmocka_unit_test(test_no_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

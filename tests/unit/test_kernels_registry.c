@@ -83,14 +83,15 @@ static void test_choose(void **state) {
     struct gemm_shape gemm = {.rows = 4, .k = 8, .n = 8};
     struct pool_args pool = {.kernel_h = 2, .kernel_w = 2};
 
-    assert_string_equal(kernel_choose_conv(&dense, generic, NULL)->name, "conv_generic_direct");
+    assert_string_equal(kernel_choose_conv(&dense, generic, "direct")->name, "conv_generic_direct");
+    assert_int_equal(kernel_choose_conv(&dense, ALL, "direct")->winograd, 0);
+    assert_int_not_equal(kernel_choose_conv(&dense, ALL, "direct")->isa, ISA_BLAS);
     assert_string_equal(kernel_choose_conv(&depthwise, generic, NULL)->name,
                         "conv_generic_depthwise");
     /* OpenBLAS: only when nothing else is allowed, or when it is named */
     assert_int_not_equal(kernel_choose_conv(&dense, ALL, NULL)->isa, ISA_BLAS);
     assert_int_not_equal(kernel_choose_gemm(&gemm, ALL, NULL)->isa, ISA_BLAS);
-    assert_string_equal(kernel_choose_conv(&dense, generic | blas, NULL)->name,
-                        "conv_generic_direct");
+    assert_int_equal(kernel_choose_conv(&dense, generic | blas, NULL)->isa, ISA_GENERIC);
     assert_string_equal(kernel_choose_gemm(&gemm, generic | blas, NULL)->name, "gemm_generic");
     assert_int_equal(kernel_choose_conv(&dense, blas, NULL)->isa, ISA_BLAS);
     assert_int_equal(kernel_choose_conv(&dense, ALL, "blas")->isa, ISA_BLAS);
