@@ -131,6 +131,11 @@ struct gemm_kernel {
     void (*pack)(const struct gemm_shape *s, const float *w, int n0, int count, void *packed);
     size_t (*workspace_bytes)(const struct gemm_shape *s);
     void (*run)(const struct gemm_args *a);
+    /* The same from a matrix as it lies, for products of two computed matrices: element (k, n0+j)
+     * is w[k * pitch + j].  The memory need not have been zeroed before: what lies in lanes
+     * beyond n is nobody's.  NULL: there is only pack(). */
+    void (*pack_matrix)(const struct gemm_shape *s, const float *w, ptrdiff_t pitch, int n0,
+                        int count, void *packed);
 };
 
 /* ---- pooling ----------------------------------------------------------------------------- */

@@ -81,5 +81,7 @@ static inline double window_rate(const struct conv_shape *s, double dense) {
 void panel_run(const struct gemm_args *a, const struct micro *m);
 size_t panel_weights_bytes(const struct gemm_shape *s);
 void panel_pack(const struct gemm_shape *s, const float *w, int n0, int count, void *packed);
+void panel_pack_matrix(const struct gemm_shape *s, const float *w, ptrdiff_t pitch, int n0,
+                       int count, void *packed);
 
 #endif

@@ -5,6 +5,8 @@
  * the first-level cache while the rows pass. */
 #include "kernels/micro.h"
 
+#include <string.h>
+
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
@@ -18,6 +20,18 @@ void panel_pack(const struct gemm_shape *s, const float *w, int n0, int count, v
     for (int j = 0; j < count; j++)
         for (int k = 0; k < s->k; k++)
             to[(size_t)k * BLOCK + (size_t)j] = w[(size_t)j * (size_t)s->k + (size_t)k];
+}
+
+void panel_pack_matrix(const struct gemm_shape *s, const float *w, ptrdiff_t pitch, int n0,
+                       int count, void *packed) {
+    float *to = (float *)packed + (size_t)n0 * (size_t)s->k;
+    if (count == BLOCK) { /* whole panels, a cache line at a time */
+        for (int k = 0; k < s->k; k++, to += BLOCK, w += pitch)
+            memcpy(to, w, BLOCK * sizeof *to);
+        return;
+    }
+    for (int k = 0; k < s->k; k++, to += BLOCK, w += pitch)
+        memcpy(to, w, (size_t)count * sizeof *to);
 }
 
 /* Rows [y0, y1) of one panel. */

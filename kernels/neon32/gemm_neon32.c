@@ -15,4 +15,5 @@ const struct gemm_kernel gemm_neon32 = {.name = "gemm_neon32",
                                         .rate = rate,
                                         .weights_bytes = panel_weights_bytes,
                                         .pack = panel_pack,
+                                        .pack_matrix = panel_pack_matrix,
                                         .run = run};

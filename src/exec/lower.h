@@ -35,6 +35,7 @@ struct bound {
     const char *kernel;     /* name for reports */
     size_t weights_bytes;   /* of packed weights in state */
     size_t workspace_bytes; /* per thread */
+    size_t shared_bytes;    /* for all threads together */
 };
 
 struct exec_op {
@@ -62,6 +63,8 @@ struct program {
     size_t arena_bytes, pinned_bytes;
     char *workspace; /* threads * workspace_stride */
     size_t workspace_stride;
+    char *shared; /* the largest shared_bytes of any operator */
+    size_t shared_bytes;
     bool prepared;
 };
 
@@ -161,7 +164,8 @@ enum cohort_code vector_from_constant(float **out, const struct tensor *t, int64
 void constant_done(const struct program *p, const struct tensor *t, int64_t first, int64_t count);
 
 /* Rows of lowering tables, one array per file, each ended by op == NULL. */
-extern const struct lowering lowerings_conv[], lowerings_gemm[], lowerings_pool[],
-    lowerings_elementwise[], lowerings_move[], lowerings_normalise[], lowering_reference[];
+extern const struct lowering lowerings_conv[], lowerings_gemm[], lowerings_product[],
+    lowerings_pool[], lowerings_elementwise[], lowerings_move[], lowerings_normalise[],
+    lowering_reference[];
 
 #endif

@@ -69,6 +69,7 @@ void exec_destroy(struct program **pp) {
     mem_free(p->ops);
     mem_free(p->arena);
     mem_free(p->workspace);
+    mem_free(p->shared);
     mem_free(p);
     *pp = NULL;
 }
@@ -186,14 +187,20 @@ static enum cohort_code bind_nodes(struct program *p, struct cohort_error *err) 
 }
 
 static enum cohort_code find_workspace(struct program *p, struct cohort_error *err) {
-    for (int i = 0; i < p->op_count; i++)
-        if (p->ops[i].bound->workspace_bytes > p->workspace_stride)
-            p->workspace_stride = p->ops[i].bound->workspace_bytes;
+    for (int i = 0; i < p->op_count; i++) {
+        const struct bound *b = p->ops[i].bound;
+        if (b->workspace_bytes > p->workspace_stride)
+            p->workspace_stride = b->workspace_bytes;
+        if (b->shared_bytes > p->shared_bytes)
+            p->shared_bytes = b->shared_bytes;
+    }
     p->workspace_stride = (p->workspace_stride + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
     size_t threads = (size_t)pool_threads(p->pool);
     p->workspace = mem_zalloc(threads, p->workspace_stride);
-    if (p->workspace == NULL)
-        return error_memory(err, threads * p->workspace_stride, "the kernels' workspace");
+    p->shared = mem_zalloc(1, p->shared_bytes);
+    if (p->workspace == NULL || p->shared == NULL)
+        return error_memory(err, threads * p->workspace_stride + p->shared_bytes,
+                            "the kernels' workspace");
     return COHORT_OK;
 }
 
@@ -306,7 +313,7 @@ struct exec_memory exec_memory(const struct program *p) {
                             .pinned_bytes = p->pinned_bytes};
     for (int i = 0; i < p->graph->node_count; i++)
         m.weights_bytes += p->bounds[i].weights_bytes;
-    m.workspace_bytes = p->workspace_stride * (size_t)pool_threads(p->pool);
+    m.workspace_bytes = p->workspace_stride * (size_t)pool_threads(p->pool) + p->shared_bytes;
     return m;
 }
 

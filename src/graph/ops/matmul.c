@@ -165,14 +165,25 @@ static enum cohort_code matmul_eval(const struct node *n, const struct tensor *c
     return COHORT_OK;
 }
 
-/* With constant weights of rank 2: tokens times a matrix, row by row. */
+/* Do both have the same rows: all dims but the last? */
+static bool same_rows(const struct shape *a, const struct shape *y) {
+    bool same = a->rank == y->rank && a->rank >= 2;
+    for (int i = 0; same && i + 1 < a->rank; i++)
+        same = a->dim[i] >= 0 && a->dim[i] == y->dim[i];
+    return same;
+}
+
+/* Tokens times a matrix, row by row, whether the matrix is constant or not; of the right operand
+ * everything. */
 static void matmul_rows(const struct graph *g, const struct node *n, int i, struct rowmap *map) {
     const struct tensor *weights = node_const(g, n, 1);
     if (i == n->epilogue.residual)
         rows_same(g, n, i, map);
     else if (i == 0 && graph_value(g, n->in[0])->form == FORM_MAP)
         rows_image(map);
-    else if (i == 0 && weights != NULL && weights->shape.rank == 2)
+    else if (i == 0 &&
+             ((weights != NULL && weights->shape.rank == 2) ||
+              same_rows(&graph_value(g, n->in[0])->shape, &graph_value(g, n->out[0])->shape)))
         rows_same(g, n, i, map);
 }
 

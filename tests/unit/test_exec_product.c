@@ -1,0 +1,195 @@
+/* Products of two computed matrices in the gemm kernels: batches, broadcasting, Gemm's attributes,
+ * against the operators' reference; and row tiles, which must give the same bits. */
+#include "tests/support/graphtest.h"
+
+#include "base/mem.h"
+#include "board/pool.h"
+#include "exec/lower.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct pool *pool;
+
+static int start_pool(void **state) {
+    (void)state;
+    struct cohort_error err;
+    struct board board;
+    struct board_options o = {.threads = 2, .local_size = 1};
+    return board_detect(&board, &o, &err) == COHORT_OK &&
+                   pool_create(&pool, &board, false, &err) == COHORT_OK
+               ? 0
+               : -1;
+}
+
+static int stop_pool(void **state) {
+    (void)state;
+    pool_destroy(&pool);
+    return mem_live_blocks() == 0 ? 0 : -1;
+}
+
+static void must(enum cohort_code code, const struct cohort_error *err) {
+    if (code != COHORT_OK)
+        fail_msg("%s", err->message);
+}
+
+static void random_inputs(struct gt *t, struct tensor *in) {
+    for (int i = 0; i < t->g->input_count; i++) {
+        const struct value *v = graph_value(t->g, t->g->inputs[i]);
+        must(tensor_init(&in[i], v->type, &v->shape, &t->err), &t->err);
+        for (int64_t k = 0; k < shape_count(&v->shape); k++)
+            tensor_f32(&in[i])[k] = (float)gt_pick(t, -1000, 1000) / 1000.0f;
+    }
+}
+
+static void run(struct gt *t, const char *kernel, int64_t tile, const struct tensor *in,
+                struct tensor *out) {
+    struct exec_options o = {.kernel = kernel};
+    *out = (struct tensor){0};
+    must(exec_run_graph(t->g, pool, &o, tile, in, out, &t->err), &t->err);
+}
+
+static double difference(const struct tensor *a, const struct tensor *b) {
+    double most = 0;
+    assert_true(shape_equal(&a->shape, &b->shape));
+    for (int64_t i = 0; i < shape_count(&a->shape); i++) {
+        double d = fabs((double)tensor_f32(a)[i] - (double)tensor_f32(b)[i]);
+        assert_true(d <= 1e30); /* no NaN either */
+        most = d > most ? d : most;
+    }
+    return most;
+}
+
+/* A graph of one output: the answers of the evaluators, of the kernels, and of tiles. */
+static void check(struct gt *t, int products) {
+    struct tensor in[4] = {{0}}, want = {0}, got, tiles;
+    struct lowering const *how;
+    int found = 0;
+    must(graph_finish(t->g, &(struct pass_options){0}, &t->err), &t->err);
+    for (int i = 0; i < t->g->node_count; i++) {
+        how = lowering_find(t->g, &t->g->nodes[i]);
+        for (const struct lowering *l = lowerings_product; l->op != NULL; l++)
+            found += how == l;
+    }
+    assert_int_equal(found, products);
+    random_inputs(t, in);
+    gt_run(t, in, &want);
+    run(t, NULL, 0, in, &got);
+    assert_true(difference(&got, &want) <= 1e-4);
+    for (int64_t tile = 1; tile < 12; tile += 4) {
+        run(t, NULL, tile, in, &tiles);
+        assert_memory_equal(got.data, tiles.data, tensor_bytes(&got));
+        tensor_release(&tiles);
+    }
+    tensor_release(&got);
+    static const char *const kernels[] = {"generic", "blas", "avx2"};
+    for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) {
+        run(t, kernels[i], 0, in, &got);
+        assert_true(difference(&got, &want) <= 1e-4);
+        tensor_release(&got);
+    }
+    tensor_release(&want);
+    for (int i = 0; i < 4; i++)
+        tensor_release(&in[i]);
+}
+
+static void matmul(struct shape a, struct shape b, bool epilogue) {
+    struct gt t;
+    gt_begin(&t, 13);
+    int x = gt_input(&t, "a", a), y = gt_input(&t, "b", b);
+    int z = gt_node(&t, "MatMul", "", 2, x, y);
+    if (epilogue)
+        z = gt_node(&t, "Relu", "", 1, z);
+    gt_output(&t, z);
+    check(&t, 1);
+    gt_end(&t);
+}
+
+static void shapes(void **state) {
+    (void)state;
+    matmul(DIMS(5, 7), DIMS(7, 3), false);
+    matmul(DIMS(1, 40), DIMS(40, 33), true);
+    matmul(DIMS(2, 3, 9, 8), DIMS(2, 3, 8, 9), false);  /* attention */
+    matmul(DIMS(2, 3, 9, 8), DIMS(8, 5), false);        /* one matrix for all */
+    matmul(DIMS(2, 3, 9, 8), DIMS(1, 1, 8, 5), true);   /* likewise */
+    matmul(DIMS(9, 8), DIMS(3, 8, 5), false);           /* the left one serves all */
+    matmul(DIMS(2, 1, 4, 6), DIMS(1, 3, 6, 17), false); /* each with each */
+    matmul(DIMS(4, 1, 6), DIMS(2, 1, 6, 20), false);    /* and with another rank */
+    matmul(DIMS(70, 300), DIMS(300, 70), false);        /* several slices of k */
+    matmul(DIMS(1, 1, 1, 64), DIMS(1, 4, 64, 16), false);
+}
+
+static void gemm(void **state) {
+    (void)state;
+    static const char *const attrs[] = {"", "transB=1", "transB=1 alpha=0.5 beta=0.25",
+                                        "alpha=-2.0"};
+    for (int i = 0; i < 4; i++)
+        for (int bias = 0; bias < 3; bias++) {
+            struct gt t;
+            bool transposed = strstr(attrs[i], "transB") != NULL;
+            gt_begin(&t, 13);
+            int x = gt_input(&t, "a", DIMS(6, 10));
+            int y = gt_input(&t, "b", transposed ? DIMS(19, 10) : DIMS(10, 19));
+            int c = bias == 0 ? -1 : gt_random(&t, bias == 1 ? DIMS(19) : DIMS(1));
+            gt_output(&t, gt_node(&t, "Gemm", attrs[i], bias == 0 ? 2 : 3, x, y, c));
+            check(&t, 1);
+            gt_end(&t);
+        }
+}
+
+/* What the kernels do not take stays with the evaluators. */
+static void others(void **state) {
+    (void)state;
+    struct gt t;
+    gt_begin(&t, 13);
+    int x = gt_input(&t, "a", DIMS(10, 6)), y = gt_input(&t, "b", DIMS(10, 19));
+    gt_output(&t, gt_node(&t, "Gemm", "transA=1", 2, x, y));
+    check(&t, 0);
+    gt_end(&t);
+    gt_begin(&t, 13);
+    gt_output(&t, gt_node(&t, "MatMul", "", 2, gt_input(&t, "a", DIMS(4, 10)),
+                          gt_input(&t, "b", DIMS(10))));
+    check(&t, 0);
+    gt_end(&t);
+}
+
+static void random_shapes(void **state) {
+    (void)state;
+    for (int round = 0; round < 60; round++) {
+        struct gt t;
+        struct shape a = {.rank = 2}, b = {.rank = 2};
+        gt_begin(&t, 13);
+        t.seed = (uint64_t)round * 31 + 7;
+        a.rank = (int)gt_pick(&t, 2, 5);
+        b.rank = (int)gt_pick(&t, 2, 5);
+        for (int i = 3; i <= 5; i++) {
+            int64_t dim = gt_pick(&t, 1, 3), one = gt_pick(&t, 0, 3);
+            if (i <= a.rank)
+                a.dim[a.rank - i] = one == 1 ? 1 : dim;
+            if (i <= b.rank)
+                b.dim[b.rank - i] = one == 2 ? 1 : dim;
+        }
+        a.dim[a.rank - 2] = gt_pick(&t, 1, 20);
+        a.dim[a.rank - 1] = b.dim[b.rank - 2] = gt_pick(&t, 1, 40);
+        b.dim[b.rank - 1] = gt_pick(&t, 1, 50);
+        gt_output(&t, gt_node(&t, "MatMul", "", 2, gt_input(&t, "a", a), gt_input(&t, "b", b)));
+        check(&t, 1);
+        gt_end(&t);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shapes),
+        cmocka_unit_test(gemm),
+        cmocka_unit_test(others),
+        cmocka_unit_test(random_shapes),
+    };
+    return cmocka_run_group_tests_name("exec_product", tests, start_pool, stop_pool);
+}
