@@ -69,7 +69,7 @@ endif
 NEED_CPPFLAGS := -Iinclude -Isrc -I. -D_GNU_SOURCE
 NEED_CFLAGS   := $(SYSROOT_FLAGS) -std=c11 -fPIC -pthread -ffp-contract=off $(WARN)
 KERNEL_CFLAGS := -O3 -fno-math-errno -fno-trapping-math
-ISA_CFLAGS_avx2   := -mavx2 -mfma
+ISA_CFLAGS_avx2   := -mavx2 -mfma -mf16c
 ISA_CFLAGS_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma
 ISA_CFLAGS_neon32 := -mfpu=neon-vfpv4
 # gcc moves loads up until sums leave the registers; clang does not, and does not know the flag.

@@ -4,9 +4,20 @@
  * the machine that runs is asked.  Generic kernels run everywhere, and OpenBLAS chooses its own. */
 #include "kernels/kernel.h"
 
-#if defined(__arm__) || defined(__aarch64__)
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#elif defined(__arm__) || defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#endif
+
+#if defined(__x86_64__) || defined(__i386__)
+/* Conversion of float16, which every CPU with AVX2 has; clang has no name for it in
+ * __builtin_cpu_supports(). */
+static bool has_f16c(void) {
+    unsigned a, b, c = 0, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
 #endif
 
 const char *kernel_isa_name(enum kernel_isa isa) {
@@ -19,7 +30,7 @@ unsigned kernel_isa_available(void) {
     unsigned mask = 1u << ISA_GENERIC | 1u << ISA_BLAS;
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         mask |= 1u << ISA_AVX2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&

@@ -45,11 +45,15 @@ struct kernel_epilogue {
     float a, b;
     const struct view *residual; /* same rows, channels and width as the output, or NULL */
     bool residual_last;          /* act(v) + r instead of act(v + r) */
+    /* What epilogue_apply() calls: an instruction set's own (plainops.epilogue), or NULL: the
+     * portable one.  All give the same bits. */
+    void (*apply)(const struct kernel_epilogue *e, const struct view *out, int64_t y, int block,
+                  int x0, int x1);
 };
 
 /* Applies an epilogue in place to pixels [x0, x1) of row y, block `block`, after the sums are in
  * `out`, and zeroes the block's lanes beyond the last channel of a blocked map. NULL: only that.
- * For kernels that do not do it in registers. (kernels/generic/epilogue.c) */
+ * For kernels that do not do it in registers. (kernels/generic/epilogue.h) */
 void epilogue_apply(const struct kernel_epilogue *e, const struct view *out, int64_t y, int block,
                     int x0, int x1);
 
@@ -165,6 +169,7 @@ const struct conv_kernel *const *kernels_conv(int *count);
 const struct conv_kernel *const *kernels_deconv(int *count);
 const struct gemm_kernel *const *kernels_gemm(int *count);
 const struct pool_kernel *const *kernels_pool(int *count);
+const struct plainops *const *kernels_plain(int *count); /* tables of kernels/plainops.h */
 
 /* The best available kernel for a signature.  `allowed` is a mask of ISAs (ISA_BLAS is only taken
  * when it is allowed and nothing else is, or when `only` names it); `only` (may be NULL) is an ISA
@@ -178,6 +183,8 @@ const struct gemm_kernel *kernel_choose_gemm(const struct gemm_shape *s, unsigne
                                              const char *only);
 const struct pool_kernel *kernel_choose_pool(const struct pool_args *a, unsigned allowed,
                                              const char *only);
+/* The table of the widest instruction set; never NULL, since the portable one runs everywhere. */
+const struct plainops *kernel_choose_plain(unsigned allowed, const char *only);
 
 /* Names that --kernel may give: instruction sets and kernels, usable here or not.  Fills names[]
  * (at most `max`) and returns how many there are. */

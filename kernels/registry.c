@@ -4,6 +4,7 @@
  * choice depends on the global signature, the CPU and the options only, never on a tile: that is
  * what makes tiles come out with one board's bits. */
 #include "kernels/kernel.h"
+#include "kernels/plainops.h"
 
 #include <string.h>
 
@@ -12,16 +13,19 @@
 #define DECONV(symbol) extern const struct conv_kernel symbol;
 #define GEMM(symbol)   extern const struct gemm_kernel symbol;
 #define POOL(symbol)   extern const struct pool_kernel symbol;
+#define PLAIN(symbol)  extern const struct plainops symbol;
 #include "kernels/kernels.def"
 #undef CONV
 #undef DECONV
 #undef GEMM
 #undef POOL
+#undef PLAIN
 
 #define LIST(symbol) &symbol,
 #define DECONV       NOTHING
 #define GEMM         NOTHING
 #define POOL         NOTHING
+#define PLAIN        NOTHING
 #define CONV         LIST
 static const struct conv_kernel *const conv_list[] = {
 #include "kernels/kernels.def"
@@ -47,10 +51,18 @@ static const struct gemm_kernel *const gemm_list[] = {
 static const struct pool_kernel *const pool_list[] = {
 #include "kernels/kernels.def"
 };
+#undef POOL
+#undef PLAIN
+#define POOL  NOTHING
+#define PLAIN LIST
+static const struct plainops *const plain_list[] = {
+#include "kernels/kernels.def"
+};
 #undef CONV
 #undef DECONV
 #undef GEMM
 #undef POOL
+#undef PLAIN
 
 /* The name of every convolution kernel but Winograd's. */
 #define NAME_DIRECT "direct"
@@ -75,6 +87,11 @@ const struct gemm_kernel *const *kernels_gemm(int *count) {
 const struct pool_kernel *const *kernels_pool(int *count) {
     *count = LENGTH(pool_list);
     return pool_list;
+}
+
+const struct plainops *const *kernels_plain(int *count) {
+    *count = LENGTH(plain_list);
+    return plain_list;
 }
 
 /* Is this kernel a candidate under `allowed` and `only`? */
@@ -164,6 +181,17 @@ const struct pool_kernel *kernel_choose_pool(const struct pool_args *a, unsigned
     return best;
 }
 
+const struct plainops *kernel_choose_plain(unsigned allowed, const char *only) {
+    unsigned usable = allowed & kernel_isa_available();
+    const struct plainops *best = NULL;
+    for (int i = 0; i < LENGTH(plain_list); i++)
+        if (wanted(plain_list[i]->name, plain_list[i]->isa, usable, only))
+            best = plain_list[i];
+    if (!best && only) /* --kernel may name one of another family */
+        return kernel_choose_plain(allowed, NULL);
+    return best ? best : &plain_generic;
+}
+
 int kernel_names(const char **names, int max) {
     int n = 0;
     for (int i = 0; i < ISA_COUNT && n < max; i++)
@@ -178,5 +206,7 @@ int kernel_names(const char **names, int max) {
         names[n++] = gemm_list[i]->name;
     for (int i = 0; i < LENGTH(pool_list) && n < max; i++)
         names[n++] = pool_list[i]->name;
+    for (int i = 0; i < LENGTH(plain_list) && n < max; i++)
+        names[n++] = plain_list[i]->name;
     return n;
 }

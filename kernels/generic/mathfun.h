@@ -1,18 +1,18 @@
 /* exp, tanh, erf, log and pow of Cohort's own: the same bits on every board and C library.
  *
  * Only additions, multiplications, divisions, square roots and integer work on the bits, in a fixed
- * order, so any IEEE machine gives the same results, whether the compiler vectorises a loop over
- * them or not.  Branch-free where that pays.  Errors were measured over all of the range by
+ * order, so any IEEE machine gives the same results, one at a time or in vectors.  exp, sigmoid,
+ * tanh, erf, gelu and the activations stand once, in mathbody.h, and come in two kinds: math_exp()
+ * of a float and vmath_exp() of a vector (vec.h).  Errors were measured over all of the range by
  * tests/unit/test_kernels_math.c: exp, tanh, erf below 2 units in the last place (ulp), sigmoid
- * below 3, pow below 1.
- * The polynomials are Chebyshev fits made for this file; which function they fit, and the fit's
- * error, stands at each. */
+ * below 3, pow below 1. */
 #ifndef COHORT_KERNELS_GENERIC_MATHFUN_H
 #define COHORT_KERNELS_GENERIC_MATHFUN_H
 
+#include "kernels/generic/vec.h"
+#include "kernels/kernel.h"
+
 #include <math.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 
 static inline float math_from_bits(uint32_t bits) {
@@ -27,85 +27,49 @@ static inline uint32_t math_bits(float f) {
     return bits;
 }
 
-/* e^x.  x = n ln 2 + r, |r| <= ln(2)/2; ln 2 in two parts, the first short enough that n times it
- * is exact (W. J. Cody, W. Waite, Software Manual for the Elementary Functions, 1980). */
-static inline float math_exp(float x) {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    float c = x < -104.0f ? -104.0f : x;
-    c = c > 89.0f ? 89.0f : c;
-    float shifted = c * 1.44269504f + magic;
-    float n = shifted - magic;
-    float r = c - n * 0.693359375f;
-    r = r - n * -2.12194440e-4f;
-    /* (e^r - 1 - r) / r^2, to 6.6e-8 */
-    float g = 0.00139262508f;
-    g = g * r + 0.00836323288f;
-    g = g * r + 0.0416665542f;
-    g = g * r + 0.166665767f;
-    g = g * r + 0.5f;
-    float y = 1.0f + (r + r * r * g);
-    /* times 2^n in two steps, each a normal number, so that results below the normal range round
-     * once and those above it overflow */
-    int32_t k = (int32_t)(math_bits(shifted) - 0x4b400000u);
-    int32_t k1 = k >> 1, k2 = k - k1;
-    y = y * math_from_bits((uint32_t)(k1 + 127) << 23);
-    return y * math_from_bits((uint32_t)(k2 + 127) << 23);
-}
+#define INLINE               inline
+#define FN(name)             math_##name
+#define REAL                 float
+#define UINT                 uint32_t
+#define SINT                 int32_t
+#define K(constant)          (constant)
+#define BITS_OF(x)           math_bits(x)
+#define FROM_BITS(x)         math_from_bits(x)
+#define IF_LESS(x, y, a, b)  ((x) < (y) ? (a) : (b))
+#define IF_EQUAL(x, y, a, b) ((x) == (y) ? (a) : (b))
+#include "kernels/generic/mathbody.h"
+#undef INLINE
+#undef FN
+#undef REAL
+#undef UINT
+#undef SINT
+#undef K
+#undef BITS_OF
+#undef FROM_BITS
+#undef IF_LESS
+#undef IF_EQUAL
 
-static inline float math_sigmoid(float x) {
-    float e = math_exp(x < 0 ? x : -x); /* never overflows */
-    return (x < 0 ? e : 1.0f) / (1.0f + e);
-}
-
-static inline float math_tanh(float x) {
-    float t = x * x;
-    /* (tanh(x) / x - 1) / x^2 for |x| < 0.6, to 1.0e-9 */
-    float g = 0.00237050555f;
-    g = g * t + -0.0084098593f;
-    g = g * t + 0.0217882625f;
-    g = g * t + -0.053961545f;
-    g = g * t + 0.133333128f;
-    g = g * t + -0.333333332f;
-    float small = x + x * t * g;
-    float a = x < 0 ? -x : x;
-    float large = 1.0f - 2.0f / (math_exp(a + a) + 1.0f);
-    large = x < 0 ? -large : large;
-    return a < 0.6f ? small : large;
-}
-
-static inline float math_erf(float x) {
-    float a = x < 0 ? -x : x;
-    float t = x * x;
-    /* erf(x) / x - 1 for |x| < 1, to 3.4e-11 */
-    float p = -9.66704457e-6f;
-    p = p * t + 0.00011265959f;
-    p = p * t + -0.000848408041f;
-    p = p * t + 0.00522103181f;
-    p = p * t + -0.0268654307f;
-    p = p * t + 0.112837825f;
-    p = p * t + -0.376126385f;
-    p = p * t + 0.128379167f;
-    float small = x + x * p;
-    /* -ln(1 - erf(x)) for 1 <= x <= 4, in z = x - 2.5, to 8.0e-9 */
-    float z = (a > 4.0f ? 4.0f : a) - 2.5f;
-    float q = 7.58268197e-8f;
-    q = q * z + -1.61558115e-6f;
-    q = q * z + 1.29256959e-5f;
-    q = q * z + -7.73876036e-5f;
-    q = q * z + 0.000420791651f;
-    q = q * z + -0.00216516987f;
-    q = q * z + 0.0108581129f;
-    q = q * z + 0.943893645f;
-    q = q * z + 5.35268075f;
-    q = q * z + 7.80681528f;
-    float large = 1.0f - math_exp(-q);
-    large = x < 0 ? -large : large;
-    return a < 1.0f ? small : a >= 1.0f ? large : x; /* the last for a NaN */
-}
-
-static inline float math_gelu(float x) {
-    return 0.5f * x * (1.0f + math_erf(x * 0.707106781f));
-}
+#define INLINE               ALWAYS_INLINE
+#define FN(name)             vmath_##name
+#define REAL                 vec
+#define UINT                 uvec
+#define SINT                 ivec
+#define K(constant)          vec_set(constant)
+#define BITS_OF(x)           ((uvec)(x))
+#define FROM_BITS(x)         ((vec)(x))
+#define IF_LESS(x, y, a, b)  vec_if_less(x, y, a, b)
+#define IF_EQUAL(x, y, a, b) vec_if_equal(x, y, a, b)
+#include "kernels/generic/mathbody.h"
+#undef INLINE
+#undef FN
+#undef REAL
+#undef UINT
+#undef SINT
+#undef K
+#undef BITS_OF
+#undef FROM_BITS
+#undef IF_LESS
+#undef IF_EQUAL
 
 /* ln x for finite x > 0, in double: x = m 2^e with m in [1/sqrt 2, sqrt 2),
  * ln m = 2 artanh((m-1)/(m+1)), whose series ends where double does. */

@@ -3,7 +3,7 @@
 #include "cli/cli.h"
 
 #include "graph/op.h"
-#include "kernels/kernel.h"
+#include "kernels/plainops.h"
 
 static void print_kernel(const char *family, const char *name, enum kernel_isa isa, bool exact) {
     bool usable = kernel_isa_available() & (1u << isa);
@@ -58,5 +58,8 @@ int cmd_kernels(const struct cli_command *self, int argc, char **argv) {
     const struct pool_kernel *const *pool = kernels_pool(&n);
     for (int i = 0; i < n; i++)
         print_kernel("pool", pool[i]->name, pool[i]->isa, true);
+    const struct plainops *const *plain = kernels_plain(&n);
+    for (int i = 0; i < n; i++)
+        print_kernel("plain", plain[i]->name, plain[i]->isa, true);
     return 0;
 }

@@ -170,8 +170,11 @@ const char *wanted_kernel(const struct program *p, const struct node *n) {
 struct kernel_epilogue op_epilogue(const struct program *p, const struct exec_op *op, int64_t image,
                                    struct view *residual) {
     const struct epilogue *e = &op->bound->node->epilogue;
-    struct kernel_epilogue k = {
-        .act = (enum kernel_act)e->act, .a = e->a, .b = e->b, .residual_last = e->residual_last};
+    struct kernel_epilogue k = {.act = (enum kernel_act)e->act,
+                                .a = e->a,
+                                .b = e->b,
+                                .residual_last = e->residual_last,
+                                .apply = p->plain->epilogue};
     if (e->residual >= 0) {
         *residual = slot_image(p, op->in_slots[e->residual], image);
         k.residual = residual;

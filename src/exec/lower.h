@@ -51,6 +51,7 @@ struct program {
     struct pool *pool;
     struct exec_options options;
     unsigned isa_mask;
+    const struct plainops *plain; /* this board's table, or what --kernel says */
     struct slot *slots;
     int slot_count;
     size_t slot_capacity;

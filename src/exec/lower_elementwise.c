@@ -98,7 +98,8 @@ static void unary_part(void *context, int64_t y0, int64_t y1, int block0, int bl
     (void)thread;
     const struct part_work *w = context;
     const struct unary_state *s = w->state;
-    unary_rows(s->op, s->a, s->b, &w->in, &w->out, &s->act, y0, y1, block0, block1);
+    w->program->plain->unary_rows(s->op, s->a, s->b, &w->in, &w->out, &s->act, y0, y1, block0,
+                                  block1);
 }
 
 /* Erf-GELU only: the tanh form stays with the reference. An operator that is an activation and has
@@ -169,11 +170,11 @@ static void vector_part(void *context, int64_t y0, int64_t y1, int block0, int b
     const struct vector_state *s = w->state;
     struct view residual;
     if (s->shift == NULL) { /* PRelu has slopes only */
-        prelu_rows(s->scale, &w->in, &w->out, y0, y1, block0, block1);
+        w->program->plain->prelu_rows(s->scale, &w->in, &w->out, y0, y1, block0, block1);
         return;
     }
     struct kernel_epilogue e = op_epilogue(w->program, w->op, 0, &residual);
-    affine_rows(s->scale, s->shift, &w->in, &w->out, &e, y0, y1, block0, block1);
+    w->program->plain->affine_rows(s->scale, s->shift, &w->in, &w->out, &e, y0, y1, block0, block1);
 }
 
 /* ---- two inputs ------------------------------------------------------------------------------ */
@@ -209,8 +210,8 @@ static void broadcast(struct binary_operand *o, int64_t rows, int64_t width, int
 }
 
 /* A constant of any shape that broadcasts into [N,C,H,W] (N 1): a little map [H'][W'][C']. */
-static enum cohort_code bind_constant(struct binary_state *s, int i, const struct tensor *t,
-                                      int rank, struct cohort_error *err) {
+static enum cohort_code bind_constant(const struct program *p, struct binary_state *s, int i,
+                                      const struct tensor *t, int rank, struct cohort_error *err) {
     int64_t dim[4] = {1, 1, 1, 1}; /* N, C, H, W */
     int missing = rank - t->shape.rank;
     for (int k = 0; k < t->shape.rank; k++)
@@ -228,7 +229,7 @@ static enum cohort_code bind_constant(struct binary_state *s, int i, const struc
     }
     tensor_load_f32(t, 0, shape_count(&t->shape), nchw);
     v.data = s->constant[i];
-    map_from_nchw(nchw, dim[2], &v, 0, dim[2]);
+    p->plain->map_from_nchw(nchw, dim[2], &v, 0, dim[2]);
     mem_free(nchw);
     s->operand[i].view = v;
     broadcast(&s->operand[i], dim[2], dim[3], dim[1]);
@@ -246,7 +247,7 @@ static enum cohort_code bind_binary(struct program *p, struct bound *b, struct c
     for (int i = 0; i < 2 && code == COHORT_OK; i++) {
         const struct tensor *t = node_const(p->graph, b->node, i);
         if (t != NULL)
-            code = bind_constant(s, i, t, node_out(p->graph, b->node, 0)->shape.rank, err);
+            code = bind_constant(p, s, i, t, node_out(p->graph, b->node, 0)->shape.rank, err);
     }
     return code;
 }
@@ -258,6 +259,7 @@ static void unbind_binary(struct bound *b) {
 }
 
 struct binary_work {
+    const struct plainops *plain;
     enum binary_op op;
     struct binary_operand operand[2];
     struct view out;
@@ -267,8 +269,8 @@ struct binary_work {
 static void binary_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
     (void)thread;
     const struct binary_work *w = context;
-    binary_rows(w->op, &w->operand[0], &w->operand[1], &w->out, &w->epilogue, y0, y1, block0,
-                block1);
+    w->plain->binary_rows(w->op, &w->operand[0], &w->operand[1], &w->out, &w->epilogue, y0, y1,
+                          block0, block1);
 }
 
 static struct binary_operand map_operand(const struct program *p, int slot, int64_t image) {
@@ -290,7 +292,8 @@ static enum cohort_code run_binary(struct program *p, const struct exec_op *op,
     struct image_rows part;
     for (int64_t at = op->out.begin; next_image(op->out, height, &at, &part);) {
         struct view residual;
-        struct binary_work w = {.op = s->op,
+        struct binary_work w = {.plain = p->plain,
+                                .op = s->op,
                                 .out = slot_image(p, op->out_slots[0], part.image),
                                 .epilogue = op_epilogue(p, op, part.image, &residual)};
         for (int i = 0; i < 2; i++)

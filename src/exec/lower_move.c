@@ -72,7 +72,8 @@ static void concat_part(void *context, int64_t y0, int64_t y1, int block0, int b
         if (share_in_place(w->program, w->op->in_slots[i], w->op->out_slots[0], s->offset[i]))
             continue;
         struct view in = slot_view(w->program, w->op->in_slots[i]);
-        copy_channels_rows(&in, 0, &w->out, (int)s->offset[i], in.channels, y0, y1);
+        w->program->plain->copy_channels_rows(&in, 0, &w->out, (int)s->offset[i], in.channels, y0,
+                                              y1);
     }
 }
 
@@ -87,7 +88,8 @@ static void split_part(void *context, int64_t y0, int64_t y1, int block0, int bl
             share_in_place(w->program, w->op->out_slots[i], w->op->in_slots[0], s->offset[i]))
             continue;
         struct view out = slot_view(w->program, w->op->out_slots[i]);
-        copy_channels_rows(&w->in, (int)s->offset[i], &out, 0, out.channels, y0, y1);
+        w->program->plain->copy_channels_rows(&w->in, (int)s->offset[i], &out, 0, out.channels, y0,
+                                              y1);
     }
 }
 
@@ -98,7 +100,7 @@ static void shuffle_part(void *context, int64_t y0, int64_t y1, int block0, int 
     (void)thread;
     const struct part_work *w = context;
     const struct channels_state *s = w->state;
-    shuffle_channels_rows(s->source, &w->in, &w->out, y0, y1);
+    w->program->plain->shuffle_channels_rows(s->source, &w->in, &w->out, y0, y1);
 }
 
 static bool split_accepts(const struct graph *g, const struct node *n) {
@@ -212,9 +214,10 @@ static void pick_part(void *context, int64_t y0, int64_t y1, int block0, int blo
     const struct part_work *w = context;
     const struct pick_state *s = w->state;
     if (s->same_channels)
-        gather_pixels_rows(s->row + y0, s->column, s->fill, &w->in, &w->out, y0, y1);
+        w->program->plain->gather_pixels_rows(s->row + y0, s->column, s->fill, &w->in, &w->out, y0,
+                                              y1);
     else if (s->same_pixels && s->fill == 0)
-        shuffle_channels_rows(s->channel, &w->in, &w->out, y0, y1);
+        w->program->plain->shuffle_channels_rows(s->channel, &w->in, &w->out, y0, y1);
     else
         pick_elements(w, y0, y1);
 }
@@ -229,7 +232,8 @@ static void to_space_part(void *context, int64_t y0, int64_t y1, int block0, int
     const struct part_work *w = context;
     struct depth_space_params params;
     depth_space_params(w->op->bound->node, &params);
-    depth_to_space_rows((int)params.block, !params.column_first, &w->in, &w->out, y0, y1);
+    w->program->plain->depth_to_space_rows((int)params.block, !params.column_first, &w->in, &w->out,
+                                           y0, y1);
 }
 
 static void to_depth_part(void *context, int64_t y0, int64_t y1, int block0, int block1,
@@ -240,7 +244,7 @@ static void to_depth_part(void *context, int64_t y0, int64_t y1, int block0, int
     const struct part_work *w = context;
     struct depth_space_params params;
     depth_space_params(w->op->bound->node, &params);
-    space_to_depth_rows((int)params.block, &w->in, &w->out, y0, y1);
+    w->program->plain->space_to_depth_rows((int)params.block, &w->in, &w->out, y0, y1);
 }
 
 /* ---- between plain tensors and maps ---------------------------------------------------------- */
@@ -250,7 +254,8 @@ static enum cohort_code run_to_map(struct program *p, const struct exec_op *op,
     (void)err;
     struct view out = slot_view(p, op->out_slots[0]);
     int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
-    map_from_nchw(exec_slot_data(p, op->in_slots[0]), height, &out, op->out.begin, op->out.end);
+    p->plain->map_from_nchw(exec_slot_data(p, op->in_slots[0]), height, &out, op->out.begin,
+                            op->out.end);
     return COHORT_OK;
 }
 
@@ -366,7 +371,7 @@ static void resize_part(void *context, int64_t y0, int64_t y1, int block0, int b
                                .row_weight = s->row_weight + y0 * s->row_taps,
                                .col_index = s->col_index,
                                .col_weight = s->col_weight};
-    resample_rows(&t, &w->in, &w->out, y0, y1, block0, block1);
+    w->program->plain->resample_rows(&t, &w->in, &w->out, y0, y1, block0, block1);
 }
 
 const struct lowering lowerings_move[] = {

@@ -52,8 +52,8 @@ static void softmax_part(void *context, int64_t y0, int64_t y1, int block0, int 
     (void)block1;
     (void)thread;
     const struct part_work *w = context;
-    softmax_channels_rows(strcmp(w->op->bound->node->op->name, "LogSoftmax") == 0, &w->in, &w->out,
-                          y0, y1);
+    w->program->plain->softmax_channels_rows(
+        strcmp(w->op->bound->node->op->name, "LogSoftmax") == 0, &w->in, &w->out, y0, y1);
 }
 
 static void layer_norm_part(void *context, int64_t y0, int64_t y1, int block0, int block1,
@@ -63,8 +63,9 @@ static void layer_norm_part(void *context, int64_t y0, int64_t y1, int block0, i
     (void)thread;
     const struct part_work *w = context;
     const struct normalise_state *s = w->state;
-    layer_norm_rows(s->scale, s->bias, node_attr_float(w->op->bound->node, "epsilon", 1e-5f),
-                    &w->in, &w->out, y0, y1);
+    w->program->plain->layer_norm_rows(s->scale, s->bias,
+                                       node_attr_float(w->op->bound->node, "epsilon", 1e-5f),
+                                       &w->in, &w->out, y0, y1);
 }
 
 static void lrn_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
@@ -73,9 +74,10 @@ static void lrn_part(void *context, int64_t y0, int64_t y1, int block0, int bloc
     (void)thread;
     const struct part_work *w = context;
     const struct node *n = w->op->bound->node;
-    lrn_rows((int)node_attr_int(n, "size", 1), node_attr_float(n, "alpha", 1e-4f),
-             node_attr_float(n, "beta", 0.75f), node_attr_float(n, "bias", 1.0f), &w->in, &w->out,
-             y0, y1);
+    w->program->plain->lrn_rows((int)node_attr_int(n, "size", 1),
+                                node_attr_float(n, "alpha", 1e-4f),
+                                node_attr_float(n, "beta", 0.75f), node_attr_float(n, "bias", 1.0f),
+                                &w->in, &w->out, y0, y1);
 }
 
 const struct lowering lowerings_normalise[] = {

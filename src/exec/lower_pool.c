@@ -77,8 +77,8 @@ static void reduce_part(void *context, int64_t y0, int64_t y1, int block0, int b
     (void)thread;
     const struct part_work *w = context;
     int64_t in_h = value_geometry(op_value(w->program, w->op->in_slots[0])).height;
-    global_reduce(reduction_of(w->op->bound->node->op->name), &w->in, in_h, &w->out, y0, block0,
-                  block1);
+    w->program->plain->global_reduce(reduction_of(w->op->bound->node->op->name), &w->in, in_h,
+                                     &w->out, y0, block0, block1);
 }
 
 const struct lowering lowerings_pool[] = {

@@ -42,6 +42,7 @@ enum cohort_code exec_create(struct program **out, const struct graph *g, struct
     p->isa_mask = kernel_isa_available();
     if (p->options.isa_mask != 0)
         p->isa_mask &= p->options.isa_mask;
+    p->plain = kernel_choose_plain(p->isa_mask, p->options.kernel);
     openblas_set_num_threads(1); /* its pool and ours would fight for the cores */
     *out = p;
     return COHORT_OK;
@@ -292,7 +293,7 @@ const char *exec_op_kernel(const struct program *p, int op) {
     const struct bound *b = p->ops[op].bound;
     if (p->ops[op].free)
         return "free";
-    return b->kernel != NULL ? b->kernel : b->how->op != NULL ? "generic" : "reference";
+    return b->kernel != NULL ? b->kernel : b->how->op != NULL ? p->plain->name : "reference";
 }
 
 void exec_count_choices(const struct program *p, int *signatures, int *chosen) {
@@ -335,7 +336,8 @@ enum cohort_code exec_slot_store(struct program *p, int slot, const struct tenso
                          shape_text(&from->shape, got, sizeof got));
     if (v->form == FORM_MAP) {
         struct view view = slot_view(p, slot);
-        map_from_nchw(from->data, value_geometry(v).height, &view, s->rows.begin, s->rows.end);
+        p->plain->map_from_nchw(from->data, value_geometry(v).height, &view, s->rows.begin,
+                                s->rows.end);
     } else if (s->bytes > 0) {
         memcpy(s->data, from->data, s->bytes);
     }
@@ -357,7 +359,8 @@ enum cohort_code exec_slot_fetch(const struct program *p, int slot, struct tenso
     }
     if (v->form == FORM_MAP) {
         struct view view = slot_view(p, slot);
-        map_to_nchw(&view, value_geometry(v).height, to->data, s->rows.begin, s->rows.end);
+        p->plain->map_to_nchw(&view, value_geometry(v).height, to->data, s->rows.begin,
+                              s->rows.end);
     } else if (s->bytes > 0) {
         memcpy(to->data, s->data, s->bytes);
     }

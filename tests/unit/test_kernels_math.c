@@ -3,7 +3,7 @@
  * Errors are measured in units in the last place of the true value (ulp), over a fine sweep of
  * every float's exponent and both signs, and printed. */
 #include "base/mem.h"
-#include "kernels/generic/activate.h"
+#include "kernels/generic/epilogue.h"
 #include "kernels/generic/mathfun.h"
 #include "tests/support/testmap.h"
 
@@ -133,9 +133,9 @@ static void test_same_bits_in_runs(void **state) {
     for (int act = KACT_NONE; act < KACT_COUNT; act++) {
         for (int i = 0; i < N; i++)
             v[i] = w[i] = random_float(&r) * (float)(1 << random_int(&r, 0, 7));
-        activate_run((enum kernel_act)act, 0.1f, 0.6f, v, N);
+        activate_run((enum kernel_act)act, 0.1f, 0.6f, v, v, N);
         for (int i = 0; i < N; i++)
-            activate_run((enum kernel_act)act, 0.1f, 0.6f, w + i, 1);
+            activate_run((enum kernel_act)act, 0.1f, 0.6f, w + i, w + i, 1);
         assert_memory_equal(v, w, sizeof v);
     }
 }

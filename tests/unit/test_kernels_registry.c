@@ -1,7 +1,7 @@
 /* The registry, the choice of a kernel, and the arithmetic of runs of outputs (axis.h). */
 #include "base/mem.h"
 #include "kernels/axis.h"
-#include "kernels/kernel.h"
+#include "kernels/plainops.h"
 #include "tests/support/testmap.h"
 
 #include <string.h>
@@ -61,6 +61,9 @@ static void test_names(void **state) {
     const struct pool_kernel *const *pool = kernels_pool(&n);
     for (int i = 0; i < n; i++)
         check_name(pool[i]->name, "pool", pool[i]->isa);
+    const struct plainops *const *plain = kernels_plain(&n);
+    for (int i = 0; i < n; i++)
+        check_name(plain[i]->name, "plain", plain[i]->isa);
     assert_string_equal(kernel_isa_name((enum kernel_isa)99), "unknown");
 }
 
@@ -101,7 +104,20 @@ static void test_choose(void **state) {
                         "conv_generic_direct");
     assert_string_equal(kernel_choose_deconv(&dense, ALL, "generic")->name,
                         "deconv_generic_gather");
-    assert_string_equal(kernel_choose_pool(&pool, ALL, NULL)->name, "pool_generic");
+    assert_string_equal(kernel_choose_pool(&pool, generic, NULL)->name, "pool_generic");
+    assert_string_equal(kernel_choose_pool(&pool, ALL, "generic")->name, "pool_generic");
+    assert_string_equal(kernel_choose_plain(generic, NULL)->name, "plain_generic");
+    assert_string_equal(kernel_choose_plain(ALL, "plain_generic")->name, "plain_generic");
+    /* a name of another family leaves the choice, which is the widest */
+    assert_ptr_equal(kernel_choose_plain(ALL, "conv_blas_im2row"), kernel_choose_plain(ALL, NULL));
+    assert_string_equal(kernel_choose_plain(0, NULL)->name, "plain_generic");
+    if (kernel_isa_available() & 1u << ISA_AVX2) {
+        unsigned avx2 = generic | 1u << ISA_AVX2;
+        assert_string_equal(kernel_choose_plain(avx2, NULL)->name, "plain_avx2");
+        assert_string_equal(kernel_choose_pool(&pool, avx2, NULL)->name, "pool_avx2");
+        assert_string_equal(kernel_choose_conv(&depthwise, avx2, NULL)->name,
+                            "conv_avx2_depthwise");
+    }
     /* nothing */
     assert_null(kernel_choose_conv(&dense, 0, NULL));
     assert_null(kernel_choose_conv(&dense, ALL, "no_such_kernel"));

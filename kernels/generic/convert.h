@@ -1,5 +1,5 @@
 /* Conversions between ONNX's dense NCHW, images of bytes, and map rows. */
-#include "kernels/generic/activate.h"
+#include "kernels/generic/epilogue.h"
 #include "kernels/plainops.h"
 
 /* Where channel 0 of global row y begins in NCHW data. */
@@ -8,8 +8,8 @@ static size_t plane_row(const struct view *v, int64_t height, int64_t y) {
     return n * (size_t)v->channels * (size_t)height * w + row * w;
 }
 
-void map_from_nchw(const float *nchw, int64_t height, const struct view *out, int64_t y0,
-                   int64_t y1) {
+static void map_from_nchw(const float *nchw, int64_t height, const struct view *out, int64_t y0,
+                          int64_t y1) {
     size_t plane = (size_t)height * (size_t)out->width;
     for (int64_t y = y0; y < y1; y++) {
         const float *row = nchw + plane_row(out, height, y);
@@ -25,7 +25,8 @@ void map_from_nchw(const float *nchw, int64_t height, const struct view *out, in
     }
 }
 
-void map_to_nchw(const struct view *in, int64_t height, float *nchw, int64_t y0, int64_t y1) {
+static void map_to_nchw(const struct view *in, int64_t height, float *nchw, int64_t y0,
+                        int64_t y1) {
     size_t plane = (size_t)height * (size_t)in->width;
     for (int64_t y = y0; y < y1; y++) {
         float *row = nchw + plane_row(in, height, y);
@@ -38,8 +39,8 @@ void map_to_nchw(const struct view *in, int64_t height, float *nchw, int64_t y0,
     }
 }
 
-void u8_to_map_rows(const uint8_t *in, const float *mean, const float *scale,
-                    const struct view *out, int64_t y0, int64_t y1) {
+static void u8_to_map_rows(const uint8_t *in, const float *mean, const float *scale,
+                           const struct view *out, int64_t y0, int64_t y1) {
     for (int64_t y = y0; y < y1; y++) {
         for (int x = 0; x < out->width; x++) {
             for (int c = 0; c < out->channels; c++)

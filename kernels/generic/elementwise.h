@@ -1,114 +1,177 @@
 /* Elementwise operators on views: unary, per-channel affine and PReLU, binary with broadcasting.
  *
  * Each works on runs of floats: a whole row of a block where pixels touch, one pixel's channels
- * otherwise.  Whatever f(0) is, lanes beyond the last channel end as zero. */
-#include "kernels/generic/activate.h"
-#include "kernels/generic/mathfun.h"
+ * otherwise; a row of tokens is one run.  Whatever f(0) is, lanes beyond the last channel end as
+ * zero.  (Part of plain.h.) */
+#include "kernels/generic/epilogue.h"
 #include "kernels/plainops.h"
 
-#include <math.h>
+/* ---- tokens ---------------------------------------------------------------------------------- */
+
+static bool tokens_touch(const struct view *v) {
+    return !v->blocked && v->width == 1 && v->block_pitch == BLOCK && v->channels > BLOCK;
+}
+
+/* Features [block0*16, block1*16) of tokens as pixels of one channel: then they are one run. */
+static struct view tokens_as_pixels(struct view v, int block0, int block1) {
+    int c0 = block0 * BLOCK, c1 = block1 * BLOCK < v.channels ? block1 * BLOCK : v.channels;
+    v.data += c0;
+    v.width = c1 - c0;
+    v.channels = 1;
+    v.pixel_pitch = 1;
+    return v;
+}
 
 /* ---- unary ----------------------------------------------------------------------------------- */
 
-#define EACH(expression)                                                                           \
-    for (ptrdiff_t i = 0; i < n; i++) {                                                            \
-        float x = in[i];                                                                           \
-        out[i] = (expression);                                                                     \
-    }                                                                                              \
-    break
+#define EACH(which, expression)                                                                    \
+    case which:                                                                                    \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                        \
+            float x = in[i];                                                                       \
+            out[i] = (expression);                                                                 \
+        }                                                                                          \
+        break;
+#define EACH_VEC(which, function)                                                                  \
+    case which: {                                                                                  \
+        ptrdiff_t i = 0;                                                                           \
+        for (; i + VL <= n; i += VL)                                                               \
+            vec_store(out + i, v##function(vec_load(in + i)));                                     \
+        for (; i < n; i++)                                                                         \
+            out[i] = function(in[i]);                                                              \
+        break;                                                                                     \
+    }
 
 static void unary_run(enum unary_op op, float a, float b, const float *in, float *out,
                       ptrdiff_t n) {
     switch (op) {
-    case UNARY_COPY:
-        EACH(x);
-    case UNARY_EXP:
-        EACH(math_exp(x));
-    case UNARY_SQRT:
-        EACH(sqrtf(x));
-    case UNARY_ERF:
-        EACH(math_erf(x));
-    case UNARY_GELU:
-        EACH(math_gelu(x));
+        EACH(UNARY_COPY, x)
+        EACH_VEC(UNARY_EXP, math_exp)
+        EACH(UNARY_SQRT, sqrtf(x))
+        EACH_VEC(UNARY_ERF, math_erf)
+        EACH_VEC(UNARY_GELU, math_gelu)
+        EACH(UNARY_ABS, math_from_bits(math_bits(x) & 0x7fffffffu))
+        EACH(UNARY_NEG, -x)
+        EACH(UNARY_AFFINE, a * x + b)
     case UNARY_POW:
-        EACH(a == 2.0f ? x * x : math_pow(x, a));
-    case UNARY_ABS:
-        EACH(math_from_bits(math_bits(x) & 0x7fffffffu));
-    case UNARY_NEG:
-        EACH(-x);
-    case UNARY_AFFINE:
-        EACH(a * x + b);
+        if (a == 2.0f)
+            for (ptrdiff_t i = 0; i < n; i++)
+                out[i] = in[i] * in[i];
+        else
+            for (ptrdiff_t i = 0; i < n; i++)
+                out[i] = math_pow(in[i], a);
+        break;
     }
 }
+
+#undef EACH
+#undef EACH_VEC
 
 /* Do both views' pixels of a row follow one another alike, so that one run covers the row? */
 static bool same_runs(struct runs a, struct runs b) {
     return a.pixels == 1 && b.pixels == 1 && a.length == b.length;
 }
 
-void unary_rows(enum unary_op op, float a, float b, const struct view *in, const struct view *out,
-                const struct kernel_epilogue *e, int64_t y0, int64_t y1, int block0, int block1) {
+static void unary_rows(enum unary_op op, float a, float b, const struct view *in,
+                       const struct view *out, const struct kernel_epilogue *e, int64_t y0,
+                       int64_t y1, int block0, int block1) {
+    struct view flat_in, flat_out;
+    /* an activation alone is one pass, not a copy and a pass */
+    bool activation = op == UNARY_COPY && e->act != KACT_NONE && !e->residual;
+    struct kernel_epilogue rest = *e;
+    if (activation)
+        rest.act = KACT_NONE;
+    if (tokens_touch(in) && tokens_touch(out) && !e->residual && block0 < block1) {
+        flat_in = tokens_as_pixels(*in, block0, block1);
+        flat_out = tokens_as_pixels(*out, block0, block1);
+        in = &flat_in;
+        out = &flat_out;
+        block0 = 0;
+        block1 = 1;
+    }
     for (int64_t y = y0; y < y1; y++) {
         for (int block = block0; block < block1; block++) {
             struct runs o = runs_of(out, block, 0, out->width);
             const float *from = view_at(in, y, block * BLOCK, 0);
             float *to = view_at(out, y, block * BLOCK, 0);
-            if (same_runs(o, runs_of(in, block, 0, out->width))) {
-                unary_run(op, a, b, from, to, o.length);
-            } else {
-                int lanes = view_lanes(out, block);
-                for (int x = 0; x < out->width; x++)
-                    unary_run(op, a, b, from + x * in->pixel_pitch, to + x * out->pixel_pitch,
-                              lanes);
+            if (!same_runs(o, runs_of(in, block, 0, out->width)))
+                o = (struct runs){.pixels = out->width, .length = view_lanes(out, block)};
+            for (int x = 0; x < o.pixels; x++) {
+                if (activation)
+                    activate_run(e->act, e->a, e->b, from, to, o.length);
+                else
+                    unary_run(op, a, b, from, to, o.length);
+                from += in->pixel_pitch;
+                to += out->pixel_pitch;
             }
-            epilogue_apply(e, out, y, block, 0, out->width);
+            epilogue_row(&rest, out, y, block, 0, out->width);
         }
     }
 }
 
-void affine_rows(const float *scale, const float *shift, const struct view *in,
-                 const struct view *out, const struct kernel_epilogue *e, int64_t y0, int64_t y1,
-                 int block0, int block1) {
-    for (int block = block0; block < block1; block++) {
-        int lanes = view_lanes(out, block);
-        float s[BLOCK] = {0}, t[BLOCK] = {0};
-        for (int j = 0; j < lanes; j++) {
-            s[j] = scale[block * BLOCK + j];
-            t[j] = shift[block * BLOCK + j];
-        }
-        for (int64_t y = y0; y < y1; y++) {
+/* ---- one number a channel -------------------------------------------------------------------- */
+
+/* `pixels` whole blocks of 16 lanes; act is constant after inlining. */
+static ALWAYS_INLINE void affine_blocks(const enum kernel_act act, float a, float b, const float *s,
+                                        const float *t, const float *from, ptrdiff_t from_pitch,
+                                        float *to, ptrdiff_t to_pitch, int pixels) {
+    vec scale[NV], shift[NV];
+    for (int v = 0; v < NV; v++) {
+        scale[v] = vec_load(s + v * VL);
+        shift[v] = vec_load(t + v * VL);
+    }
+    for (int x = 0; x < pixels; x++, from += from_pitch, to += to_pitch)
+        for (int v = 0; v < NV; v++)
+            vec_store(to + v * VL, vmath_act(act, vec_set(a), vec_set(b),
+                                             vec_load(from + v * VL) * scale[v] + shift[v]));
+}
+
+static void affine_rows(const float *scale, const float *shift, const struct view *in,
+                        const struct view *out, const struct kernel_epilogue *e, int64_t y0,
+                        int64_t y1, int block0, int block1) {
+    bool first = !e->residual && (e->act == KACT_NONE || e->act == KACT_RELU);
+    for (int64_t y = y0; y < y1; y++) {
+        for (int block = block0; block < block1; block++) {
+            const float *s = scale + block * BLOCK, *t = shift + block * BLOCK;
             const float *from = view_at(in, y, block * BLOCK, 0);
             float *to = view_at(out, y, block * BLOCK, 0);
-            for (int x = 0; x < out->width; x++) {
-                if (lanes == BLOCK)
-                    for (int j = 0; j < BLOCK; j++)
-                        to[j] = from[j] * s[j] + t[j];
-                else
+            int lanes = view_lanes(out, block);
+            bool whole = lanes == BLOCK || (in->blocked && out->blocked);
+            if (whole && first && e->act == KACT_RELU) {
+                affine_blocks(KACT_RELU, 0, 0, s, t, from, in->pixel_pitch, to, out->pixel_pitch,
+                              out->width);
+                zero_lanes_beyond(out, y, block, 0, out->width);
+                continue;
+            }
+            if (whole)
+                affine_blocks(KACT_NONE, 0, 0, s, t, from, in->pixel_pitch, to, out->pixel_pitch,
+                              out->width);
+            else
+                for (int x = 0; x < out->width;
+                     x++, from += in->pixel_pitch, to += out->pixel_pitch)
                     for (int j = 0; j < lanes; j++)
                         to[j] = from[j] * s[j] + t[j];
-                from += in->pixel_pitch;
-                to += out->pixel_pitch;
-            }
-            epilogue_apply(e, out, y, block, 0, out->width);
+            epilogue_row(e, out, y, block, 0, out->width);
         }
     }
 }
 
-void prelu_rows(const float *slope, const struct view *in, const struct view *out, int64_t y0,
-                int64_t y1, int block0, int block1) {
-    for (int block = block0; block < block1; block++) {
-        int lanes = view_lanes(out, block);
-        float s[BLOCK] = {0};
-        for (int j = 0; j < lanes; j++)
-            s[j] = slope[block * BLOCK + j];
-        for (int64_t y = y0; y < y1; y++) {
+static void prelu_rows(const float *slope, const struct view *in, const struct view *out,
+                       int64_t y0, int64_t y1, int block0, int block1) {
+    for (int64_t y = y0; y < y1; y++) {
+        for (int block = block0; block < block1; block++) {
+            const float *s = slope + block * BLOCK;
             const float *from = view_at(in, y, block * BLOCK, 0);
             float *to = view_at(out, y, block * BLOCK, 0);
-            for (int x = 0; x < out->width; x++) {
-                for (int j = 0; j < lanes; j++)
-                    to[j] = from[j] < 0 ? from[j] * s[j] : from[j];
-                from += in->pixel_pitch;
-                to += out->pixel_pitch;
+            int lanes = view_lanes(out, block);
+            bool whole = lanes == BLOCK || (in->blocked && out->blocked);
+            for (int x = 0; x < out->width; x++, from += in->pixel_pitch, to += out->pixel_pitch) {
+                if (whole)
+                    for (int v = 0; v < BLOCK; v += VL)
+                        vec_store(to + v, vmath_act(KACT_LEAKY_RELU, vec_load(s + v), vec_set(0),
+                                                    vec_load(from + v)));
+                else
+                    for (int j = 0; j < lanes; j++)
+                        to[j] = math_act(KACT_LEAKY_RELU, s[j], 0, from[j]);
             }
             zero_lanes_beyond(out, y, block, 0, out->width);
         }
@@ -193,14 +256,22 @@ static bool operand_touches(const struct binary_operand *o, const struct view *o
     return (!o->broadcast_lanes || out->channels == 1) && o->view.pixel_pitch == out->pixel_pitch;
 }
 
+/* Has the operand 16 lanes, or one number, in every block?  (Lanes beyond the last channel may
+ * become anything: the epilogue zeroes them.) */
+static bool operand_fills(const struct binary_operand *o) {
+    return o->view.blocked || o->broadcast_lanes;
+}
+
 /* Is the operand one number for the whole row of a block? */
 static bool operand_stands(const struct binary_operand *o, const struct view *out) {
     return o->broadcast_lanes && (o->view.pixel_pitch == 0 || out->width == 1);
 }
 
-void binary_rows(enum binary_op op, const struct binary_operand *a, const struct binary_operand *b,
-                 const struct view *out, const struct kernel_epilogue *e, int64_t y0, int64_t y1,
-                 int block0, int block1) {
+static void binary_rows(enum binary_op op, const struct binary_operand *a,
+                        const struct binary_operand *b, const struct view *out,
+                        const struct kernel_epilogue *e, int64_t y0, int64_t y1, int block0,
+                        int block1) {
+    bool whole = out->blocked && operand_fills(a) && operand_fills(b);
     bool row_at_once = (operand_touches(a, out) || operand_stands(a, out)) &&
                        (operand_touches(b, out) || operand_stands(b, out));
     for (int64_t y = y0; y < y1; y++) {
@@ -215,7 +286,7 @@ void binary_rows(enum binary_op op, const struct binary_operand *a, const struct
                                     .a_step = !a->broadcast_lanes,
                                     .b_step = !b->broadcast_lanes,
                                     .pixels = out->width,
-                                    .n = view_lanes(out, block)};
+                                    .n = whole ? BLOCK : view_lanes(out, block)};
             if (o.pixels == 1 && row_at_once) {
                 l.pixels = 1;
                 l.n = o.length;
@@ -223,7 +294,7 @@ void binary_rows(enum binary_op op, const struct binary_operand *a, const struct
                 l.b_step = operand_touches(b, out);
             }
             binary_lines[op](&l);
-            epilogue_apply(e, out, y, block, 0, out->width);
+            epilogue_row(e, out, y, block, 0, out->width);
         }
     }
 }

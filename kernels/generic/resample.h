@@ -1,6 +1,5 @@
 /* Separable resampling (Resize, Upsample): weighted taps in rows and columns, given as tables. */
-#include "kernels/generic/activate.h"
-#include "kernels/generic/vec.h"
+#include "kernels/generic/epilogue.h"
 #include "kernels/plainops.h"
 
 /* One output row of a block: which input rows, with which weights, for `lanes` channels. */
@@ -40,8 +39,8 @@ static float blend_one(const struct source *s, int x, int lane) {
     return sum;
 }
 
-void resample_rows(const struct resample_table *t, const struct view *in, const struct view *out,
-                   int64_t y0, int64_t y1, int block0, int block1) {
+static void resample_rows(const struct resample_table *t, const struct view *in,
+                          const struct view *out, int64_t y0, int64_t y1, int block0, int block1) {
     for (int64_t y = y0; y < y1; y++) {
         for (int block = block0; block < block1; block++) {
             struct source s = {.t = t,

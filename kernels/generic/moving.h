@@ -2,12 +2,12 @@
  * space.  Values are copied, never computed with.
  *
  * A blocked view's lanes beyond its last channel are made zero by whoever writes that block. */
-#include "kernels/generic/activate.h"
+#include "kernels/generic/epilogue.h"
 #include "kernels/plainops.h"
 
 #include <string.h>
 
-static int least(int a, int b) {
+static int least_of(int a, int b) {
     return a < b ? a : b;
 }
 
@@ -26,12 +26,12 @@ static void copy_lanes(const float *from, ptrdiff_t from_pitch, float *to, ptrdi
     }
 }
 
-void copy_channels_rows(const struct view *in, int from_c, const struct view *out, int to_c,
-                        int count, int64_t y0, int64_t y1) {
+static void copy_channels_rows(const struct view *in, int from_c, const struct view *out, int to_c,
+                               int count, int64_t y0, int64_t y1) {
     for (int64_t y = y0; y < y1; y++) {
         for (int c = 0, n; c < count; c += n) {
             int f = from_c + c, t = to_c + c;
-            n = least(least(BLOCK - f % BLOCK, BLOCK - t % BLOCK), count - c);
+            n = least_of(least_of(BLOCK - f % BLOCK, BLOCK - t % BLOCK), count - c);
             copy_lanes(view_at(in, y, f, 0), in->pixel_pitch, view_at(out, y, t, 0),
                        out->pixel_pitch, n, out->width);
         }
@@ -40,8 +40,8 @@ void copy_channels_rows(const struct view *in, int from_c, const struct view *ou
     }
 }
 
-void shuffle_channels_rows(const int *source, const struct view *in, const struct view *out,
-                           int64_t y0, int64_t y1) {
+static void shuffle_channels_rows(const int *source, const struct view *in, const struct view *out,
+                                  int64_t y0, int64_t y1) {
     for (int block = 0; block < view_blocks(out); block++) {
         int lanes = view_lanes(out, block);
         ptrdiff_t offset[BLOCK];
@@ -84,8 +84,9 @@ static void gather_row(const int *col_of, float fill, const float *from, ptrdiff
     }
 }
 
-void gather_pixels_rows(const int64_t *row_of, const int *col_of, float fill, const struct view *in,
-                        const struct view *out, int64_t y0, int64_t y1) {
+static void gather_pixels_rows(const int64_t *row_of, const int *col_of, float fill,
+                               const struct view *in, const struct view *out, int64_t y0,
+                               int64_t y1) {
     for (int64_t y = y0; y < y1; y++) {
         int64_t source = row_of[y - y0];
         for (int block = 0; block < view_blocks(out); block++) {
@@ -101,8 +102,8 @@ void gather_pixels_rows(const int64_t *row_of, const int *col_of, float fill, co
     }
 }
 
-void depth_to_space_rows(int block, bool dcr, const struct view *in, const struct view *out,
-                         int64_t y0, int64_t y1) {
+static void depth_to_space_rows(int block, bool dcr, const struct view *in, const struct view *out,
+                                int64_t y0, int64_t y1) {
     for (int64_t y = y0; y < y1; y++) {
         int64_t from_y = y / block;
         int by = (int)(y % block);
@@ -128,8 +129,8 @@ void depth_to_space_rows(int block, bool dcr, const struct view *in, const struc
     }
 }
 
-void space_to_depth_rows(int block, const struct view *in, const struct view *out, int64_t y0,
-                         int64_t y1) {
+static void space_to_depth_rows(int block, const struct view *in, const struct view *out,
+                                int64_t y0, int64_t y1) {
     for (int64_t y = y0; y < y1; y++) {
         for (int by = 0; by < block; by++) {
             for (int bx = 0; bx < block; bx++) {

@@ -1,0 +1,120 @@
+/* The functions of mathfun.h over one kind of number: a float, or a vector of them.
+ *
+ * Included by mathfun.h with names for the kind: FN(f) names a function, REAL is the number, UINT
+ * and SINT its bits, K(c) a constant of the kind, BITS_OF and FROM_BITS turn numbers into bits and
+ * back, IF_LESS(x, y, a, b) is x < y ? a : b, IF_EQUAL likewise.  Each operation is one of IEEE's
+ * on a lane, in a fixed order, so floats and vectors of any width give the same bits.
+ * The polynomials are Chebyshev fits made for this file; which function they fit, and the fit's
+ * error, stands at each. */
+
+/* e^x.  x = n ln 2 + r, |r| <= ln(2)/2; ln 2 in two parts, the first short enough that n times it
+ * is exact (W. J. Cody, W. Waite, Software Manual for the Elementary Functions, 1980). */
+static INLINE REAL FN(exp)(REAL x) {
+    const REAL magic = K(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
+    REAL c = IF_LESS(x, K(-104.0f), K(-104.0f), x);
+    c = IF_LESS(K(89.0f), c, K(89.0f), c);
+    REAL shifted = c * K(1.44269504f) + magic;
+    REAL n = shifted - magic;
+    REAL r = c - n * K(0.693359375f);
+    r = r - n * K(-2.12194440e-4f);
+    /* (e^r - 1 - r) / r^2, to 6.6e-8 */
+    REAL g = K(0.00139262508f);
+    g = g * r + K(0.00836323288f);
+    g = g * r + K(0.0416665542f);
+    g = g * r + K(0.166665767f);
+    g = g * r + K(0.5f);
+    REAL y = K(1.0f) + (r + r * r * g);
+    /* times 2^n in two steps, each a normal number, so that results below the normal range round
+     * once and those above it overflow */
+    SINT k = (SINT)(BITS_OF(shifted) - 0x4b400000u);
+    SINT k1 = k >> 1, k2 = k - k1;
+    y = y * FROM_BITS((UINT)(k1 + 127) << 23);
+    return y * FROM_BITS((UINT)(k2 + 127) << 23);
+}
+
+static INLINE REAL FN(sigmoid)(REAL x) {
+    REAL e = FN(exp)(IF_LESS(x, K(0), x, -x)); /* never overflows */
+    return IF_LESS(x, K(0), e, K(1.0f)) / (K(1.0f) + e);
+}
+
+static INLINE REAL FN(tanh)(REAL x) {
+    REAL t = x * x;
+    /* (tanh(x) / x - 1) / x^2 for |x| < 0.6, to 1.0e-9 */
+    REAL g = K(0.00237050555f);
+    g = g * t + K(-0.0084098593f);
+    g = g * t + K(0.0217882625f);
+    g = g * t + K(-0.053961545f);
+    g = g * t + K(0.133333128f);
+    g = g * t + K(-0.333333332f);
+    REAL small = x + x * t * g;
+    REAL a = IF_LESS(x, K(0), -x, x);
+    REAL large = K(1.0f) - K(2.0f) / (FN(exp)(a + a) + K(1.0f));
+    large = IF_LESS(x, K(0), -large, large);
+    return IF_LESS(a, K(0.6f), small, large);
+}
+
+static INLINE REAL FN(erf)(REAL x) {
+    REAL a = IF_LESS(x, K(0), -x, x);
+    REAL t = x * x;
+    /* erf(x) / x - 1 for |x| < 1, to 3.4e-11 */
+    REAL p = K(-9.66704457e-6f);
+    p = p * t + K(0.00011265959f);
+    p = p * t + K(-0.000848408041f);
+    p = p * t + K(0.00522103181f);
+    p = p * t + K(-0.0268654307f);
+    p = p * t + K(0.112837825f);
+    p = p * t + K(-0.376126385f);
+    p = p * t + K(0.128379167f);
+    REAL small = x + x * p;
+    /* -ln(1 - erf(x)) for 1 <= x <= 4, in z = x - 2.5, to 8.0e-9 */
+    REAL z = IF_LESS(K(4.0f), a, K(4.0f), a) - K(2.5f);
+    REAL q = K(7.58268197e-8f);
+    q = q * z + K(-1.61558115e-6f);
+    q = q * z + K(1.29256959e-5f);
+    q = q * z + K(-7.73876036e-5f);
+    q = q * z + K(0.000420791651f);
+    q = q * z + K(-0.00216516987f);
+    q = q * z + K(0.0108581129f);
+    q = q * z + K(0.943893645f);
+    q = q * z + K(5.35268075f);
+    q = q * z + K(7.80681528f);
+    REAL large = K(1.0f) - FN(exp)(-q);
+    large = IF_LESS(x, K(0), -large, large);
+    return IF_LESS(a, K(1.0f), small, IF_EQUAL(a, a, large, x)); /* the last for a NaN */
+}
+
+static INLINE REAL FN(gelu)(REAL x) {
+    return K(0.5f) * x * (K(1.0f) + FN(erf)(x * K(0.707106781f)));
+}
+
+/* The epilogue's activations (kernel_act); a NaN stays one. */
+static INLINE REAL FN(act)(const enum kernel_act act, REAL a, REAL b, REAL x) {
+    REAL t;
+    switch (act) {
+    case KACT_RELU:
+        return IF_LESS(x, K(0), K(0), x);
+    case KACT_LEAKY_RELU:
+        return IF_LESS(x, K(0), a * x, x);
+    case KACT_CLIP:
+        t = IF_LESS(x, a, a, x);
+        return IF_LESS(b, t, b, t);
+    case KACT_SIGMOID:
+        return FN(sigmoid)(x);
+    case KACT_TANH:
+        return FN(tanh)(x);
+    case KACT_HARD_SIGMOID:
+        t = a * x + b;
+        t = IF_LESS(t, K(0), K(0), t);
+        return IF_LESS(K(1.0f), t, K(1.0f), t);
+    case KACT_HARD_SWISH:
+        t = x * K(1.0f / 6.0f) + K(0.5f);
+        t = IF_LESS(t, K(0), K(0), t);
+        return x * IF_LESS(K(1.0f), t, K(1.0f), t);
+    case KACT_SILU:
+        return x * FN(sigmoid)(x);
+    case KACT_NONE:
+    case KACT_COUNT:
+        break;
+    }
+    return x;
+}
