@@ -1,20 +1,25 @@
-/* The micro-kernel contract: a few output pixels of one channel block, all taps of some channels.
+/* The micro-kernel contract: a few output pixels of one or two channel blocks, all taps of some
+ * channels.
  *
  * Convolution, transposed convolution and matrix product differ only in how a pixel's inputs are
  * found; kernels/window.c and kernels/panel.c reduce all three to calls of one
  * micro-kernel, which an instruction-set folder can supply without writing any of that again.
  *
- * For each pixel p in [0, pixels) and each lane j in [lane0, lane1):
+ * For each pixel p in [0, pixels), each block b in [0, blocks) and each lane j in [lane0, lane1):
  *     sum = 0
- *     for s in [0, segs), ky in [0, taps_y), kx in [0, taps_x), l in [0, lanes):      (this order)
+ *     for s in [0, segs), ky in [0, taps_y), kx in [0, taps_x), l in [0, lanes):      (this order;
+ *             in the last segment l in [0, tail), if tail is not 0)
  *         sum += in[p*in_pixel + s*in_seg + ky*in_y + kx*in_x + l]
- *              * w[s*w_seg + ky*w_y + kx*w_x + l*16 + j]
- *     out[p*out_pixel + j] = (init ? init[j] : out[p*out_pixel + j]) + sum
+ *              * w[b*w_block + s*w_seg + ky*w_y + kx*w_x + l*16 + j]
+ *     to = p*out_pixel + b*out_block + j
+ *     out[to] = finish((init ? init[b*16 + j] : out[to]) + sum, residual[p*residual_pixel + ...])
  * A sum of its own for each call is more exact than one that goes on from the bias or from the
  * channels before: it halved the rounding error of a whole network (YOLOX-nano).
- * The order of a pixel's additions is the same for every `pixels`, so it does not depend on where
- * tiles begin.  `w` is aligned to 64 bytes and always has 16 lanes; `in` and `out` are aligned to a
- * float.  Lanes of `out` outside [lane0, lane1) are neither read nor written. */
+ * The order of a pixel's additions is the same for every `pixels` and `blocks`, so it does not
+ * depend on where tiles begin.  `w` is aligned to 64 bytes and always has 16 lanes; `in`, `out` and
+ * `residual` are aligned to a float.  Lanes of `out` outside [lane0, lane1) are neither read nor
+ * written.  Fields that are zero ask for what there was before they existed: one block, no finish.
+ */
 #ifndef COHORT_KERNELS_MICRO_H
 #define COHORT_KERNELS_MICRO_H
 
@@ -25,25 +30,48 @@ struct micro_args {
     ptrdiff_t in_pixel, in_seg, in_y, in_x;
     const float *w;
     ptrdiff_t w_seg, w_y, w_x;
-    int segs, taps_y, taps_x, lanes;
+    int segs, taps_y, taps_x, lanes, tail;
     float *out;
     ptrdiff_t out_pixel;
-    const float *init; /* [16] of which [lane0, lane1) are read, or NULL: go on from out */
+    const float *init; /* [blocks * 16] of which [lane0, lane1) are read, or NULL: go on from out */
     int lane0, lane1;
+    int blocks; /* 0 or 1: one; at most the micro-kernel's, and more than one with all 16 lanes */
+    ptrdiff_t w_block, out_block;
+    /* finish: v + r, act(v), + r if residual_last; only acts that micro_finishes() */
+    enum kernel_act act;
+    float act_a, act_b;
+    bool residual_last;
+    const float *residual; /* or NULL */
+    ptrdiff_t residual_pixel, residual_block;
 };
 
 struct micro {
     int pixels; /* how many it works on at once: longer lines are better than shorter ones */
+    int blocks; /* and how many channel blocks at most */
+    int chunk;  /* multiply-adds of a pixel and lane that one call should have at most */
     void (*run)(const struct micro_args *a, int pixels); /* any number of pixels, at least 1 */
 };
 
+/* Does a micro-kernel do this in registers?  What it does not is epilogue_apply()'s. */
+static inline bool micro_finishes(enum kernel_act act) {
+    return act == KACT_NONE || act == KACT_RELU || act == KACT_LEAKY_RELU || act == KACT_CLIP;
+}
+
+/* Lanes of segment s. */
+static inline int micro_lanes(const struct micro_args *a, int s) {
+    return a->tail && s == a->segs - 1 ? a->tail : a->lanes;
+}
+
 /* Before a loop over a tile's pixels: gcc has to unroll it before it decides what lives in
- * registers, or it stores every sum in every round.  clang does so unasked. */
+ * registers, or it stores every sum in every round. */
 #ifdef __clang__
-#define MICRO_UNROLL
+#define MICRO_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define MICRO_UNROLL _Pragma("GCC unroll 16")
 #endif
+
+#define MICRO_PIXELS 16 /* no micro-kernel's tile has more */
+#define MICRO_INLINE static inline __attribute__((always_inline))
 
 /* Splits n pixels into tiles of at most `most`, the last two about equal: 7 = 3 + 2 + 2. */
 static inline int micro_tile(int n, int most) {
@@ -52,11 +80,75 @@ static inline int micro_tile(int n, int most) {
     return n < 2 * most ? (n + 1) / 2 : most;
 }
 
-/* Multiply-adds of one pixel and lane between two visits of `out`: their weights (64 bytes each)
- * stay in a 32 KB first-level cache while a row's pixels pass by. */
+typedef void (*micro_tile_fn)(const struct micro_args *a);
+
+/* A micro-kernel's run(): tile by tile, tiles[n - 1] being the one for n pixels. */
+MICRO_INLINE void micro_drive(const struct micro_args *args, int pixels, int most,
+                              const micro_tile_fn *tiles) {
+    struct micro_args a = *args; /* a copy: stores to the output cannot change it */
+    while (pixels > 0) {
+        int n = micro_tile(pixels, most);
+        tiles[n - 1](&a);
+        a.in += n * a.in_pixel;
+        a.out += n * a.out_pixel;
+        if (a.residual)
+            a.residual += n * a.residual_pixel;
+        pixels -= n;
+    }
+}
+
+MICRO_INLINE void micro_copy_lanes(const struct micro_args *a, int pixels, float *to,
+                                   ptrdiff_t to_pixel, const float *from, ptrdiff_t from_pixel) {
+    for (int p = 0; p < pixels; p++)
+        for (int j = a->lane0; j < a->lane1; j++)
+            to[p * to_pixel + j] = from[p * from_pixel + j];
+}
+
+/* The same for some of the 16 lanes, by tiles that know only all of them: they see a copy. */
+static __attribute__((noinline, unused)) void
+micro_drive_part(const struct micro_args *args, int pixels, int most, const micro_tile_fn *tiles) {
+    float out[MICRO_PIXELS * BLOCK] = {0}, residual[MICRO_PIXELS * BLOCK] = {0}, init[BLOCK] = {0};
+    struct micro_args a = *args;
+    a.out = out;
+    a.out_pixel = a.residual_pixel = BLOCK;
+    if (a.init) {
+        micro_copy_lanes(args, 1, init, 0, a.init, 0);
+        a.init = init;
+    }
+    for (int done = 0, n; done < pixels; done += n) {
+        float *to = args->out + done * args->out_pixel;
+        n = micro_tile(pixels - done, most);
+        if (!a.init)
+            micro_copy_lanes(args, n, out, BLOCK, to, args->out_pixel);
+        if (args->residual) {
+            const float *from = args->residual + done * args->residual_pixel;
+            micro_copy_lanes(args, n, residual, BLOCK, from, args->residual_pixel);
+            a.residual = residual;
+        }
+        tiles[n - 1](&a);
+        a.in += n * a.in_pixel;
+        micro_copy_lanes(args, n, to, args->out_pixel, out, BLOCK);
+    }
+}
+
+/* For tiles that know one block and all 16 lanes only. */
+MICRO_INLINE void micro_drive_whole(const struct micro_args *a, int pixels, int most,
+                                    const micro_tile_fn *tiles) {
+    if (a->lane0 == 0 && a->lane1 == BLOCK)
+        micro_drive(a, pixels, most, tiles);
+    else
+        micro_drive_part(a, pixels, most, tiles);
+}
+
+/* Multiply-adds of one pixel and lane between two visits of `out` (micro.chunk): their weights (64
+ * bytes each) stay in a 32 KB first-level cache while a row's pixels pass by.  Where the
+ * second-level cache is fast more are better, but also less exact. */
 #define MICRO_CHUNK 256
 /* Input that should stay in the second-level cache while all channel blocks pass over it. */
 #define MICRO_INPUT_BYTES (256 * 1024)
+/* Weights that stay there all the time, so that few rows at once are best: they are written in the
+ * order in which they lie. */
+#define MICRO_WEIGHTS_BYTES (256 * 1024)
 
 extern const struct micro micro_generic;
 /* In their folders, where the target has them. */

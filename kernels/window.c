@@ -8,12 +8,14 @@
  *
  * A channel block that spans several groups takes one pass a group, each writing its own lanes; so
  * a pass is (block, group) and sees the dense convolution of one group.
+ * Two blocks of one group go together where the micro-kernel can, and share what it reads.
  * Packed weights: pass by pass [segment of <= 16 input channels][kh][kw][channel][16 lanes]. */
 #include "kernels/axis.h"
 #include "kernels/micro.h"
 
 struct pass {
     int group, lane0, lane1; /* lanes of the block that belong to the group */
+    int blocks;              /* 2: the next block is of the same group and comes along */
     int c0, channels;        /* input channels */
     size_t index;            /* how many passes come before */
 };
@@ -26,8 +28,28 @@ static int most(int a, int b) {
     return a > b ? a : b;
 }
 
+/* A group's input channels come in segments that end where the map's blocks end. */
+static int segment_lanes(int c, int left) {
+    return least(BLOCK - c % BLOCK, left);
+}
+
+/* The most segments that a group of this shape has. */
+static int segments_of(const struct conv_shape *s) {
+    int channels = s->in_c / s->groups, n = 0;
+    for (int g = 0; g < s->groups && g < BLOCK; g++) /* where groups begin repeats itself */
+        n = most(n, (g * channels % BLOCK + channels + BLOCK - 1) / BLOCK);
+    return n;
+}
+
+/* Lanes for which a segment has room in the packed weights: where there are several, 16 for short
+ * ones too, so that steps from tap to tap are the same in all. */
+static int segment_room(const struct conv_shape *s) {
+    return segments_of(s) == 1 ? s->in_c / s->groups : BLOCK;
+}
+
 static size_t pass_floats(const struct conv_shape *s) {
-    return (size_t)(s->in_c / s->groups) * (size_t)s->kernel_h * (size_t)s->kernel_w * BLOCK;
+    return (size_t)segments_of(s) * (size_t)segment_room(s) * (size_t)s->kernel_h *
+           (size_t)s->kernel_w * BLOCK;
 }
 
 /* The groups that block b's channels belong to: [first, first + count). */
@@ -64,27 +86,19 @@ size_t window_weights_bytes(const struct conv_shape *s) {
     return passes_before(s, (s->out_c + BLOCK - 1) / BLOCK) * pass_floats(s) * sizeof(float);
 }
 
-/* Input channels of a group come in segments that end where the map's blocks end. */
-static int segment_lanes(int c, int left) {
-    return least(BLOCK - c % BLOCK, left);
-}
-
 /* Where weight (channel c of the group, tap, lane 0) of a pass begins. */
-static size_t packed_at(const struct pass *p, int taps, int c, int tap) {
-    int start = (p->c0 + c) / BLOCK * BLOCK - p->c0; /* its segment's first channel of the group */
-    if (start < 0)
-        start = 0;
-    int lanes = segment_lanes(p->c0 + start, p->channels - start);
-    return ((size_t)start * (size_t)taps + (size_t)tap * (size_t)lanes + (size_t)(c - start)) *
-           BLOCK;
+static size_t packed_at(const struct pass *p, int room, int taps, int c, int tap) {
+    int at = p->c0 % BLOCK + c; /* from the beginning of the first segment's block */
+    int lane = at < BLOCK ? c : at % BLOCK;
+    return ((size_t)(at / BLOCK * taps + tap) * (size_t)room + (size_t)lane) * BLOCK;
 }
 
 /* One lane of a pass from its channel's weights: element (c, tap) is w[c * c_step + tap]. */
-static void pack_lane(const struct pass *p, int taps, const float *w, size_t c_step,
+static void pack_lane(const struct pass *p, int room, int taps, const float *w, size_t c_step,
                       float *packed) {
     for (int c = 0; c < p->channels; c++)
         for (int t = 0; t < taps; t++)
-            packed[packed_at(p, taps, c, t)] = w[(size_t)c * c_step + (size_t)t];
+            packed[packed_at(p, room, taps, c, t)] = w[(size_t)c * c_step + (size_t)t];
 }
 
 void window_pack(const struct conv_shape *s, const float *w, int oc0, int count, void *packed) {
@@ -96,7 +110,7 @@ void window_pack(const struct conv_shape *s, const float *w, int oc0, int count,
         struct pass p = pass_of(s, block, first + g, index + (size_t)g);
         float *to = (float *)packed + p.index * pass_floats(s);
         for (int j = p.lane0; j < p.lane1 && j < count; j++)
-            pack_lane(&p, taps, w + (size_t)j * per_channel, (size_t)taps, to + j);
+            pack_lane(&p, segment_room(s), taps, w + (size_t)j * per_channel, (size_t)taps, to + j);
     }
 }
 
@@ -110,7 +124,8 @@ void window_pack_transposed(const struct conv_shape *s, const float *w, int oc0,
         block_groups(s, block, &first);
         struct pass p = pass_of(s, block, group, before + (size_t)(group - first));
         const float *from = w + (size_t)p.c0 * c_step + (size_t)(oc % per_group) * (size_t)taps;
-        pack_lane(&p, taps, from, c_step, (float *)packed + p.index * pass_floats(s) + oc % BLOCK);
+        pack_lane(&p, segment_room(s), taps, from, c_step,
+                  (float *)packed + p.index * pass_floats(s) + oc % BLOCK);
     }
 }
 
@@ -123,14 +138,24 @@ struct walk {
     int64_t y0, y1; /* the rows at hand */
     int block;
     struct pass pass;
+    int room;             /* lanes of a segment in the weights */
     const float *weights; /* of the pass */
+    bool finish;          /* the micro-kernel does the epilogue */
 };
 
 /* Some segments of equal size: the channels of one visit of the output. */
 struct chunk {
-    int c, segs, lanes;
-    bool first;
+    int c, segs, lanes, tail; /* tail: lanes of the last one, if those are fewer */
+    bool first, last;
 };
+
+/* What the last visit of an output does, where the micro-kernel can. */
+static void finish_with(struct micro_args *m, const struct kernel_epilogue *e) {
+    m->act = e->act;
+    m->act_a = e->a;
+    m->act_b = e->b;
+    m->residual_last = e->residual_last;
+}
 
 /* The pixels of one rectangle: ys.count x xs.count outputs from (y, x) on. */
 static void walk_rectangle(const struct walk *k, const struct chunk *ch, int64_t y,
@@ -138,33 +163,41 @@ static void walk_rectangle(const struct walk *k, const struct chunk *ch, int64_t
     const struct conv_args *a = k->a;
     const struct conv_shape *s = a->shape;
     const struct view *in = &a->in, *out = &a->out;
-    ptrdiff_t lanes = (ptrdiff_t)ch->lanes * BLOCK;
+    ptrdiff_t tap = (ptrdiff_t)k->room * BLOCK; /* from one tap's weights to the next */
     struct micro_args m = {.in_seg = in->block_pitch,
                            .in_y = k->ay.di * in->row_pitch,
                            .in_x = k->ax.di * in->pixel_pitch,
-                           .w_seg = lanes * s->kernel_h * s->kernel_w,
-                           .w_y = lanes * s->kernel_w * k->ay.dk,
-                           .w_x = lanes * k->ax.dk,
+                           .w_seg = tap * s->kernel_h * s->kernel_w,
+                           .w_y = tap * s->kernel_w * k->ay.dk,
+                           .w_x = tap * k->ax.dk,
                            .segs = ch->segs,
                            .taps_y = ys.taps,
                            .taps_x = xs.taps,
                            .lanes = ch->lanes,
+                           .tail = ch->tail,
                            .lane0 = k->pass.lane0,
                            .lane1 = k->pass.lane1,
+                           .blocks = k->pass.blocks,
+                           .w_block = (ptrdiff_t)pass_floats(s),
+                           .out_block = out->block_pitch,
                            .init = ch->first ? a->bias + k->block * BLOCK : NULL};
     bool any = ys.taps > 0 && xs.taps > 0;
     if (!any && !ch->first)
         return;
+    bool finish = k->finish && (ch->last || !any);
+    const struct view *residual = finish ? a->epilogue.residual : NULL;
+    if (finish)
+        finish_with(&m, &a->epilogue);
     const float *from = a->bias; /* without taps nothing is read */
     if (any) {
         from = view_at(in, ys.i0, k->pass.c0 + ch->c, (int)xs.i0);
-        m.w = k->weights + (ptrdiff_t)ch->c * s->kernel_h * s->kernel_w * BLOCK +
-              lanes * ((ptrdiff_t)ys.k0 * s->kernel_w + xs.k0);
+        m.w = k->weights + (ptrdiff_t)packed_at(&k->pass, k->room, s->kernel_h * s->kernel_w, ch->c,
+                                                ys.k0 * s->kernel_w + xs.k0);
     } else {
         m.segs = 0;
     }
     /* Taps side by side in memory as well as in the weights are one longer run of channels. */
-    if (m.in_x == m.lanes && m.w_x == lanes) {
+    if (m.in_x == m.lanes && m.w_x == m.lanes * BLOCK && !m.tail) {
         m.lanes *= m.taps_x;
         m.taps_x = 1;
     }
@@ -176,9 +209,20 @@ static void walk_rectangle(const struct walk *k, const struct chunk *ch, int64_t
     ptrdiff_t in_line = any ? (across ? in_down : in_right) : 0;
     m.in_pixel = any ? (across ? in_right : in_down) : 0;
     m.out_pixel = across ? out_right : out_down;
+    const float *rest = NULL;
+    ptrdiff_t rest_line = 0;
+    if (residual) {
+        ptrdiff_t right = k->ax.step * residual->pixel_pitch;
+        ptrdiff_t down = k->ay.step * residual->row_pitch;
+        rest = view_at(residual, y, k->block * BLOCK, x);
+        rest_line = across ? down : right;
+        m.residual_pixel = across ? right : down;
+        m.residual_block = residual->block_pitch;
+    }
     for (int i = 0; i < lines; i++) {
         m.in = from + i * in_line;
         m.out = to + i * (across ? out_down : out_right);
+        m.residual = residual ? rest + i * rest_line : NULL;
         k->m->run(&m, length);
     }
 }
@@ -203,12 +247,14 @@ static void walk_chunk(const struct walk *k, const struct chunk *ch) {
 
 static void walk_pass(const struct walk *k) {
     const struct conv_shape *s = k->a->shape;
-    int at_once = most(1, MICRO_CHUNK / (s->kernel_h * s->kernel_w * BLOCK));
+    int at_once = most(1, k->m->chunk / (s->kernel_h * s->kernel_w * BLOCK));
     struct chunk ch = {.first = true};
     while (ch.c < k->pass.channels) {
         int left = k->pass.channels - ch.c;
         ch.lanes = segment_lanes(k->pass.c0 + ch.c, left);
-        ch.segs = ch.lanes == BLOCK ? least(at_once, left / BLOCK) : 1;
+        ch.segs = ch.lanes == BLOCK ? least(at_once, (left + BLOCK - 1) / BLOCK) : 1;
+        ch.last = ch.segs * ch.lanes >= left;
+        ch.tail = ch.segs * ch.lanes > left ? left % BLOCK : 0;
         walk_chunk(k, &ch);
         ch.c += ch.segs * ch.lanes;
         ch.first = false;
@@ -222,7 +268,24 @@ static int64_t rows_at_once(const struct conv_args *a, bool transposed) {
     int64_t n = transposed ? MICRO_INPUT_BYTES * s->stride_h / row
                            : MICRO_INPUT_BYTES / (row * s->stride_h);
     int64_t enough = 64 / s->out_w + 1; /* to make reading the weights worth while */
+    if (window_weights_bytes(s) <= MICRO_WEIGHTS_BYTES) /* and then no more: the output is long */
+        n = enough;
     return n > enough ? n : enough;
+}
+
+/* Can the micro-kernel do the epilogue?  A clip that makes something of zero must not touch the
+ * lanes beyond the last channel. */
+static bool finishes_inside(const struct conv_args *a) {
+    const struct kernel_epilogue *e = &a->epilogue;
+    bool zero_stays = e->act != KACT_CLIP || (e->a <= 0 && e->b >= 0);
+    return micro_finishes(e->act) && (zero_stays || a->shape->out_c % BLOCK == 0);
+}
+
+/* Are this block and the next whole blocks of one group? */
+static bool goes_together(const struct conv_args *a, int block) {
+    int first, next;
+    return block + 1 < a->block1 && a->out.blocked && block_groups(a->shape, block, &first) == 1 &&
+           block_groups(a->shape, block + 1, &next) == 1 && first == next;
 }
 
 void window_run(const struct conv_args *a, bool transposed, const struct micro *m) {
@@ -232,21 +295,28 @@ void window_run(const struct conv_args *a, bool transposed, const struct micro *
     size_t before = passes_before(s, a->block0);
     k.ay = axis_make(transposed, s->in_h, s->kernel_h, s->stride_h, s->pad_top, s->dilation_h);
     k.ax = axis_make(transposed, s->in_w, s->kernel_w, s->stride_w, s->pad_left, s->dilation_w);
+    k.finish = finishes_inside(a);
+    k.room = segment_room(s);
     for (k.y0 = a->y0; k.y0 < a->y1; k.y0 = k.y1) {
         size_t index = before;
         k.y1 = k.y0 + rows < a->y1 ? k.y0 + rows : a->y1;
-        for (k.block = a->block0; k.block < a->block1; k.block++) {
+        for (k.block = a->block0; k.block < a->block1;) {
             int first, groups = block_groups(s, k.block, &first);
-            for (int g = first; g < first + groups; g++, index++) {
+            int blocks = m->blocks > 1 && goes_together(a, k.block) ? 2 : 1;
+            for (int g = first; g < first + groups; g++) {
                 k.pass = pass_of(s, k.block, g, index);
+                k.pass.blocks = blocks;
                 k.weights = (const float *)a->weights + index * pass_floats(s);
                 /* Lanes beyond out_c have zero weights; a blocked output takes them along. */
                 if (groups == 1 && a->out.blocked)
                     k.pass.lane1 = BLOCK;
                 walk_pass(&k);
+                index += (size_t)blocks;
             }
-            for (int64_t y = k.y0; y < k.y1; y++)
-                epilogue_apply(&a->epilogue, &a->out, y, k.block, 0, s->out_w);
+            for (int b = k.block; b < k.block + blocks; b++)
+                for (int64_t y = k.y0; y < k.y1; y++)
+                    epilogue_apply(k.finish ? NULL : &a->epilogue, &a->out, y, b, 0, s->out_w);
+            k.block += blocks;
         }
     }
 }

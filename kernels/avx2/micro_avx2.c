@@ -1,89 +1,107 @@
 /* The AVX2 micro-kernel: up to 6 pixels times one block of 16 channels, in two vectors of 8.
  *
- * 12 sums, 2 registers of weights, one broadcast input: 15 of the 16 registers.  Per input channel
+ * 12 sums, 2 registers of weights, one spread input: 15 of the 16 registers.  Per input channel
  * 8 loads and 12 FMAs, so two FMAs a cycle are not starved. */
 #include "kernels/micro.h"
 
 #include <immintrin.h>
 
 #define PIXELS 6
+#define HALVES 2
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
+/* Hides a value's origin from the compiler, which would otherwise compute it anew in the loop. */
+#define OPAQUE(x) __asm__("" : "+r"(x))
+/* Has the arguments read again when they are wanted: gcc would rather keep them in vector
+ * registers, and fetching them from there has to wait behind the FMAs. */
+#define FORGET() __asm__ volatile("" : : : "memory")
+/* sum += x * w, the sum staying where it is (gcc would write over x and copy sums about). */
+#define FMA(sum, x, w) __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(x), "x"(w))
 
-static ALWAYS_INLINE void lanes_copy(float *to, const float *from, int lane0, int lane1) {
-    for (int j = lane0; j < lane1; j++)
-        to[j] = from[j];
+/* For every sum: `v` is it, of pixel p and half h of the block. */
+#define EACH_SUM(...)                                                                              \
+    do {                                                                                           \
+        MICRO_UNROLL                                                                               \
+        for (int p = 0; p < pixels; p++) {                                                         \
+            MICRO_UNROLL                                                                           \
+            for (int h = 0; h < HALVES; h++) {                                                     \
+                __m256 *const v = &sum[p][h];                                                      \
+                __VA_ARGS__                                                                        \
+            }                                                                                      \
+        }                                                                                          \
+    } while (0)
+#define ADD(from) *v = _mm256_add_ps(*v, _mm256_loadu_ps((from) + h * 8));
+
+MICRO_INLINE void store(const struct micro_args *a, const int pixels, __m256 sum[PIXELS][HALVES]) {
+    const __m256 zero = _mm256_setzero_ps(), low = _mm256_set1_ps(a->act_a),
+                 high = _mm256_set1_ps(a->act_b);
+    float *const out = a->out;
+    const float *const residual = a->residual;
+    const ptrdiff_t pixel = a->out_pixel, r_pixel = a->residual_pixel;
+    if (a->init)
+        EACH_SUM(ADD(a->init));
+    else
+        EACH_SUM(ADD(out + p * pixel));
+    if (residual && !a->residual_last)
+        EACH_SUM(ADD(residual + p * r_pixel));
+    /* max and min give their second operand where one is not a number */
+    if (a->act == KACT_RELU)
+        EACH_SUM(*v = _mm256_max_ps(zero, *v););
+    else if (a->act == KACT_LEAKY_RELU)
+        EACH_SUM(*v = _mm256_blendv_ps(*v, _mm256_mul_ps(*v, low),
+                                       _mm256_cmp_ps(*v, zero, _CMP_LT_OQ)););
+    else if (a->act == KACT_CLIP)
+        EACH_SUM(*v = _mm256_min_ps(high, _mm256_max_ps(low, *v)););
+    if (residual && a->residual_last)
+        EACH_SUM(ADD(residual + p * r_pixel));
+    EACH_SUM(_mm256_storeu_ps(out + p * pixel + h * 8, *v););
 }
 
 /* Constant `pixels` after inlining, so that the sums live in registers. */
-static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
-    const bool whole = a->lane0 == 0 && a->lane1 == BLOCK;
-    const ptrdiff_t step = a->in_pixel;
-    float block[BLOCK] = {0};
-    __m256 low[PIXELS], high[PIXELS];
-    MICRO_UNROLL
-    for (int p = 0; p < pixels; p++)
-        low[p] = high[p] = _mm256_setzero_ps();
-    for (int s = 0; s < a->segs; s++)
+MICRO_INLINE void tile(const struct micro_args *a, const int pixels) {
+    __m256 sum[PIXELS][HALVES];
+    const ptrdiff_t one = a->in_pixel * (ptrdiff_t)sizeof(float);
+    ptrdiff_t three = 3 * one, five = 5 * one;
+    OPAQUE(three);
+    OPAQUE(five);
+    EACH_SUM(*v = _mm256_setzero_ps(););
+    for (int s = 0; s < a->segs; s++) {
+        const ptrdiff_t w_lanes = (ptrdiff_t)micro_lanes(a, s) * BLOCK;
         for (int ky = 0; ky < a->taps_y; ky++)
             for (int kx = 0; kx < a->taps_x; kx++) {
                 const float *w = a->w + s * a->w_seg + ky * a->w_y + kx * a->w_x;
                 const float *in = a->in + s * a->in_seg + ky * a->in_y + kx * a->in_x;
-                const float *end = w + (ptrdiff_t)a->lanes * BLOCK;
-                for (; w < end; w += BLOCK, in++) {
+                const float *end = w + w_lanes;
+                FORGET();
+                while (w < end) {
                     const __m256 w0 = _mm256_load_ps(w), w1 = _mm256_load_ps(w + 8);
                     MICRO_UNROLL
                     for (int p = 0; p < pixels; p++) {
-                        const __m256 x = _mm256_broadcast_ss(in + p * step);
-                        low[p] = _mm256_fmadd_ps(x, w0, low[p]);
-                        high[p] = _mm256_fmadd_ps(x, w1, high[p]);
+                        const char *at = (const char *)in;
+                        const ptrdiff_t step[PIXELS] = {0, one, 2 * one, three, 4 * one, five};
+                        const __m256 x = _mm256_broadcast_ss((const float *)(at + step[p]));
+                        FMA(sum[p][0], x, w0);
+                        FMA(sum[p][1], x, w1);
                     }
+                    w += BLOCK;
+                    in++;
+                    OPAQUE(in);
                 }
             }
-    MICRO_UNROLL
-    for (int p = 0; p < pixels; p++) {
-        float *to = a->out + p * a->out_pixel;
-        const float *from = a->init ? a->init : to;
-        if (!whole) {
-            lanes_copy(block, from, a->lane0, a->lane1);
-            from = block;
-        }
-        float *store = whole ? to : block;
-        _mm256_storeu_ps(store, _mm256_add_ps(_mm256_loadu_ps(from), low[p]));
-        _mm256_storeu_ps(store + 8, _mm256_add_ps(_mm256_loadu_ps(from + 8), high[p]));
-        if (!whole)
-            lanes_copy(to, block, a->lane0, a->lane1);
     }
+    store(a, pixels, sum);
 }
 
-static void run(const struct micro_args *args, int pixels) {
-    struct micro_args a = *args; /* a copy: stores to the output cannot change it */
-    while (pixels > 0) {
-        int n = micro_tile(pixels, PIXELS);
-        switch (n) {
-        case 6:
-            tile(&a, 6);
-            break;
-        case 5:
-            tile(&a, 5);
-            break;
-        case 4:
-            tile(&a, 4);
-            break;
-        case 3:
-            tile(&a, 3);
-            break;
-        case 2:
-            tile(&a, 2);
-            break;
-        default:
-            tile(&a, 1);
-            break;
-        }
-        a.in += n * a.in_pixel;
-        a.out += n * a.out_pixel;
-        pixels -= n;
+#define EACH(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6)
+#define TILE(n)                                                                                    \
+    static void tile_##n(const struct micro_args *a) {                                             \
+        tile(a, n);                                                                                \
     }
+#define NAME(n) tile_##n,
+EACH(TILE)
+
+static void run(const struct micro_args *a, int pixels) {
+    static const micro_tile_fn tiles[] = {EACH(NAME)};
+    micro_drive_whole(a, pixels, PIXELS, tiles);
 }
 
-const struct micro micro_avx2 = {.pixels = PIXELS, .run = run};
+const struct micro micro_avx2 = {.pixels = PIXELS, .blocks = 1, .chunk = 512, .run = run};

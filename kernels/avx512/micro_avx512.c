@@ -1,71 +1,159 @@
-/* The AVX-512 micro-kernel: up to 14 pixels times one block of 16 channels.
+/* The AVX-512 micro-kernel: up to 14 pixels times two blocks of 16 channels.
  *
- * 14 sums in registers; the weights of one input channel are one register, each pixel's input is
- * the FMA's broadcast memory operand.  Per input channel that is 15 loads and 14 FMAs: within 7 %
- * of two FMAs a cycle, and no bound at all where a 512-bit FMA takes two cycles. */
+ * 28 sums in registers, two registers of weights, and each pixel's input spread over a register
+ * once for both blocks: 16 loads for 28 FMAs, so neither one FMA a cycle (Zen 4) nor two (Xeon)
+ * wait for loads.  With one block 15 loads for 14 FMAs.
+ *
+ * Pixels are found from two pointers, seven pixels apart, and three multiples of the pixel's pitch:
+ * compilers left to themselves keep a pointer for each and spill them. */
 #include "kernels/micro.h"
 
 #include <immintrin.h>
 
 #define PIXELS 14
+#define HALF   7
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
+struct pitch { /* in bytes */
+    ptrdiff_t one, three, five;
+};
 
-/* Constant `pixels` after inlining, so that `sum` lives in registers. */
-static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
+/* Hides a value's origin from the compiler, which would otherwise compute it anew in the loop. */
+#define OPAQUE(x) __asm__("" : "+r"(x))
+/* Has the arguments read again when they are wanted: gcc would rather keep them in vector
+ * registers, and fetching them from there has to wait behind the FMAs. */
+#define FORGET() __asm__ volatile("" : : : "memory")
+/* Has it in a register: else gcc loads a few pixels' weights anew for each. */
+#define HOLD(v) __asm__("" : "+v"(v))
+/* sum += x * w, the sum staying where it is: given the choice of which factor to overwrite, gcc
+ * writes over x and copies sums about.  The second form spreads one float. */
+#define FMA(sum, x, w) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w))
+#define FMA_SPREAD(sum, x, w)                                                                      \
+    __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(x))
+
+MICRO_INLINE const float *pixel_at(const float *base, const struct pitch *s, int p) {
+    const char *at = (const char *)base;
+    switch (p) {
+    case 0:
+        return base;
+    case 1:
+        return (const float *)(at + s->one);
+    case 2:
+        return (const float *)(at + 2 * s->one);
+    case 3:
+        return (const float *)(at + s->three);
+    case 4:
+        return (const float *)(at + 4 * s->one);
+    case 5:
+        return (const float *)(at + s->five);
+    default:
+        return (const float *)(at + 2 * s->three);
+    }
+}
+
+/* For every sum: `v` is it, `p` and `b` are its pixel and block. */
+#define EACH_SUM(...)                                                                              \
+    do {                                                                                           \
+        MICRO_UNROLL                                                                               \
+        for (int p = 0; p < pixels; p++) {                                                         \
+            MICRO_UNROLL                                                                           \
+            for (int b = 0; b < blocks; b++) {                                                     \
+                __m512 *const v = &sum[p][b];                                                      \
+                __VA_ARGS__                                                                        \
+            }                                                                                      \
+        }                                                                                          \
+    } while (0)
+#define ADD(from) *v = _mm512_add_ps(*v, _mm512_maskz_loadu_ps(lanes, from));
+
+MICRO_INLINE void store(const struct micro_args *a, const int pixels, const int blocks,
+                        __m512 sum[PIXELS][2]) {
     const __mmask16 lanes = (__mmask16)((0xffffu << a->lane0) & ((1u << a->lane1) - 1u));
-    __m512 sum[PIXELS];
-    const ptrdiff_t step = a->in_pixel;
-    for (int p = 0; p < pixels; p++)
-        sum[p] = _mm512_setzero_ps();
-    for (int s = 0; s < a->segs; s++)
+    const __m512 zero = _mm512_setzero_ps(), low = _mm512_set1_ps(a->act_a),
+                 high = _mm512_set1_ps(a->act_b);
+    float *const out = a->out;
+    const float *const residual = a->residual;
+    const ptrdiff_t pixel = a->out_pixel, block = a->out_block;
+    const ptrdiff_t r_pixel = a->residual_pixel, r_block = a->residual_block;
+    if (a->init)
+        EACH_SUM(ADD(a->init + b * BLOCK));
+    else
+        EACH_SUM(ADD(out + p * pixel + b * block));
+    if (residual && !a->residual_last)
+        EACH_SUM(ADD(residual + p * r_pixel + b * r_block));
+    /* max and min give their second operand where one is not a number */
+    if (a->act == KACT_RELU)
+        EACH_SUM(*v = _mm512_max_ps(zero, *v););
+    else if (a->act == KACT_LEAKY_RELU)
+        EACH_SUM(*v = _mm512_mask_mul_ps(*v, _mm512_cmp_ps_mask(*v, zero, _CMP_LT_OQ), *v, low););
+    else if (a->act == KACT_CLIP)
+        EACH_SUM(*v = _mm512_min_ps(high, _mm512_max_ps(low, *v)););
+    if (residual && a->residual_last)
+        EACH_SUM(ADD(residual + p * r_pixel + b * r_block));
+    EACH_SUM(_mm512_mask_storeu_ps(out + p * pixel + b * block, lanes, *v););
+}
+
+/* Constant `pixels` and `blocks` after inlining, so that `sum` lives in registers. */
+MICRO_INLINE void tile(const struct micro_args *a, const int pixels, const int blocks) {
+    __m512 sum[PIXELS][2];
+    const ptrdiff_t w_block = a->w_block;
+    struct pitch s = {.one = a->in_pixel * (ptrdiff_t)sizeof(float)};
+    s.three = 3 * s.one;
+    s.five = 5 * s.one;
+    OPAQUE(s.three);
+    OPAQUE(s.five);
+    EACH_SUM(*v = _mm512_setzero_ps(););
+    for (int g = 0; g < a->segs; g++) {
+        const ptrdiff_t w_lanes = (ptrdiff_t)micro_lanes(a, g) * BLOCK;
         for (int ky = 0; ky < a->taps_y; ky++)
             for (int kx = 0; kx < a->taps_x; kx++) {
-                const float *w = a->w + s * a->w_seg + ky * a->w_y + kx * a->w_x;
-                const float *in = a->in + s * a->in_seg + ky * a->in_y + kx * a->in_x;
-                const float *end = w + (ptrdiff_t)a->lanes * BLOCK;
-                for (; w < end; w += BLOCK, in++) {
-                    const __m512 weights = _mm512_load_ps(w);
-                    for (int p = 0; p < pixels; p++)
-                        sum[p] = _mm512_fmadd_ps(_mm512_set1_ps(in[p * step]), weights, sum[p]);
+                const float *w = a->w + g * a->w_seg + ky * a->w_y + kx * a->w_x;
+                const float *near = a->in + g * a->in_seg + ky * a->in_y + kx * a->in_x;
+                const float *far = near + HALF * a->in_pixel;
+                const float *end = w + w_lanes;
+                FORGET();
+                while (w < end) {
+                    __m512 w0 = _mm512_load_ps(w);
+                    __m512 w1 = blocks > 1 ? _mm512_load_ps(w + w_block) : w0;
+                    HOLD(w0);
+                    HOLD(w1);
+                    MICRO_UNROLL
+                    for (int p = 0; p < pixels; p++) {
+                        const float *at = pixel_at(p < HALF ? near : far, &s, p % HALF);
+                        if (blocks > 1) {
+                            const __m512 x = _mm512_set1_ps(*at);
+                            FMA(sum[p][0], x, w0);
+                            FMA(sum[p][1], x, w1);
+                        } else {
+                            FMA_SPREAD(sum[p][0], *at, w0);
+                        }
+                    }
+                    w += BLOCK;
+                    near++;
+                    far++;
+                    OPAQUE(near);
+                    OPAQUE(far);
                 }
             }
-    for (int p = 0; p < pixels; p++) {
-        float *to = a->out + p * a->out_pixel;
-        const __m512 start = _mm512_maskz_loadu_ps(lanes, a->init ? a->init : to);
-        _mm512_mask_storeu_ps(to, lanes, _mm512_add_ps(start, sum[p]));
     }
+    store(a, pixels, blocks, sum);
 }
 
-#define CASE(n)                                                                                    \
-    case n:                                                                                        \
-        tile(&a, n);                                                                               \
-        break;
-
-static void run(const struct micro_args *args, int pixels) {
-    struct micro_args a = *args; /* a copy: stores to the output cannot change it */
-    while (pixels > 0) {
-        int n = micro_tile(pixels, PIXELS);
-        switch (n) {
-            CASE(14)
-            CASE(13)
-            CASE(12)
-            CASE(11)
-            CASE(10)
-            CASE(9)
-            CASE(8)
-            CASE(7)
-            CASE(6)
-            CASE(5)
-            CASE(4)
-            CASE(3)
-            CASE(2)
-            CASE(1)
-        }
-        a.in += n * a.in_pixel;
-        a.out += n * a.out_pixel;
-        pixels -= n;
+#define EACH(DO)                                                                                   \
+    DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14)
+#define TILES(n)                                                                                   \
+    static void one_##n(const struct micro_args *a) {                                              \
+        tile(a, n, 1);                                                                             \
+    }                                                                                              \
+    static void two_##n(const struct micro_args *a) {                                              \
+        tile(a, n, 2);                                                                             \
     }
+EACH(TILES)
+
+#define ONE(n) one_##n,
+#define TWO(n) two_##n,
+
+static void run(const struct micro_args *a, int pixels) {
+    static const micro_tile_fn one[] = {EACH(ONE)}, two[] = {EACH(TWO)};
+    micro_drive(a, pixels, PIXELS, a->blocks > 1 ? two : one);
 }
 
-const struct micro micro_avx512 = {.pixels = PIXELS, .run = run};
+const struct micro micro_avx512 = {.pixels = PIXELS, .blocks = 2, .chunk = 512, .run = run};

@@ -21,26 +21,35 @@ typedef const volatile vec weight_vec;
 typedef const vec weight_vec;
 #endif
 
-static ALWAYS_INLINE void lanes_load(float *block, const float *from, int lane0, int lane1) {
-    for (int j = lane0; j < lane1; j++)
-        block[j] = from[j];
+MICRO_INLINE vec finish(const struct micro_args *a, vec v, const float *residual) {
+    if (residual && !a->residual_last)
+        v += vec_load(residual);
+    if (a->act == KACT_RELU)
+        v = vec_select(v < vec_set(0), vec_set(0), v);
+    else if (a->act == KACT_LEAKY_RELU)
+        v = vec_select(v < vec_set(0), v * a->act_a, v);
+    else if (a->act == KACT_CLIP) {
+        v = vec_select(v < vec_set(a->act_a), vec_set(a->act_a), v);
+        v = vec_select(v > vec_set(a->act_b), vec_set(a->act_b), v);
+    }
+    if (residual && a->residual_last)
+        v += vec_load(residual);
+    return v;
 }
 
 /* Constant `pixels` after inlining, so that `sum` lives in registers. */
-static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
+MICRO_INLINE void tile(const struct micro_args *a, const int pixels) {
     vec sum[PIXELS][NV];
-    const bool whole = a->lane0 == 0 && a->lane1 == BLOCK;
-    float block[BLOCK] = {0};
     for (int p = 0; p < pixels; p++)
         for (int v = 0; v < NV; v++)
             sum[p][v] = vec_set(0.0f);
     for (int s = 0; s < a->segs; s++) {
+        const ptrdiff_t n = micro_lanes(a, s);
         for (int ky = 0; ky < a->taps_y; ky++) {
             for (int kx = 0; kx < a->taps_x; kx++) {
                 const float *w = a->w + s * a->w_seg + ky * a->w_y + kx * a->w_x;
                 const float *in = a->in + s * a->in_seg + ky * a->in_y + kx * a->in_x;
                 const float *x[PIXELS];
-                const ptrdiff_t n = a->lanes;
                 for (int p = 0; p < pixels; p++)
                     x[p] = in + p * a->in_pixel;
                 for (ptrdiff_t l = 0; l < n; l++)
@@ -53,47 +62,29 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
     for (int p = 0; p < pixels; p++) {
         float *to = a->out + p * a->out_pixel;
         const float *from = a->init ? a->init : to;
-        if (!whole) {
-            lanes_load(block, from, a->lane0, a->lane1);
-            from = block;
-        }
+        const float *r = a->residual ? a->residual + p * a->residual_pixel : NULL;
         for (int v = 0; v < NV; v++)
-            vec_store(whole ? to + v * VL : block + v * VL, vec_load(from + v * VL) + sum[p][v]);
-        if (!whole)
-            lanes_load(to, block, a->lane0, a->lane1);
+            vec_store(to + v * VL,
+                      finish(a, vec_load(from + v * VL) + sum[p][v], r ? r + v * VL : NULL));
     }
 }
 
-static void run(const struct micro_args *args, int pixels) {
-    struct micro_args a = *args; /* a copy: stores to the output cannot change it */
-    while (pixels > 0) {
-        int n = micro_tile(pixels, PIXELS);
-        switch (n) {
 #if PIXELS == 6
-        case 6:
-            tile(&a, 6);
-            break;
-        case 5:
-            tile(&a, 5);
-            break;
-        case 4:
-            tile(&a, 4);
-            break;
+#define EACH(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6)
+#else
+#define EACH(DO) DO(1) DO(2) DO(3)
 #endif
-        case 3:
-            tile(&a, 3);
-            break;
-        case 2:
-            tile(&a, 2);
-            break;
-        default:
-            tile(&a, 1);
-            break;
-        }
-        a.in += n * a.in_pixel;
-        a.out += n * a.out_pixel;
-        pixels -= n;
+#define TILE(n)                                                                                    \
+    static void tile_##n(const struct micro_args *a) {                                             \
+        tile(a, n);                                                                                \
     }
+#define NAME(n) tile_##n,
+EACH(TILE)
+
+static void run(const struct micro_args *a, int pixels) {
+    static const micro_tile_fn tiles[] = {EACH(NAME)};
+    micro_drive_whole(a, pixels, PIXELS, tiles);
 }
 
-const struct micro micro_generic = {.pixels = PIXELS, .run = run};
+const struct micro micro_generic = {
+    .pixels = PIXELS, .blocks = 1, .chunk = MICRO_CHUNK, .run = run};

@@ -9,9 +9,8 @@
 
 #include <arm_neon.h>
 
-#define PIXELS 5
-
-#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define PIXELS   5
+#define QUARTERS 4
 
 /* One of four input channels; the lane must be a constant in the instruction. */
 #define CHANNEL(lane)                                                                              \
@@ -21,33 +20,63 @@
                           w3 = vld1q_f32(row + 12);                                                \
         MICRO_UNROLL                                                                               \
         for (int p = 0; p < pixels; p++) {                                                         \
-            sum0[p] = vfmaq_laneq_f32(sum0[p], w0, x[p], lane);                                    \
-            sum1[p] = vfmaq_laneq_f32(sum1[p], w1, x[p], lane);                                    \
-            sum2[p] = vfmaq_laneq_f32(sum2[p], w2, x[p], lane);                                    \
-            sum3[p] = vfmaq_laneq_f32(sum3[p], w3, x[p], lane);                                    \
+            sum[p][0] = vfmaq_laneq_f32(sum[p][0], w0, x[p], lane);                                \
+            sum[p][1] = vfmaq_laneq_f32(sum[p][1], w1, x[p], lane);                                \
+            sum[p][2] = vfmaq_laneq_f32(sum[p][2], w2, x[p], lane);                                \
+            sum[p][3] = vfmaq_laneq_f32(sum[p][3], w3, x[p], lane);                                \
         }                                                                                          \
     } while (0)
 
-static ALWAYS_INLINE void lanes_copy(float *to, const float *from, int lane0, int lane1) {
-    for (int j = lane0; j < lane1; j++)
-        to[j] = from[j];
+/* For every sum: `v` is it, of pixel p and quarter q of the block. */
+#define EACH_SUM(...)                                                                              \
+    do {                                                                                           \
+        MICRO_UNROLL                                                                               \
+        for (int p = 0; p < pixels; p++) {                                                         \
+            MICRO_UNROLL                                                                           \
+            for (int q = 0; q < QUARTERS; q++) {                                                   \
+                float32x4_t *const v = &sum[p][q];                                                 \
+                __VA_ARGS__                                                                        \
+            }                                                                                      \
+        }                                                                                          \
+    } while (0)
+#define ADD(from) *v = vaddq_f32(*v, vld1q_f32((from) + q * 4));
+
+MICRO_INLINE void store(const struct micro_args *a, const int pixels,
+                        float32x4_t sum[PIXELS][QUARTERS]) {
+    const float32x4_t zero = vdupq_n_f32(0), low = vdupq_n_f32(a->act_a),
+                      high = vdupq_n_f32(a->act_b);
+    float *const out = a->out;
+    const float *const residual = a->residual;
+    const ptrdiff_t pixel = a->out_pixel, r_pixel = a->residual_pixel;
+    if (a->init)
+        EACH_SUM(ADD(a->init));
+    else
+        EACH_SUM(ADD(out + p * pixel));
+    if (residual && !a->residual_last)
+        EACH_SUM(ADD(residual + p * r_pixel));
+    if (a->act == KACT_RELU)
+        EACH_SUM(*v = vmaxq_f32(zero, *v););
+    else if (a->act == KACT_LEAKY_RELU)
+        EACH_SUM(*v = vbslq_f32(vcltq_f32(*v, zero), vmulq_f32(*v, low), *v););
+    else if (a->act == KACT_CLIP)
+        EACH_SUM(*v = vminq_f32(high, vmaxq_f32(low, *v)););
+    if (residual && a->residual_last)
+        EACH_SUM(ADD(residual + p * r_pixel));
+    EACH_SUM(vst1q_f32(out + p * pixel + q * 4, *v););
 }
 
 /* Constant `pixels` after inlining, so that the sums live in registers. */
-static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
-    const bool whole = a->lane0 == 0 && a->lane1 == BLOCK;
+MICRO_INLINE void tile(const struct micro_args *a, const int pixels) {
     const ptrdiff_t step = a->in_pixel;
-    float block[BLOCK] = {0};
-    float32x4_t sum0[PIXELS], sum1[PIXELS], sum2[PIXELS], sum3[PIXELS];
-    MICRO_UNROLL
-    for (int p = 0; p < pixels; p++)
-        sum0[p] = sum1[p] = sum2[p] = sum3[p] = vdupq_n_f32(0.0f);
-    for (int s = 0; s < a->segs; s++)
+    float32x4_t sum[PIXELS][QUARTERS];
+    EACH_SUM(*v = vdupq_n_f32(0););
+    for (int s = 0; s < a->segs; s++) {
+        const int lanes = micro_lanes(a, s);
         for (int ky = 0; ky < a->taps_y; ky++)
             for (int kx = 0; kx < a->taps_x; kx++) {
                 const float *w = a->w + s * a->w_seg + ky * a->w_y + kx * a->w_x;
                 const float *in = a->in + s * a->in_seg + ky * a->in_y + kx * a->in_x;
-                int left = a->lanes;
+                int left = lanes;
                 for (; left >= 4; left -= 4, w += 4 * BLOCK, in += 4) {
                     float32x4_t x[PIXELS];
                     MICRO_UNROLL
@@ -64,56 +93,28 @@ static ALWAYS_INLINE void tile(const struct micro_args *a, const int pixels) {
                     MICRO_UNROLL
                     for (int p = 0; p < pixels; p++) {
                         const float x = in[p * step];
-                        sum0[p] = vfmaq_n_f32(sum0[p], w0, x);
-                        sum1[p] = vfmaq_n_f32(sum1[p], w1, x);
-                        sum2[p] = vfmaq_n_f32(sum2[p], w2, x);
-                        sum3[p] = vfmaq_n_f32(sum3[p], w3, x);
+                        sum[p][0] = vfmaq_n_f32(sum[p][0], w0, x);
+                        sum[p][1] = vfmaq_n_f32(sum[p][1], w1, x);
+                        sum[p][2] = vfmaq_n_f32(sum[p][2], w2, x);
+                        sum[p][3] = vfmaq_n_f32(sum[p][3], w3, x);
                     }
                 }
             }
-    MICRO_UNROLL
-    for (int p = 0; p < pixels; p++) {
-        float *to = a->out + p * a->out_pixel;
-        const float *from = a->init ? a->init : to;
-        if (!whole) {
-            lanes_copy(block, from, a->lane0, a->lane1);
-            from = block;
-        }
-        float *store = whole ? to : block;
-        vst1q_f32(store, vaddq_f32(vld1q_f32(from), sum0[p]));
-        vst1q_f32(store + 4, vaddq_f32(vld1q_f32(from + 4), sum1[p]));
-        vst1q_f32(store + 8, vaddq_f32(vld1q_f32(from + 8), sum2[p]));
-        vst1q_f32(store + 12, vaddq_f32(vld1q_f32(from + 12), sum3[p]));
-        if (!whole)
-            lanes_copy(to, block, a->lane0, a->lane1);
     }
+    store(a, pixels, sum);
 }
 
-static void run(const struct micro_args *args, int pixels) {
-    struct micro_args a = *args; /* a copy: stores to the output cannot change it */
-    while (pixels > 0) {
-        int n = micro_tile(pixels, PIXELS);
-        switch (n) {
-        case 5:
-            tile(&a, 5);
-            break;
-        case 4:
-            tile(&a, 4);
-            break;
-        case 3:
-            tile(&a, 3);
-            break;
-        case 2:
-            tile(&a, 2);
-            break;
-        default:
-            tile(&a, 1);
-            break;
-        }
-        a.in += n * a.in_pixel;
-        a.out += n * a.out_pixel;
-        pixels -= n;
+#define EACH(DO) DO(1) DO(2) DO(3) DO(4) DO(5)
+#define TILE(n)                                                                                    \
+    static void tile_##n(const struct micro_args *a) {                                             \
+        tile(a, n);                                                                                \
     }
+#define NAME(n) tile_##n,
+EACH(TILE)
+
+static void run(const struct micro_args *a, int pixels) {
+    static const micro_tile_fn tiles[] = {EACH(NAME)};
+    micro_drive_whole(a, pixels, PIXELS, tiles);
 }
 
-const struct micro micro_neon64 = {.pixels = PIXELS, .run = run};
+const struct micro micro_neon64 = {.pixels = PIXELS, .blocks = 1, .chunk = MICRO_CHUNK, .run = run};
