@@ -66,7 +66,7 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-protot
 ifeq ($(WERROR),1)
 WARN += -Werror
 endif
-NEED_CPPFLAGS := -Iinclude -Isrc -I. -D_GNU_SOURCE
+NEED_CPPFLAGS := -Iinclude -Isrc -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
 NEED_CFLAGS   := $(SYSROOT_FLAGS) -std=c11 -fPIC -pthread -ffp-contract=off $(WARN)
 KERNEL_CFLAGS := -O3 -fno-math-errno -fno-trapping-math
 ISA_CFLAGS_avx2   := -mavx2 -mfma -mf16c
@@ -227,12 +227,12 @@ check-san:
 	$(again) BUILD=$(BUILD)/san CFLAGS='$(SAN_CFLAGS)' tests
 	@COHORT_SANITIZED=1 tests/run $(BUILD)/san unit mpi:1,3
 
-# The same sources built for 64-bit Arm, and their tests under emulation.
-.PHONY: check-arm64
-check-arm64:
+# The same sources built for Arm of 64 or 32 bits, and their tests under emulation.
+.PHONY: check-arm64 check-armhf
+check-arm64 check-armhf: check-%:
 	@scripts/install-deps --cross
 	$(again) all
-	@scripts/cross-check $(BUILD)
+	@scripts/cross-check $* $(BUILD)
 
 # The ONNX reader against made-up bytes, with clang: make fuzz SECONDS=600.
 SECONDS ?= 60
@@ -351,7 +351,8 @@ help:
 	@echo 'make check-unit     unit tests; check-mpi: MPI tests; check-cli: the command line'
 	@echo 'make check-farm     over an emulated farm of boards (as root); see docs/farm.md'
 	@echo 'make check-san      unit and MPI tests under AddressSanitizer and UBSan'
-	@echo 'make check-arm64    build for 64-bit Arm and run its tests under qemu (about 6 minutes)'
+	@echo 'make check-arm64    build for 64-bit Arm and run its tests under qemu (about 6 minutes);'
+	@echo '                    check-armhf: the same for 32-bit Arm'
 	@echo 'make fuzz           the ONNX reader against made-up bytes (clang; SECONDS=60)'
 	@echo 'make bench-single   Cohort beside ONNX Runtime, OpenCV and oneDNN (BENCH_ARGS=--quick)'
 	@echo 'make bench-kernels  speed of every kernel on layers of known networks'

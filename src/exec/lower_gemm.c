@@ -155,16 +155,16 @@ out:
 }
 
 /* Floats from one row of the product's input to the next: a map's rows of one image are one. */
-static ptrdiff_t in_pitch_of(const struct value *a) {
+static int64_t in_pitch_of(const struct value *a) {
     struct geometry geo = value_geometry(a);
-    return (ptrdiff_t)(geo.row_bytes / sizeof(float)) * (a->form == FORM_MAP ? geo.height : 1);
+    return (int64_t)(geo.row_bytes / sizeof(float)) * (a->form == FORM_MAP ? geo.height : 1);
 }
 
 static struct gemm_shape gemm_shape_of(const struct value *a, const struct matrix *m) {
     struct geometry geo = value_geometry(a);
     bool map = a->form == FORM_MAP;
     return (struct gemm_shape){.rows = map ? geo.images : geo.height,
-                               .k = (int)(map ? (int64_t)in_pitch_of(a) : m->k),
+                               .k = (int)(map ? in_pitch_of(a) : m->k),
                                .n = (int)m->n};
 }
 
@@ -187,13 +187,13 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     struct gemm_state *s = b->state;
     matrix_of(g, b->node, &m);
     s->rows_per_in = a->form == FORM_MAP ? value_geometry(a).height : 1;
-    s->in_pitch = in_pitch_of(a);
-    if (s->in_pitch > INT32_MAX / 2 || m.k > INT32_MAX / 2 || m.n > INT32_MAX / 2) {
+    if (in_pitch_of(a) > INT32_MAX / 2 || m.k > INT32_MAX / 2 || m.n > INT32_MAX / 2) {
         code =
             error_set(err, COHORT_ERR_UNSUPPORTED, "a product with a %lldx%lld matrix is too large",
                       (long long)m.k, (long long)m.n);
         goto out;
     }
+    s->in_pitch = (ptrdiff_t)in_pitch_of(a);
     s->shape = gemm_shape_of(a, &m);
     s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, wanted_kernel(p, b->node));
     if (s->kernel == NULL) /* --kernel may name one of another family */

@@ -505,7 +505,8 @@ void op_copy(void *to, const int64_t *to_stride, const void *from, const int64_t
     unsigned char *t = to;
     const unsigned char *f = from;
     for (;;) {
-        copy_run(t, ts[outer] * bytes, f, fs[outer] * bytes, dims[outer], size);
+        copy_run(t, (ptrdiff_t)ts[outer] * bytes, f, (ptrdiff_t)fs[outer] * bytes, dims[outer],
+                 size);
         int i = outer - 1;
         for (; i >= 0; i--) {
             t += ts[i] * bytes;

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Arm for real, the short way (make check-arm64 and check-armhf are the long one): everything is built
+# for 64-bit and 32-bit Arm, and the kernel tests, small networks and two-rank jobs run under qemu.
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+build=${COHORT_BUILD:-$PWD/build}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+for arch in arm64 armhf; do
+    case $arch in
+    arm64) tools="aarch64-linux-gnu-gcc qemu-aarch64-static" ;;
+    armhf) tools="arm-linux-gnueabihf-gcc qemu-arm-static" ;;
+    esac
+    # shellcheck disable=SC2086
+    if [ "$(command -v $tools | wc -l)" -ne 2 ]; then
+        tap_skip "$arch" "no compiler or emulator of it here (scripts/install-deps --cross)"
+        continue
+    fi
+    logs=$build/$arch/tests/logs
+    rm -rf "$logs"
+    scripts/cross-check $arch "$build" 'unit:kernels_*' cross >"$scratch/out" 2>"$scratch/err"
+    status=$?
+    sed 's/^/# /' "$scratch/out"
+    if [ -d "$logs" ]; then
+        for log in "$logs"/*.log; do
+            grep -E -A8 '^(not )?ok ' "$log" | sed -E "s/^((not )?ok [0-9]+ - )/\1$arch: /"
+        done
+    fi
+    if [ $status -eq 0 ]; then tap_ok "$arch"; else tap_not_ok "$arch" "$(tail -n 20 "$scratch/err")"; fi
+done
+tap_end
