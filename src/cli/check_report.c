@@ -262,6 +262,8 @@ static enum cohort_code print_json(const struct check *c, struct cohort_error *e
     bool ok = true;
     char *text = NULL;
     cJSON *root = cJSON_CreateObject();
+    json_add_text(root, "format", "cohort-check", &ok);
+    json_add_i64(root, "version", 1, &ok);
     cJSON *boards = json_add_array(root, "boards", &ok),
           *links = json_add_array(root, "links", &ok);
     cJSON *faults = json_add_array(root, "faults", &ok),

@@ -44,6 +44,9 @@ documented inspect cohort-inspect
 keep verify "$cohort" verify "$scratch/case" --json # fails: there is nothing to compare with
 documented verify cohort-verify
 
+tap_run "check --json" keep check "${three[@]}" "$cohort" check --json
+documented check cohort-check
+
 if command -v node >/dev/null; then
     # shellcheck disable=SC2016
     tap_run "the documents are JSON and agree with themselves" node -e '
@@ -68,6 +71,23 @@ if command -v node >/dev/null; then
     ' "$scratch"
 else
     tap_skip "the documents are JSON and agree with themselves" "no node here to read them with"
+fi
+
+# Two that compute on one core, one of which shall have nine tenths of it: nearly every block is late.
+core=$(taskset -cp $$ 2>/dev/null | sed 's/.*: //; s/[,-].*//')
+if [ -n "$core" ]; then
+    timeout 60 taskset -c "$core" sh -c 'while :; do :; done' &
+    hog=$!
+    tap_run "late blocks" keep late taskset -c "$core" "$cohort" run squeezenet1.1 --cpu-share 0.9 --threads 1 --no-binding --repeat 3 --json
+    tap_run "  are counted" test "$(grep -oE '"late_blocks": [0-9]+' "$scratch/late.json" | grep -oE '[0-9]+')" -gt 5
+    tap_run "  and the run says that it does not count" \
+        grep -qE '^cohort: this run does not count: on [^ ]+ \(rank 0\) [0-9]+ of [0-9]+ blocks \([0-9.]+ %\) came too late' "$scratch/late.err"
+    keep undilated taskset -c "$core" "$cohort" run squeezenet1.1 --threads 1 --no-binding --repeat 3 --json
+    tap_run "  which one at full speed does not" test "$(grep -c 'does not count' "$scratch/undilated.err")" = 0
+    kill $hog
+    wait $hog 2>/dev/null
+else
+    tap_skip "late blocks" "no taskset"
 fi
 
 tap_end

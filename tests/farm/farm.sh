@@ -193,6 +193,11 @@ for after in 0.3 0.8; do # seconds; building six boards takes about one
     COHORT_FARM=$COHORT_FARM-up timeout -s INT "$after" bench/farm up 6 2>/dev/null
     tap_run "an interrupted up leaves nothing (after $after s)" nothing_left "$COHORT_FARM-up"
 done
+for after in 0.4 0.9; do
+    COHORT_FARM=$COHORT_FARM-killed timeout -s KILL "$after" bench/farm up 6 2>/dev/null
+    COHORT_FARM=$COHORT_FARM-killed bench/farm down
+    tap_run "a killed up and a down leave nothing (after $after s)" nothing_left "$COHORT_FARM-killed"
+done
 for signal in INT TERM; do
     COHORT_FARM=$COHORT_FARM-job timeout -s $signal 4 bash -c 'trap "bench/farm down" EXIT; trap "exit 1" INT TERM
         bench/farm up 3 && touch "$0" && bench/farm exec b1 "$1" -n 3 sleep 60' "$work/was-up" "$mpirun" >"$work/job" 2>&1
@@ -200,6 +205,30 @@ for signal in INT TERM; do
     tap_run "a job ended by $signal leaves nothing" nothing_left "$COHORT_FARM-job"
     tap_run "it had begun" rm "$work/was-up"
 done
+# Killed without a word in the midst of a network over real sshds: what runs on the boards goes on
+# until `down`.
+(
+    export COHORT_FARM=$COHORT_FARM-killed
+    segments=$(find /dev/shm -name 'vader_segment.b[1-3].*' | wc -l)
+    if [ -x /usr/sbin/sshd ] && bench/farm up 3 --ssh; then
+        bench/farm exec b1 "$mpirun" --mca plm_rsh_agent "ssh -F /run/cohort-farm/$COHORT_FARM/ssh/config" -n 3 \
+            "$cohort" run lenet5 --seed $$ --repeat 1000000 >"$work/job" 2>&1 &
+        job=$!
+        sleep 2
+        pgrep -f "run lenet5 --seed $$ --repeat 1000000" >"$work/ranks"
+        kill -KILL $job
+        wait $job 2>/dev/null
+    fi
+    bench/farm down
+    [ "$(find /dev/shm -name 'vader_segment.b[1-3].*' | wc -l)" -le "$segments" ] || touch "$work/segments"
+)
+if [ -s "$work/ranks" ]; then
+    tap_run "a killed job over ssh and a down leave nothing" nothing_left "$COHORT_FARM-killed"
+    tap_run "  neither processes of the job" test -z "$(pgrep -f "run lenet5 --seed $$ --repeat 1000000")"
+    tap_run "  nor memory in /dev/shm" test ! -e "$work/segments"
+else
+    tap_skip "a killed job over ssh" "no sshd, or no farm: $(tail -n 1 "$work/job" 2>/dev/null)"
+fi
 tap_fails "a wrong rate is refused" "expected a rate" farm link b1 fast
 tap_fails "real time without shares is refused" "never sleep" farm up 2 --realtime
 tap_fails "a share for too few boards is refused" "board 3" farm up 3 --share 0.5,0.5
