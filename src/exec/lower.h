@@ -33,6 +33,8 @@ struct bound {
     const struct lowering *how;
     void *state;            /* the lowering's own; mem_alloc'ed */
     const char *kernel;     /* name for reports */
+    double rate;            /* the kernel's estimate: multiply-adds per cycle and core; 0: none */
+    double row_ns;          /* estimate of one output row's time on one core */
     size_t weights_bytes;   /* of packed weights in state */
     size_t workspace_bytes; /* per thread */
     size_t shared_bytes;    /* for all threads together */
@@ -66,6 +68,7 @@ struct program {
     size_t workspace_stride;
     char *shared; /* the largest shared_bytes of any operator */
     size_t shared_bytes;
+    double row_ns; /* of the operator that runs */
     bool prepared;
 };
 
@@ -130,14 +133,16 @@ struct image_rows {
 /* Walks the images that [begin, end) touches: start with *at = begin; false at the end. */
 bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows *part);
 
-/* Work split over the pool: `rows` rows in blocks and `channel_blocks` in chunks, so that there are
- * a few items per thread. */
+/* Work split over the pool: rows [y0, y1) in blocks and `channel_blocks` in chunks, so that there
+ * are a few items per thread; what is too small for that is done by the caller. */
 void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks, work_fn fn,
                   void *context);
 /* The same with as many channel chunks as possible: for weights larger than the map, which are then
  * streamed by one thread each, not by all. */
 void run_parallel_channels(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
                            work_fn fn, void *context);
+/* Time of an output row of a bound operator on one core, roughly: what is worth dividing. */
+double estimate_row_ns(const struct graph *g, const struct bound *b);
 /* What a part of an operator gets as its context: the operator, its state, and the views of input 0
  * and output 0. */
 struct part_work {

@@ -131,6 +131,7 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
         goto out;
     }
     b->kernel = s->kernel->name;
+    b->rate = s->kernel->rate(&s->shape);
     b->weights_bytes = s->kernel->weights_bytes(&s->shape);
     b->workspace_bytes =
         s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;

@@ -112,6 +112,7 @@ static enum cohort_code bind_product(struct program *p, struct bound *b, struct 
         goto out;
     }
     b->kernel = s->kernel->name;
+    b->rate = s->kernel->rate(&s->shape);
     s->packed_bytes = (s->kernel->weights_bytes(&s->shape) + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
     b->shared_bytes = s->packed_bytes * (size_t)shape_product(b_shape, 0, b_shape->rank - 2);
     /* Each thread turns 16 columns round; the kernel's own needs come behind them. */

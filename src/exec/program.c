@@ -176,9 +176,8 @@ static enum cohort_code bind_nodes(struct program *p, struct cohort_error *err) 
             continue;
         b->node = &p->graph->nodes[p->ops[i].node];
         b->how = lowering_find(p->graph, b->node);
-        if (b->how->bind == NULL)
-            continue;
-        enum cohort_code code = b->how->bind(p, b, err);
+        enum cohort_code code = b->how->bind != NULL ? b->how->bind(p, b, err) : COHORT_OK;
+        b->row_ns = estimate_row_ns(p->graph, b);
         if (code != COHORT_OK) {
             error_wrap(err, "node '%s' (%s)", b->node->name, b->node->op->name);
             return code;

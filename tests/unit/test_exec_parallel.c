@@ -1,0 +1,138 @@
+/* Cutting an operator's rows and channel blocks into items of the pool: every part once, sizes
+ * alike, pairs of blocks together, and small work left to the caller. */
+#include "tests/support/graphtest.h"
+
+#include "base/mem.h"
+#include "board/pool.h"
+#include "exec/lower.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define ROWS_MAX   70
+#define BLOCKS_MAX 40
+
+struct seen {
+    _Atomic int cell[ROWS_MAX][BLOCKS_MAX];
+    _Atomic int calls, odd; /* odd: began within a pair of blocks */
+    _Atomic int64_t least_rows, most_rows;
+};
+
+static void part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+    struct seen *s = context;
+    assert_true(thread >= 0 && y0 < y1 && block0 < block1);
+    for (int64_t y = y0; y < y1; y++)
+        for (int b = block0; b < block1; b++)
+            atomic_fetch_add(&s->cell[y][b], 1);
+    atomic_fetch_add(&s->calls, 1);
+    if (block0 % 2 != 0)
+        atomic_fetch_add(&s->odd, 1);
+    int64_t rows = y1 - y0, old = atomic_load(&s->most_rows);
+    while (rows > old && !atomic_compare_exchange_weak(&s->most_rows, &old, rows))
+        ;
+    old = atomic_load(&s->least_rows);
+    while (rows < old && !atomic_compare_exchange_weak(&s->least_rows, &old, rows))
+        ;
+}
+
+/* Runs the cut and returns how many items there were. */
+static int cut(struct program *p, int64_t y0, int64_t y1, int blocks, bool channels,
+               struct seen *s) {
+    memset(s, 0, sizeof *s);
+    atomic_store(&s->least_rows, ROWS_MAX);
+    (channels ? run_parallel_channels : run_parallel)(p, y0, y1, blocks, part, s);
+    for (int64_t y = 0; y < ROWS_MAX; y++)
+        for (int b = 0; b < BLOCKS_MAX; b++)
+            assert_int_equal(atomic_load(&s->cell[y][b]), y >= y0 && y < y1 && b < blocks);
+    assert_int_equal(atomic_load(&s->odd), 0);
+    assert_true(y0 >= y1 || atomic_load(&s->most_rows) - atomic_load(&s->least_rows) <= 1);
+    return atomic_load(&s->calls);
+}
+
+static void with_threads(int threads) {
+    struct cohort_error err;
+    struct board board;
+    struct board_options o = {.threads = threads, .local_size = 1};
+    static struct seen seen;
+    struct program p = {.row_ns = 1e9};
+    assert_int_equal(board_detect(&board, &o, &err), COHORT_OK);
+    assert_int_equal(pool_create(&p.pool, &board, false, &err), COHORT_OK);
+    for (int64_t rows = 0; rows <= 40; rows += rows < 10 ? 1 : 6)
+        for (int blocks = 1; blocks <= 33; blocks += blocks < 5 ? 1 : 7)
+            for (int channels = 0; channels < 2; channels++) {
+                int items = cut(&p, 3, 3 + rows, blocks, channels != 0, &seen);
+                int64_t most = rows * ((blocks + 1) / 2);
+                if (rows == 0)
+                    assert_int_equal(items, 0);
+                else if (threads == 1)
+                    assert_int_equal(items, 1);
+                else
+                    assert_true(items >= (most < 4 * threads ? most : 4 * threads) &&
+                                items < 8 * threads);
+            }
+    /* 28 rows on two threads: as many for each */
+    if (threads == 2)
+        assert_int_equal(cut(&p, 0, 28, 4, false, &seen), 8);
+    p.row_ns = 100; /* 2.8 us in all */
+    assert_int_equal(cut(&p, 0, 28, 4, false, &seen), 1);
+    p.row_ns = 400; /* worth waking up, but not for more than an item a thread */
+    assert_int_equal(cut(&p, 0, 28, 4, false, &seen), threads);
+    pool_set_share(p.pool, 0.5); /* a dilated board sleeps between items */
+    p.row_ns = 1;
+    assert_int_equal(cut(&p, 0, 28, 4, true, &seen) >= 8, 1);
+    pool_destroy(&p.pool);
+}
+
+static void every_part_once(void **state) {
+    (void)state;
+    for (int threads = 1; threads <= 4; threads++)
+        with_threads(threads);
+}
+
+/* The estimate grows with the work, and every operator of a network has one. */
+static void estimates(void **state) {
+    (void)state;
+    struct gt t;
+    struct cohort_error err;
+    struct program *p = NULL;
+    struct board board;
+    struct board_options o = {.threads = 1, .local_size = 1};
+    struct pool *pool = NULL;
+    gt_begin(&t, 13);
+    int x = gt_input(&t, "x", DIMS(1, 16, 20, 20));
+    x = gt_node(&t, "Conv", "", 2, x, gt_random(&t, DIMS(16, 16, 1, 1)));
+    x = gt_node(&t, "Conv", "pads=1,1,1,1", 2, x, gt_random(&t, DIMS(16, 16, 3, 3)));
+    gt_output(&t, gt_node(&t, "MaxPool", "kernel_shape=2,2", 1, x));
+    assert_int_equal(graph_finish(t.g, &(struct pass_options){0}, &err), COHORT_OK);
+    assert_int_equal(board_detect(&board, &o, &err), COHORT_OK);
+    assert_int_equal(pool_create(&pool, &board, false, &err), COHORT_OK);
+    assert_int_equal(exec_create(&p, t.g, pool, NULL, &err), COHORT_OK);
+    int *slots = mem_zalloc((size_t)t.g->value_count, sizeof *slots);
+    assert_int_equal(exec_add_graph(p, 0, slots, &err), COHORT_OK);
+    assert_int_equal(exec_prepare(p, &err), COHORT_OK);
+    for (int i = 0; i < p->op_count; i++)
+        assert_true(p->ops[i].bound->row_ns > 0 && p->ops[i].bound->row_ns < 1e6);
+    assert_true(p->ops[1].bound->row_ns > 2 * p->ops[0].bound->row_ns);
+    exec_destroy(&p);
+    mem_free(slots);
+    pool_destroy(&pool);
+    gt_end(&t);
+}
+
+static int nothing_left(void **state) {
+    (void)state;
+    return mem_live_blocks() == 0 ? 0 : -1;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_part_once),
+        cmocka_unit_test(estimates),
+    };
+    return cmocka_run_group_tests_name("exec_parallel", tests, NULL, nothing_left);
+}
