@@ -139,6 +139,13 @@ $(BUILD)/.hash: always
 $(BUILD)/src/cli/version.o: NEED_CPPFLAGS += -DCOHORT_BUILD='"$(BUILD_HASH)"'
 $(BUILD)/src/cli/version.o: $(BUILD)/.hash
 
+# The same over the kernels: what was measured of others says nothing (docs/tuning-format.md).
+KERNELS_HASH := $(shell find kernels -name '*.[ch]' -o -name '*.def' | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c 1-16)
+$(BUILD)/.kernels-hash: always
+	@mkdir -p $(@D); [ "$$(cat $@ 2>/dev/null)" = $(KERNELS_HASH) ] || echo $(KERNELS_HASH) >$@
+$(BUILD)/kernels/build.o: NEED_CPPFLAGS += -DCOHORT_KERNELS_BUILD='"$(KERNELS_HASH)"'
+$(BUILD)/kernels/build.o: $(BUILD)/.kernels-hash
+
 $(BUILD)/libcohort.a: $(LIB_OBJ)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -234,17 +241,21 @@ check-arm64 check-armhf: check-%:
 	$(again) all
 	@scripts/cross-check $* $(BUILD)
 
-# The ONNX reader against made-up bytes, with clang: make fuzz SECONDS=600.
+# Readers of files against made-up bytes, with clang: make fuzz SECONDS=600, or make fuzz-tuning.
 SECONDS ?= 60
-FUZZ_SEEDS ?= $(wildcard /usr/lib/python3/dist-packages/onnx/backend/test/data/simple)
-FUZZ_SRC := tests/fuzz/fuzz_onnx.c $(addprefix src/base/,buf.c error.c file.c hash.c mem.c options.c) \
-            src/graph/tensor.c src/graph/graph.c src/graph/op.c $(wildcard src/graph/onnx/*.c src/graph/ops/*.c)
-.PHONY: fuzz
-fuzz: | $(BUILD)/.libraries
-	@mkdir -p $(BUILD)/fuzz/corpus
+FUZZ_BASE := $(addprefix src/base/,buf.c error.c file.c hash.c mem.c options.c)
+FUZZ_SRC_onnx    := $(FUZZ_BASE) src/graph/tensor.c src/graph/graph.c src/graph/op.c $(wildcard src/graph/onnx/*.c src/graph/ops/*.c)
+FUZZ_SRC_tuning  := $(FUZZ_BASE) $(wildcard src/base/json*.c) src/exec/tuning.c src/exec/signature.c
+FUZZ_SEEDS_onnx   ?= $(wildcard /usr/lib/python3/dist-packages/onnx/backend/test/data/simple)
+FUZZ_SEEDS_tuning ?= tests/data/tuning
+FUZZ_TARGETS := fuzz-onnx fuzz-tuning
+.PHONY: fuzz $(FUZZ_TARGETS)
+fuzz: $(FUZZ_TARGETS)
+$(FUZZ_TARGETS): fuzz-%: | $(BUILD)/.libraries
+	@mkdir -p $(BUILD)/fuzz/$*
 	clang -g -O1 -std=c11 $(NEED_CPPFLAGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-	    -o $(BUILD)/fuzz/fuzz_onnx $(FUZZ_SRC) -lxxhash -lm
-	$(BUILD)/fuzz/fuzz_onnx -max_total_time=$(SECONDS) -max_len=8192 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/corpus $(FUZZ_SEEDS)
+	    -o $(BUILD)/fuzz/fuzz_$* tests/fuzz/fuzz_$*.c $(FUZZ_SRC_$*) -lxxhash -lcjson -lm
+	$(BUILD)/fuzz/fuzz_$* -max_total_time=$(SECONDS) -max_len=8192 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/$* $(FUZZ_SEEDS_$*)
 
 # ---- measuring ---------------------------------------------------------------------------------
 
@@ -353,7 +364,7 @@ help:
 	@echo 'make check-san      unit and MPI tests under AddressSanitizer and UBSan'
 	@echo 'make check-arm64    build for 64-bit Arm and run its tests under qemu (about 6 minutes);'
 	@echo '                    check-armhf: the same for 32-bit Arm'
-	@echo 'make fuzz           the ONNX reader against made-up bytes (clang; SECONDS=60)'
+	@echo 'make fuzz           readers of files against made-up bytes (clang; SECONDS=60 for each)'
 	@echo 'make bench-single   Cohort beside ONNX Runtime, OpenCV and oneDNN (BENCH_ARGS=--quick)'
 	@echo 'make bench-kernels  speed of every kernel on layers of known networks'
 	@echo 'make install        PREFIX=$(PREFIX), DESTDIR; make uninstall takes it away again'

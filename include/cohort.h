@@ -117,6 +117,11 @@ struct cohort_session_options { /* all zero: defaults */
     const char *cores;          /* "all", "big", "0-3" */
     int no_binding;             /* leave the threads' cores to the system */
     const char *kernel;         /* an instruction set's or kernel's name; NULL: the best */
+    /* On rank 0: a file that cohort_tune() wrote, from which kernels are chosen where it holds for
+     * a board and `kernel` is NULL; NULL: by estimate.  `tuning_optional`: the file may be missing,
+     * and one that is bad is warned of and left alone. */
+    const char *tuning;
+    int tuning_optional;
     enum cohort_scatter scatter;
     enum cohort_weights weights;
     const char *weights_path;    /* COHORT_WEIGHTS_LOCAL: the model file on this board */
@@ -159,6 +164,16 @@ enum cohort_code cohort_run(struct cohort_session *session, const struct cohort_
 enum cohort_code cohort_report(struct cohort_session *session, char **json,
                                struct cohort_error *err);
 void cohort_text_free(char *text);
+
+/* Collective.  Measures, on every board of `comm` at the same time, which kernel is the fastest for
+ * each convolution and product of the network, and puts it into the tuning file `path` (model
+ * and path count on rank 0; what else the file holds stays).  Boards of the same kind share the
+ * work.  Each board works at most limit_s (0: 60) seconds; what was not reached is left as it was.
+ * options: of the board (threads, cores, …).  *json: what was found, on rank 0 (freed with
+ * cohort_text_free); NULL elsewhere.  Errors: those of cohort_prepare(), and of the file. */
+enum cohort_code cohort_tune(struct cohort_model *model, MPI_Comm comm, const char *path,
+                             double limit_s, const struct cohort_session_options *options,
+                             char **json, struct cohort_error *err);
 
 /* Collective unless a run failed (then local). Accepts NULL. */
 void cohort_close(struct cohort_session **session);

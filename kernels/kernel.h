@@ -186,6 +186,9 @@ const struct pool_kernel *kernel_choose_pool(const struct pool_args *a, unsigned
 /* The table of the widest instruction set; never NULL, since the portable one runs everywhere. */
 const struct plainops *kernel_choose_plain(unsigned allowed, const char *only);
 
+/* Sixteen digits over the kernels' sources: what was measured of other sources says nothing. */
+const char *kernels_build(void);
+
 /* Names that --kernel may give: instruction sets and kernels, usable here or not.  Fills names[]
  * (at most `max`) and returns how many there are. */
 int kernel_names(const char **names, int max);

@@ -355,13 +355,15 @@ static void show_progress(void *context, const char *what, uint64_t done, uint64
         (now - s->shown_ms < (s->plain ? 2000 : 100) && !(s->bar && done == total)))
         return;
     s->shown_ms = now;
-    double mb = 1.0 / (1024 * 1024);
+    bool counts = strcmp(what, "tuning") == 0; /* all else is bytes */
+    double unit = counts ? 1 : 1024 * 1024;
+    char text[64];
+    snprintf(text, sizeof text, "%.*f of %.*f %s", counts ? 0 : 1, (double)done / unit,
+             counts ? 0 : 1, (double)total / unit, counts ? "signatures" : "MB");
     if (s->plain)
-        fprintf(stderr, "cohort: %s: %.1f of %.1f MB\n", what, (double)done * mb,
-                (double)total * mb);
+        fprintf(stderr, "cohort: %s: %s\n", what, text);
     else if (s->bar)
-        fprintf(stderr, "\r%s: %.1f of %.1f MB (%.0f %%)%s", what, (double)done * mb,
-                (double)total * mb, 100.0 * (double)done / (double)total,
+        fprintf(stderr, "\r%s: %s (%.0f %%)%s", what, text, 100.0 * (double)done / (double)total,
                 done == total ? "\n" : "");
 }
 
@@ -420,13 +422,24 @@ enum cohort_code cli_session_options(struct cohort_session_options *out,
         out->inject_mpi_call = atoi(cli_inject("mpi"));
     state->cache = cli_cache_directory(o);
     out->cache_directory = state->cache;
+    out->tuning = o->tuning;
+    if (o->tuning != NULL && strcmp(o->tuning, "none") == 0) {
+        out->tuning = NULL;
+    } else if (o->tuning == NULL && state->cache != NULL) {
+        out->tuning = state->tuning = file_join(state->cache, "tuning.json");
+        out->tuning_optional = 1;
+        if (state->tuning == NULL)
+            return error_memory(err, strlen(state->cache), "a file name");
+    }
     return COHORT_OK;
 }
 
 void cli_session_release(struct cli_session_state *state) {
     mem_free(state->cache);
     mem_free(state->cores);
+    mem_free(state->tuning);
     state->cache = NULL;
+    state->tuning = NULL;
     state->cores = NULL;
 }
 

@@ -30,6 +30,7 @@ int cmd_synth(const struct cli_command *self, int argc, char **argv);
 int cmd_kernels(const struct cli_command *self, int argc, char **argv);
 int cmd_read(const struct cli_command *self, int argc, char **argv);
 int cmd_bench(const struct cli_command *self, int argc, char **argv);
+int cmd_tune(const struct cli_command *self, int argc, char **argv);
 int cmd_check(const struct cli_command *self, int argc, char **argv);
 
 /* "isa x86_64 bits 64 build 0123456789abcdef": the build is a hash of the sources, equal on all
@@ -90,7 +91,7 @@ int cli_help(const struct cli_command *self, const struct option_spec *specs);
 struct cli_options {
     bool help, json, verbose;
     long threads, repeat, warmup, inject_mpi;
-    const char *cores, *kernel, *cache, *progress, *weights, *cluster;
+    const char *cores, *kernel, *tuning, *cache, *progress, *weights, *cluster;
     double timeout_s, cache_gb, cpu_share;
     int scatter;
     bool no_binding, keep_nodes;
@@ -151,6 +152,10 @@ void cli_options_init(struct cli_options *o);
         {"kernel",    0,      OPTION_TEXT,                                                           \
          &(o).kernel, "NAME", "an instruction set, direct, or a kernel from 'cohort kernels'",       \
          0,           0},                                                                            \
+        {"tuning",    0,                                                                             \
+         OPTION_TEXT, &(o).tuning,                                                                   \
+         "FILE|none", "kernels that 'cohort tune' found fastest (tuning.json in the cache)",         \
+         0,           0},                                                                            \
         {"cpu-share",    0,   OPTION_DOUBLE,                                                         \
          &(o).cpu_share, "F", "compute at F of the speed, 0.001 to 1, to stand for slower boards",   \
          0.001,          1},                                                                         \
@@ -207,8 +212,8 @@ enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_mo
  */
 struct cli_session_state {
     const struct cli_options *options;
-    char *cache, *cores; /* freed by cli_session_release */
-    const char *what;    /* progress: what it was last about, and when it was shown */
+    char *cache, *cores, *tuning; /* freed by cli_session_release */
+    const char *what;             /* progress: what it was last about, and when it was shown */
     double shown_ms;
     bool bar, plain;
     int rank;

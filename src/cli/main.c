@@ -13,6 +13,8 @@ static const struct cli_command commands[] = {
     {"verify", "cohort verify DIR... [options]", "run networks against recorded answers",
      cmd_verify, true},
     {"bench", "cohort bench MODEL... [options]", "time networks", cmd_bench, true},
+    {"tune", "cohort tune MODEL... [options]", "find the fastest kernels of this board", cmd_tune,
+     true},
     {"read", "cohort read IMAGE --detector MODEL --recognizer MODEL --keys FILE [options]",
      "find and read the text on a picture", cmd_read, true},
     {"check", "cohort check [options]   (under mpirun)",

@@ -1,28 +1,10 @@
-/* Signatures as texts, and what may compute them. */
+/* Signatures as texts, and choices by them. */
 #include "exec/signature.h"
-
-#include "exec/lower.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static const char *const family_names[SIGNATURE_FAMILIES] = {"conv", "deconv", "gemm"};
-
-static bool is_row_of(const struct lowering *table, const struct lowering *row) {
-    while (table->op != NULL && table != row)
-        table++;
-    return table->op != NULL;
-}
-
-bool signature_of(const struct graph *g, const struct node *n, struct signature *s) {
-    const struct lowering *how = lowering_find(g, n);
-    if (is_row_of(lowerings_gemm, how))
-        return gemm_signature(g, n, s);
-    if (!is_row_of(lowerings_conv, how))
-        return false;
-    conv_signature(g, n, s);
-    return true;
-}
 
 const char *signature_text(const struct signature *s, char text[SIGNATURE_TEXT_BYTES]) {
     const struct conv_shape *c = &s->conv;
@@ -125,6 +107,20 @@ bool signature_parse(struct signature *s, const char *text) {
     return false;
 }
 
+bool signature_equal(const struct signature *a, const struct signature *b) {
+    const struct conv_shape *x = &a->conv, *y = &b->conv;
+    if (a->family != b->family)
+        return false;
+    if (a->family == SIGNATURE_GEMM)
+        return a->gemm.rows == b->gemm.rows && a->gemm.k == b->gemm.k && a->gemm.n == b->gemm.n;
+    return x->in_c == y->in_c && x->in_h == y->in_h && x->in_w == y->in_w && x->out_c == y->out_c &&
+           x->out_h == y->out_h && x->out_w == y->out_w && x->groups == y->groups &&
+           x->kernel_h == y->kernel_h && x->kernel_w == y->kernel_w && x->stride_h == y->stride_h &&
+           x->stride_w == y->stride_w && x->pad_top == y->pad_top && x->pad_left == y->pad_left &&
+           x->dilation_h == y->dilation_h && x->dilation_w == y->dilation_w &&
+           x->in_blocked == y->in_blocked && x->out_blocked == y->out_blocked;
+}
+
 double signature_macs(const struct signature *s) {
     const struct conv_shape *c = &s->conv;
     if (s->family == SIGNATURE_GEMM)
@@ -136,44 +132,9 @@ double signature_macs(const struct signature *s) {
 
 /* ---- kernels --------------------------------------------------------------------------------- */
 
-static bool same(const struct signature *a, const struct signature *b) {
-    char x[SIGNATURE_TEXT_BYTES], y[SIGNATURE_TEXT_BYTES];
-    return a->family == b->family && strcmp(signature_text(a, x), signature_text(b, y)) == 0;
-}
-
 const char *kernel_chosen(const struct kernel_choices *choices, const struct signature *s) {
     for (int i = 0; choices != NULL && i < choices->count; i++)
-        if (same(&choices->items[i].signature, s))
+        if (signature_equal(&choices->items[i].signature, s))
             return choices->items[i].kernel;
     return NULL;
-}
-
-int signature_candidates(const struct signature *s, unsigned isa_mask, const char **names,
-                         int max) {
-    unsigned usable = isa_mask & kernel_isa_available() & ~(1u << ISA_BLAS);
-    int count, n = 0;
-    if (s->family == SIGNATURE_GEMM) {
-        const struct gemm_kernel *const *list = kernels_gemm(&count);
-        for (int i = 0; i < count && n < max; i++)
-            if ((usable & 1u << list[i]->isa) && list[i]->row_exact && list[i]->rate(&s->gemm) > 0)
-                names[n++] = list[i]->name;
-        return n;
-    }
-    const struct conv_kernel *const *list =
-        s->family == SIGNATURE_CONV ? kernels_conv(&count) : kernels_deconv(&count);
-    for (int i = 0; i < count && n < max; i++)
-        if ((usable & 1u << list[i]->isa) && list[i]->row_exact && list[i]->rate(&s->conv) > 0)
-            names[n++] = list[i]->name;
-    return n;
-}
-
-const char *signature_estimate(const struct signature *s, unsigned isa_mask) {
-    if (s->family == SIGNATURE_GEMM) {
-        const struct gemm_kernel *k = kernel_choose_gemm(&s->gemm, isa_mask, NULL);
-        return k != NULL ? k->name : NULL;
-    }
-    const struct conv_kernel *k =
-        (s->family == SIGNATURE_CONV ? kernel_choose_conv : kernel_choose_deconv)(&s->conv,
-                                                                                  isa_mask, NULL);
-    return k != NULL ? k->name : NULL;
 }

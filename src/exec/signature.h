@@ -28,6 +28,8 @@ const char *signature_text(const struct signature *s, char text[SIGNATURE_TEXT_B
 /* Reads such a text; false when it is not exactly what signature_text() would have written. */
 bool signature_parse(struct signature *s, const char *text);
 
+bool signature_equal(const struct signature *a, const struct signature *b);
+
 /* Multiply-adds of the whole operator (of one image, for a convolution). */
 double signature_macs(const struct signature *s);
 

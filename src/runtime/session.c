@@ -54,16 +54,19 @@ out:
     return code;
 }
 
-/* What rank 0 tells the others: u32 scatter method, plan as text, serialised graph. */
+/* What rank 0 tells the others: u32 scatter method, u8 whether kernels were tuned, plan as text,
+ * serialised graph. */
 static enum cohort_code root_message(struct cohort_session *s, const struct cohort_plan *plan,
                                      struct buf *b, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     char *text = NULL;
     TRY(root_plan(s, plan, err));
+    TRY(session_read_tuning(s, err));
     if (s->comm == NULL)
         goto out;
     TRY(plan_print(s->plan, &text, err));
     buf_u32(b, (uint32_t)s->options.scatter);
+    buf_u8(b, s->tuned);
     buf_string(b, text);
     TRY(graph_serialize(s->graph, b, err));
     if (b->failed)
@@ -78,6 +81,7 @@ static enum cohort_code take_message(struct cohort_session *s, const struct buf 
     enum cohort_code code = COHORT_OK;
     struct reader r = reader_of(b->data, b->size);
     s->options.scatter = (enum cohort_scatter)read_u32(&r);
+    s->tuned = read_u8(&r) != 0;
     char *text = read_string(&r);
     if (text == NULL) {
         code = error_set(err, r.failed ? COHORT_ERR_INTERNAL : COHORT_ERR_MEMORY,
@@ -93,8 +97,8 @@ out:
     return code;
 }
 
-static enum cohort_code share_network(struct cohort_session *s, struct cohort_model *model,
-                                      const struct cohort_plan *plan, struct cohort_error *err) {
+enum cohort_code session_share_network(struct cohort_session *s, struct cohort_model *model,
+                                       const struct cohort_plan *plan, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct buf b = {0};
     if (s->rank == 0) {
@@ -128,7 +132,7 @@ static void poll_messages(void *context) {
     comm_poll(context, &noticed);
 }
 
-static enum cohort_code open_board(struct cohort_session *s, struct cohort_error *err) {
+enum cohort_code session_open_board(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     double share = s->options.cpu_share;
     bool dilated = share > 0 && share < 1;
@@ -155,10 +159,23 @@ static enum cohort_code open_board(struct cohort_session *s, struct cohort_error
     if (s->comm != NULL)
         pool_set_poll(s->pool, poll_messages, s->comm);
     pool_set_share(s->pool, share);
-    struct exec_options exec = {.kernel = s->options.kernel};
-    TRY(exec_create(&s->program, s->graph, s->pool, &exec, err));
 out:
     return code;
+}
+
+static enum cohort_code open_program(struct cohort_session *s, struct cohort_error *err) {
+    struct exec_options exec = {.kernel = s->options.kernel, .choices = &s->choices};
+    return exec_create(&s->program, s->graph, s->pool, &exec, err);
+}
+
+/* How much of it is from measuring, for those who ask. */
+static void tell_choices(const struct cohort_session *s) {
+    int signatures, chosen;
+    exec_count_choices(s->program, &signatures, &chosen);
+    if (s->tuned)
+        session_log(s, 1, "%s: %d of %d convolutions and products have a kernel from %s",
+                    s->board.name, chosen, signatures,
+                    s->rank == 0 ? s->options.tuning : "the tuning file");
 }
 
 /* Constants that are outputs of the network as they stand. */
@@ -178,6 +195,7 @@ static enum cohort_code store_constant_outputs(struct cohort_session *s, struct 
 static enum cohort_code make_ready(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     session_drop_weights(s);
+    tell_choices(s);
     TRY(store_constant_outputs(s, err));
     s->outputs = mem_zalloc((size_t)s->graph->output_count + 1, sizeof *s->outputs);
     if (s->outputs == NULL)
@@ -190,8 +208,10 @@ static enum cohort_code prepare(struct cohort_session *s, struct cohort_model *m
                                 const struct cohort_plan *plan, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     double start = clock_ms();
-    TRY(share_network(s, model, plan, err));
-    TRY(session_agree(s, session_inject(s, "board", open_board(s, err), err), err));
+    TRY(session_share_network(s, model, plan, err));
+    TRY(session_agree(s, session_inject(s, "board", session_open_board(s, err), err), err));
+    TRY(session_share_choices(s, err));
+    TRY(session_agree(s, open_program(s, err), err));
     TRY(session_agree(s, session_inject(s, "compile", session_compile(s, err), err), err));
     double before = clock_ms();
     TRY(session_fetch_weights(s, err));
@@ -206,9 +226,9 @@ out:
 }
 
 /* The communicator comes first: a rank that has no memory for a session must be able to say so. */
-static enum cohort_code new_session(struct cohort_session **session, MPI_Comm comm,
-                                    const struct cohort_session_options *options,
-                                    struct cohort_error *err) {
+enum cohort_code session_new(struct cohort_session **session, MPI_Comm comm,
+                             const struct cohort_session_options *options,
+                             struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct cohort_session *s = NULL;
     struct comm *c = NULL;
@@ -241,7 +261,7 @@ enum cohort_code cohort_prepare(struct cohort_session **session, struct cohort_m
                                 const struct cohort_session_options *options,
                                 struct cohort_error *err) {
     struct cohort_session *s = NULL;
-    enum cohort_code code = new_session(&s, comm, options, err);
+    enum cohort_code code = session_new(&s, comm, options, err);
     if (code == COHORT_OK)
         code = prepare(s, model, plan, err);
     /* Once more, on a communicator of its own: a rank that is ready could fail in its first run,
@@ -277,6 +297,7 @@ void cohort_close(struct cohort_session **session) {
     for (int i = 0; i < s->weight_map_count; i++)
         file_unmap(&s->weight_maps[i].map);
     mem_free(s->weight_maps);
+    session_release_choices(s);
     comm_destroy(&s->comm);
     mem_free(s);
     *session = NULL;

@@ -12,6 +12,7 @@
 #include "board/pool.h"
 #include "comm/comm.h"
 #include "exec/exec.h"
+#include "exec/tuning.h"
 #include "graph/graph.h"
 #include "planner/plan.h"
 
@@ -70,7 +71,11 @@ struct cohort_session {
     double prepare_ms, weights_ms, run_ms; /* run: the last one, on this rank */
     uint64_t weights_received_bytes;
     bool cache_warned;
-    bool failed; /* a run failed: only cohort_close is allowed now */
+    bool tuned;           /* rank 0 has a tuning file: the same on all ranks */
+    struct tuning tuning; /* rank 0: that file */
+    struct kernel_choices choices;
+    char *choice_text; /* the names that choices point to */
+    bool failed;       /* a run failed: only cohort_close is allowed now */
 };
 
 /* compile.c.  Local and deterministic: fills in steps, slots and operators from graph and plan.
@@ -79,6 +84,30 @@ enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *
 /* Collective.  Makes the transfers, after exec_prepare(). */
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err);
 void session_release_steps(struct cohort_session *s);
+
+/* session.c.  The first phases of preparing, which tuning has too.  new: collective; the session is
+ * NULL after an error.  share_network: collective; graph and plan reach every rank.  open_board:
+ * local; finds the board and starts the pool. */
+enum cohort_code session_new(struct cohort_session **session, MPI_Comm comm,
+                             const struct cohort_session_options *options,
+                             struct cohort_error *err);
+enum cohort_code session_share_network(struct cohort_session *s, struct cohort_model *model,
+                                       const struct cohort_plan *plan, struct cohort_error *err);
+enum cohort_code session_open_board(struct cohort_session *s, struct cohort_error *err);
+
+/* choices.c.  Which kernels this rank's board takes, where something was measured.
+ *
+ * Rank 0 alone reads a tuning file, and decides for all: for every set of instruction sets in the
+ * job, the part of the file that fits the lowest rank which has that set and has a part.  So boards
+ * that can run the same kernels take the same kernel for a signature, whatever their models, and
+ * their rows have the same bits.
+ *
+ * read: on rank 0, local.  share: collective, after session_open_board(); fills in s->choices. */
+enum cohort_code session_read_tuning(struct cohort_session *s, struct cohort_error *err);
+enum cohort_code session_share_choices(struct cohort_session *s, struct cohort_error *err);
+void session_release_choices(struct cohort_session *s);
+/* Local.  What this board's measurements are filed under. */
+struct tuning_key session_tuning_key(const struct cohort_session *s);
 
 /* weights.c.  Collective.  Brings every constant that this rank's program needs into the graph:
  * from the cache, a local file, or the ranks before it in the chain. */
