@@ -57,6 +57,14 @@ static inline bool micro_finishes(enum kernel_act act) {
     return act == KACT_NONE || act == KACT_RELU || act == KACT_LEAKY_RELU || act == KACT_CLIP;
 }
 
+/* Asks for an epilogue, but for its residual's place. */
+static inline void micro_finish_with(struct micro_args *a, const struct kernel_epilogue *e) {
+    a->act = e->act;
+    a->act_a = e->a;
+    a->act_b = e->b;
+    a->residual_last = e->residual_last;
+}
+
 /* Lanes of segment s. */
 static inline int micro_lanes(const struct micro_args *a, int s) {
     return a->tail && s == a->segs - 1 ? a->tail : a->lanes;

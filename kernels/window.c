@@ -149,14 +149,6 @@ struct chunk {
     bool first, last;
 };
 
-/* What the last visit of an output does, where the micro-kernel can. */
-static void finish_with(struct micro_args *m, const struct kernel_epilogue *e) {
-    m->act = e->act;
-    m->act_a = e->a;
-    m->act_b = e->b;
-    m->residual_last = e->residual_last;
-}
-
 /* The pixels of one rectangle: ys.count x xs.count outputs from (y, x) on. */
 static void walk_rectangle(const struct walk *k, const struct chunk *ch, int64_t y,
                            struct axis_run ys, int x, struct axis_run xs) {
@@ -187,7 +179,7 @@ static void walk_rectangle(const struct walk *k, const struct chunk *ch, int64_t
     bool finish = k->finish && (ch->last || !any);
     const struct view *residual = finish ? a->epilogue.residual : NULL;
     if (finish)
-        finish_with(&m, &a->epilogue);
+        micro_finish_with(&m, &a->epilogue);
     const float *from = a->bias; /* without taps nothing is read */
     if (any) {
         from = view_at(in, ys.i0, k->pass.c0 + ch->c, (int)xs.i0);
