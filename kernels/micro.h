@@ -42,6 +42,7 @@ struct micro_args {
     float act_a, act_b;
     bool residual_last;
     const float *residual; /* or NULL */
+    const char *ahead;     /* weights that come next, for micro_fetch(), or NULL */
     ptrdiff_t residual_pixel, residual_block;
 };
 
@@ -88,6 +89,29 @@ static inline int micro_tile(int n, int most) {
     return n < 2 * most ? (n + 1) / 2 : most;
 }
 
+/* Fetches weights that will be wanted after this tile (of a second block w_block further), two
+ * lines for 16 lanes: memory brings them while the sums go on.  All at once they would hold up
+ * loads. */
+#define MICRO_FETCH 128
+MICRO_INLINE const char *micro_fetch(const struct micro_args *a, const char *ahead, int lanes) {
+    if (ahead)
+        for (; lanes > 0; lanes -= BLOCK, ahead += MICRO_FETCH) {
+            __builtin_prefetch(ahead, 0, 2);
+            __builtin_prefetch(ahead + 64, 0, 2);
+            if (a->blocks > 1) {
+                const char *other = ahead + a->w_block * (ptrdiff_t)sizeof(float);
+                __builtin_prefetch(other, 0, 2);
+                __builtin_prefetch(other + 64, 0, 2);
+            }
+        }
+    return ahead;
+}
+/* How far a tile gets with it. */
+static inline ptrdiff_t micro_fetches(const struct micro_args *a) {
+    return (ptrdiff_t)a->segs * a->taps_y * a->taps_x * ((a->lanes + BLOCK - 1) / BLOCK) *
+           MICRO_FETCH;
+}
+
 typedef void (*micro_tile_fn)(const struct micro_args *a);
 
 /* A micro-kernel's run(): tile by tile, tiles[n - 1] being the one for n pixels. */
@@ -101,6 +125,8 @@ MICRO_INLINE void micro_drive(const struct micro_args *args, int pixels, int mos
         a.out += n * a.out_pixel;
         if (a.residual)
             a.residual += n * a.residual_pixel;
+        if (a.ahead)
+            a.ahead += micro_fetches(&a);
         pixels -= n;
     }
 }
@@ -119,6 +145,7 @@ micro_drive_part(const struct micro_args *args, int pixels, int most, const micr
     struct micro_args a = *args;
     a.out = out;
     a.out_pixel = a.residual_pixel = BLOCK;
+    a.ahead = NULL;
     if (a.init) {
         micro_copy_lanes(args, 1, init, 0, a.init, 0);
         a.init = init;

@@ -101,6 +101,7 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels, const int b
     OPAQUE(s.three);
     OPAQUE(s.five);
     EACH_SUM(*v = _mm512_setzero_ps(););
+    const char *ahead = a->ahead;
     for (int g = 0; g < a->segs; g++) {
         const ptrdiff_t w_lanes = (ptrdiff_t)micro_lanes(a, g) * BLOCK;
         for (int ky = 0; ky < a->taps_y; ky++)
@@ -110,6 +111,7 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels, const int b
                 const float *far = near + HALF * a->in_pixel;
                 const float *end = w + w_lanes;
                 FORGET();
+                ahead = micro_fetch(a, ahead, micro_lanes(a, g));
                 while (w < end) {
                     __m512 w0 = _mm512_load_ps(w);
                     __m512 w1 = blocks > 1 ? _mm512_load_ps(w + w_block) : w0;
