@@ -1,9 +1,9 @@
 /* Depthwise convolution (one filter a channel) for the instruction set of the file that includes
  * this, which then defines its descriptor with DEPTHWISE_FUNCTIONS.
  *
- * 3 and 5 taps wide, stride 1 and 2 (the nets' depthwise layers), go by slide.h; any other window
- * by runs of outputs that have the same taps (axis.h).  Bias first, then taps in row order.
- * Packed weights: [block][kh][kw][16 lanes]. */
+ * 3 and 5 taps wide, stride 1 and 2, and 7 wide, stride 1 (the nets' depthwise layers) go by
+ * slide.h; any other window by runs of outputs that have the same taps (axis.h).  Bias first, then
+ * taps in row order. Packed weights: [block][kh][kw][16 lanes]. */
 #include "kernels/axis.h"
 #include "kernels/generic/epilogue.h"
 #include "kernels/generic/slide.h"
@@ -23,7 +23,7 @@ static void depthwise_pack(const struct conv_shape *s, const float *w, int oc0, 
             to[t * BLOCK + j] = w[(size_t)j * (size_t)taps + (size_t)t];
 }
 
-/* ---- windows of 3 and 5, stride 1 and 2 ------------------------------------------------------ */
+/* ---- windows of 3, 5 and 7 ------------------------------------------------------ */
 
 typedef void slide_fn(const struct slide *s, int pixels);
 
@@ -35,6 +35,7 @@ SLIDE(3, 1)
 SLIDE(3, 2)
 SLIDE(5, 1)
 SLIDE(5, 2)
+SLIDE(7, 1)
 #undef SLIDE
 
 static slide_fn *slide_for(const struct conv_args *a) {
@@ -46,7 +47,7 @@ static slide_fn *slide_for(const struct conv_args *a) {
         return s->stride_w == 1 ? slide_3_1 : s->stride_w == 2 ? slide_3_2 : NULL;
     if (s->kernel_w == 5)
         return s->stride_w == 1 ? slide_5_1 : s->stride_w == 2 ? slide_5_2 : NULL;
-    return NULL;
+    return s->kernel_w == 7 && s->stride_w == 1 ? slide_7_1 : NULL;
 }
 
 /* The clamp that an epilogue is, when it is no more than one. */

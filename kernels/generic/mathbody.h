@@ -2,28 +2,31 @@
  *
  * Included by mathfun.h with names for the kind: FN(f) names a function, REAL is the number, UINT
  * and SINT its bits, K(c) a constant of the kind, BITS_OF and FROM_BITS turn numbers into bits and
- * back, IF_LESS(x, y, a, b) is x < y ? a : b, IF_EQUAL likewise.  Each operation is one of IEEE's
- * on a lane, in a fixed order, so floats and vectors of any width give the same bits.
+ * back, IF_LESS(x, y, a, b) is x < y ? a : b, IF_EQUAL likewise, MAX_OF(a, b) is a > b ? a : b (b
+ * where one is a NaN), MIN_OF likewise.  Each operation is one of IEEE's on a lane, in a fixed
+ * order, so floats and vectors of any width give the same bits.
  * The polynomials are Chebyshev fits made for this file; which function they fit, and the fit's
  * error, stands at each. */
 
-/* e^x.  x = n ln 2 + r, |r| <= ln(2)/2; ln 2 in two parts, the first short enough that n times it
- * is exact (W. J. Cody, W. Waite, Software Manual for the Elementary Functions, 1980). */
-static INLINE REAL FN(exp)(REAL x) {
-    const REAL magic = K(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    REAL c = IF_LESS(x, K(-104.0f), K(-104.0f), x);
-    c = IF_LESS(K(89.0f), c, K(89.0f), c);
-    REAL shifted = c * K(1.44269504f) + magic;
-    REAL n = shifted - magic;
-    REAL r = c - n * K(0.693359375f);
-    r = r - n * K(-2.12194440e-4f);
-    /* (e^r - 1 - r) / r^2, to 6.6e-8 */
+/* (e^r - 1) for |r| <= ln(2)/2: (e^r - 1 - r) / r^2 to 6.6e-8. */
+static INLINE REAL FN(exp_part)(REAL r) {
     REAL g = K(0.00139262508f);
     g = g * r + K(0.00836323288f);
     g = g * r + K(0.0416665542f);
     g = g * r + K(0.166665767f);
     g = g * r + K(0.5f);
-    REAL y = K(1.0f) + (r + r * r * g);
+    return r + r * r * g;
+}
+
+/* e^x.  x = n ln 2 + r, |r| <= ln(2)/2; ln 2 in two parts, the first short enough that n times it
+ * is exact (W. J. Cody, W. Waite, Software Manual for the Elementary Functions, 1980). */
+static INLINE REAL FN(exp)(REAL x) {
+    const REAL magic = K(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
+    REAL c = MIN_OF(K(89.0f), MAX_OF(K(-104.0f), x));
+    REAL shifted = c * K(1.44269504f) + magic;
+    REAL n = shifted - magic;
+    REAL r = c - n * K(0.693359375f);
+    REAL y = K(1.0f) + FN(exp_part)(r - n * K(-2.12194440e-4f));
     /* times 2^n in two steps, each a normal number, so that results below the normal range round
      * once and those above it overflow */
     SINT k = (SINT)(BITS_OF(shifted) - 0x4b400000u);
@@ -32,8 +35,16 @@ static INLINE REAL FN(exp)(REAL x) {
     return y * FROM_BITS((UINT)(k2 + 127) << 23);
 }
 
+/* 1 / (1 + e^-x), never below 1.2e-38.  With e^-|x|, which is a normal number from -87.3 on: one
+ * step takes it times 2^n (magic's bits leave at the top). */
 static INLINE REAL FN(sigmoid)(REAL x) {
-    REAL e = FN(exp)(IF_LESS(x, K(0), x, -x)); /* never overflows */
+    const REAL magic = K(12582912.0f);
+    REAL c = MAX_OF(K(-87.3f), FROM_BITS(BITS_OF(x) | 0x80000000u));
+    REAL shifted = c * K(1.44269504f) + magic;
+    REAL n = shifted - magic;
+    REAL r = c - n * K(0.693359375f);
+    REAL y = K(1.0f) + FN(exp_part)(r - n * K(-2.12194440e-4f));
+    REAL e = y * FROM_BITS((BITS_OF(shifted) << 23) + 0x3f800000u);
     return IF_LESS(x, K(0), e, K(1.0f)) / (K(1.0f) + e);
 }
 
@@ -67,7 +78,7 @@ static INLINE REAL FN(erf)(REAL x) {
     p = p * t + K(0.128379167f);
     REAL small = x + x * p;
     /* -ln(1 - erf(x)) for 1 <= x <= 4, in z = x - 2.5, to 8.0e-9 */
-    REAL z = IF_LESS(K(4.0f), a, K(4.0f), a) - K(2.5f);
+    REAL z = MIN_OF(K(4.0f), a) - K(2.5f);
     REAL q = K(7.58268197e-8f);
     q = q * z + K(-1.61558115e-6f);
     q = q * z + K(1.29256959e-5f);
@@ -89,27 +100,21 @@ static INLINE REAL FN(gelu)(REAL x) {
 
 /* The epilogue's activations (kernel_act); a NaN stays one. */
 static INLINE REAL FN(act)(const enum kernel_act act, REAL a, REAL b, REAL x) {
-    REAL t;
     switch (act) {
     case KACT_RELU:
-        return IF_LESS(x, K(0), K(0), x);
+        return MAX_OF(K(0), x);
     case KACT_LEAKY_RELU:
         return IF_LESS(x, K(0), a * x, x);
     case KACT_CLIP:
-        t = IF_LESS(x, a, a, x);
-        return IF_LESS(b, t, b, t);
+        return MIN_OF(b, MAX_OF(a, x));
     case KACT_SIGMOID:
         return FN(sigmoid)(x);
     case KACT_TANH:
         return FN(tanh)(x);
     case KACT_HARD_SIGMOID:
-        t = a * x + b;
-        t = IF_LESS(t, K(0), K(0), t);
-        return IF_LESS(K(1.0f), t, K(1.0f), t);
+        return MIN_OF(K(1.0f), MAX_OF(K(0), a * x + b));
     case KACT_HARD_SWISH:
-        t = x * K(1.0f / 6.0f) + K(0.5f);
-        t = IF_LESS(t, K(0), K(0), t);
-        return x * IF_LESS(K(1.0f), t, K(1.0f), t);
+        return x * MIN_OF(K(1.0f), MAX_OF(K(0), x * K(1.0f / 6.0f) + K(0.5f)));
     case KACT_SILU:
         return x * FN(sigmoid)(x);
     case KACT_NONE:

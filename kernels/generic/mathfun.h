@@ -37,6 +37,8 @@ static inline uint32_t math_bits(float f) {
 #define FROM_BITS(x)         math_from_bits(x)
 #define IF_LESS(x, y, a, b)  ((x) < (y) ? (a) : (b))
 #define IF_EQUAL(x, y, a, b) ((x) == (y) ? (a) : (b))
+#define MAX_OF(a, b)         ((a) > (b) ? (a) : (b))
+#define MIN_OF(a, b)         ((a) < (b) ? (a) : (b))
 #include "kernels/generic/mathbody.h"
 #undef INLINE
 #undef FN
@@ -48,6 +50,8 @@ static inline uint32_t math_bits(float f) {
 #undef FROM_BITS
 #undef IF_LESS
 #undef IF_EQUAL
+#undef MAX_OF
+#undef MIN_OF
 
 #define INLINE               ALWAYS_INLINE
 #define FN(name)             vmath_##name
@@ -59,6 +63,8 @@ static inline uint32_t math_bits(float f) {
 #define FROM_BITS(x)         ((vec)(x))
 #define IF_LESS(x, y, a, b)  vec_if_less(x, y, a, b)
 #define IF_EQUAL(x, y, a, b) vec_if_equal(x, y, a, b)
+#define MAX_OF(a, b)         vec_max(a, b)
+#define MIN_OF(a, b)         vec_min(a, b)
 #include "kernels/generic/mathbody.h"
 #undef INLINE
 #undef FN
@@ -70,6 +76,8 @@ static inline uint32_t math_bits(float f) {
 #undef FROM_BITS
 #undef IF_LESS
 #undef IF_EQUAL
+#undef MAX_OF
+#undef MIN_OF
 
 /* ln x for finite x > 0, in double: x = m 2^e with m in [1/sqrt 2, sqrt 2),
  * ln m = 2 artanh((m-1)/(m+1)), whose series ends where double does. */

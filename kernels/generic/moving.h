@@ -11,6 +11,43 @@ static int least_of(int a, int b) {
     return a < b ? a : b;
 }
 
+#if defined(__AVX512F__)
+/* 1 to 15 lanes of every pixel: masked lanes are neither read nor written. */
+static void copy_some_lanes(const float *from, ptrdiff_t from_pitch, float *to, ptrdiff_t to_pitch,
+                            int n, int width) {
+    const __mmask16 lanes = (__mmask16)((1u << n) - 1u);
+    for (int x = 0; x < width; x++, from += from_pitch, to += to_pitch)
+        _mm512_mask_storeu_ps(to, lanes, _mm512_maskz_loadu_ps(lanes, from));
+}
+#else
+#define COPY(n)                                                                                    \
+    case n:                                                                                        \
+        for (int x = 0; x < width; x++, from += from_pitch, to += to_pitch)                        \
+            memcpy(to, from, sizeof(float) * (n));                                                 \
+        break;
+static void copy_some_lanes(const float *from, ptrdiff_t from_pitch, float *to, ptrdiff_t to_pitch,
+                            int n, int width) {
+    switch (n) {
+        COPY(1)
+        COPY(2)
+        COPY(3)
+        COPY(4)
+        COPY(5)
+        COPY(6)
+        COPY(7)
+        COPY(8)
+        COPY(9)
+        COPY(10)
+        COPY(11)
+        COPY(12)
+        COPY(13)
+        COPY(14)
+        COPY(15)
+    }
+}
+#undef COPY
+#endif
+
 /* `n` floats of every pixel of one row. */
 static void copy_lanes(const float *from, ptrdiff_t from_pitch, float *to, ptrdiff_t to_pitch,
                        int n, int width) {
@@ -20,9 +57,7 @@ static void copy_lanes(const float *from, ptrdiff_t from_pitch, float *to, ptrdi
         for (int x = 0; x < width; x++, from += from_pitch, to += to_pitch)
             memcpy(to, from, sizeof(float) * BLOCK);
     } else {
-        for (int x = 0; x < width; x++, from += from_pitch, to += to_pitch)
-            for (int j = 0; j < n; j++)
-                to[j] = from[j];
+        copy_some_lanes(from, from_pitch, to, to_pitch, n, width);
     }
 }
 
@@ -40,11 +75,63 @@ static void copy_channels_rows(const struct view *in, int from_c, const struct v
     }
 }
 
+#if defined(__AVX512F__)
+/* One output block whose channels come from at most four input blocks (a channel shuffle's come
+ * from that many): two permutations of two registers each.  false: from more. */
+static bool shuffle_block(const int *source, const struct view *in, const struct view *out,
+                          int block, int64_t y0, int64_t y1) {
+    enum { MOST = 4 };
+    int from_block[MOST] = {0}, found = 0, lanes = view_lanes(out, block);
+    int32_t index[BLOCK] = {0};
+    unsigned upper = 0; /* lanes from the second pair of blocks */
+    for (int j = 0; j < lanes; j++) {
+        int c = source[block * BLOCK + j], i = 0;
+        while (i < found && from_block[i] != c / BLOCK)
+            i++;
+        if (i == MOST)
+            return false;
+        if (i == found)
+            from_block[found++] = c / BLOCK;
+        index[j] = i % 2 * BLOCK + c % BLOCK;
+        upper |= (unsigned)(i / 2) << j;
+    }
+    const __mmask16 low = (__mmask16)(((1u << lanes) - 1u) & ~upper), high = (__mmask16)upper;
+    const __m512i which = _mm512_loadu_si512(index);
+    for (int64_t y = y0; y < y1; y++) {
+        const float *from = view_at(in, y, 0, 0);
+        const float *a = from + from_block[0] * in->block_pitch;
+        const float *b = from + from_block[1] * in->block_pitch;
+        const float *c = from + from_block[2] * in->block_pitch;
+        const float *d = from + from_block[3] * in->block_pitch;
+        float *to = view_at(out, y, block * BLOCK, 0);
+        for (int x = 0; x < out->width; x++, to += out->pixel_pitch) {
+            ptrdiff_t at = x * in->pixel_pitch;
+            __m512 r = _mm512_maskz_permutex2var_ps(low, _mm512_loadu_ps(a + at), which,
+                                                    _mm512_loadu_ps(b + at));
+            if (high)
+                r = _mm512_mask_blend_ps(high, r,
+                                         _mm512_permutex2var_ps(_mm512_loadu_ps(c + at), which,
+                                                                _mm512_loadu_ps(d + at)));
+            _mm512_storeu_ps(to, r); /* lanes beyond the last channel are zero */
+        }
+    }
+    return true;
+}
+#else
+static bool shuffle_block(const int *source, const struct view *in, const struct view *out,
+                          int block, int64_t y0, int64_t y1) {
+    (void)source, (void)in, (void)out, (void)block, (void)y0, (void)y1;
+    return false;
+}
+#endif
+
 static void shuffle_channels_rows(const int *source, const struct view *in, const struct view *out,
                                   int64_t y0, int64_t y1) {
     for (int block = 0; block < view_blocks(out); block++) {
         int lanes = view_lanes(out, block);
         ptrdiff_t offset[BLOCK];
+        if (in->blocked && out->blocked && shuffle_block(source, in, out, block, y0, y1))
+            continue;
         for (int j = 0; j < lanes; j++) {
             int c = source[block * BLOCK + j];
             offset[j] = c / BLOCK * in->block_pitch + c % BLOCK;

@@ -28,7 +28,7 @@ struct slide {
     int width;
 };
 
-/* 14 sums, 3 or 5 weights and an input want more than sixteen registers. */
+/* 14 sums, 3 to 7 weights and an input want more than sixteen registers. */
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define SLIDE_PIXELS 14
 #else
@@ -36,7 +36,9 @@ struct slide {
 #endif
 
 static ALWAYS_INLINE vec slide_take(const enum slide_what what, vec r, vec in, vec w) {
-    return what == SLIDE_WEIGHTED ? vec_fma(in, w, r) : what == SLIDE_SUM ? r + in : vec_max(in, r);
+    return what == SLIDE_WEIGHTED ? vec_fma(in, w, r)
+           : what == SLIDE_SUM    ? vec_add(r, in)
+                                  : vec_max(in, r);
 }
 
 /* All of `what`, taps, stride, pixels and edge are constant after inlining. */

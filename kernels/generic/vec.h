@@ -3,6 +3,8 @@
  * A channel block of 16 floats is NV vectors of VL lanes: 4 of SSE2 or NEON, 2 of AVX, 1 of
  * AVX-512.  The sources that include this are compiled once for each instruction set (plain.h,
  * window.h), and intrinsics stand only here, where the extension has no word or a slow one.
+ * (On 32-bit Arm gcc takes the extension's arithmetic apart, because NEON flushes denormal numbers;
+ * what should be fast there uses the functions below, and plain.h has no table for it.)
  * All but vec_fma() give the same bits on every target: what they do to a lane is IEEE arithmetic
  * or a choice, and does not depend on the width. */
 #ifndef COHORT_KERNELS_GENERIC_VEC_H
@@ -31,6 +33,12 @@ typedef uint32_t uvec __attribute__((vector_size(VL * 4)));
 /* The same in memory of any alignment, seen through any type. */
 typedef float vec_any __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 
+#if defined(__ARM_NEON) && !defined(__aarch64__)
+#define VEC_NEON32 1
+#else
+#define VEC_NEON32 0
+#endif
+
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 /* Before a loop over a tile's vectors: gcc has to unroll it before it decides what lives in
@@ -49,6 +57,13 @@ static ALWAYS_INLINE void vec_store(float *p, vec v) {
 }
 static ALWAYS_INLINE vec vec_set(float x) {
     return x - (vec){0};
+}
+static ALWAYS_INLINE vec vec_add(vec a, vec b) {
+#if VEC_NEON32
+    return (vec)vaddq_f32((float32x4_t)a, (float32x4_t)b);
+#else
+    return a + b;
+#endif
 }
 /* mask ? a : b, lane by lane; the mask's lanes are 0 or -1. */
 static ALWAYS_INLINE vec vec_select(ivec mask, vec a, vec b) {
@@ -86,6 +101,9 @@ static ALWAYS_INLINE vec vec_max(vec a, vec b) {
     return (vec)_mm256_max_ps((__m256)a, (__m256)b);
 #elif defined(__SSE2__)
     return (vec)_mm_max_ps((__m128)a, (__m128)b);
+#elif VEC_NEON32
+    return (vec)vbslq_f32(vcgtq_f32((float32x4_t)a, (float32x4_t)b), (float32x4_t)a,
+                          (float32x4_t)b);
 #else
     return vec_select(a > b, a, b);
 #endif
@@ -97,6 +115,9 @@ static ALWAYS_INLINE vec vec_min(vec a, vec b) {
     return (vec)_mm256_min_ps((__m256)a, (__m256)b);
 #elif defined(__SSE2__)
     return (vec)_mm_min_ps((__m128)a, (__m128)b);
+#elif VEC_NEON32
+    return (vec)vbslq_f32(vcltq_f32((float32x4_t)a, (float32x4_t)b), (float32x4_t)a,
+                          (float32x4_t)b);
 #else
     return vec_select(a < b, a, b);
 #endif
