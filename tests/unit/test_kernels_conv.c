@@ -529,6 +529,30 @@ static void sweep_three_wide(struct tally *n) {
         }
 }
 
+/* Depthwise: every width around the tiles of the sliding window, windows that reach beyond both
+ * sides at once, rows and columns of different kinds. */
+static void sweep_depthwise(struct tally *n) {
+    static const int counts[] = {16, 24, 40};
+    struct random *r = &n->r;
+    if (n->transposed)
+        return;
+    for (int w = 1; w <= 34; w++)
+        for (int kernel = 3; kernel <= 7; kernel += 2)
+            for (int stride = 1; stride <= 2; stride++) {
+                int c = counts[random_int(r, 0, 2)], h = random_int(r, 1, 9);
+                struct conv_shape s =
+                    square(n, c, c, c, h, w, kernel, stride, random_int(r, 0, kernel / 2 + 1), 1);
+                s.kernel_h = random_int(r, 1, 7);
+                s.stride_h = random_int(r, 1, 2);
+                s.pad_top = random_int(r, 0, s.kernel_h);
+                s.dilation_h = random_int(r, 1, 2);
+                s.out_h = conv_out(h, s.kernel_h, s.stride_h, s.pad_top + random_int(r, 0, 3),
+                                   s.dilation_h);
+                s.out_w = conv_out(w, kernel, stride, s.pad_left + random_int(r, 0, kernel), 1);
+                try_shape(n, s);
+            }
+}
+
 /* Deep and wide enough for several visits of the output, and for several row groups. */
 static void sweep_large(struct tally *n) {
     try_shape(n, square(n, 300, 40, 1, 4, 5, 3, 1, 1, 1));
@@ -567,6 +591,7 @@ static void sweep(bool transposed) {
     sweep_groups(&n);
     sweep_random(&n, 400);
     sweep_three_wide(&n);
+    sweep_depthwise(&n);
     sweep_large(&n);
     every_kernel_ran(&n);
 }
