@@ -251,12 +251,13 @@ static void transform_input(const struct walk *k, int group) {
         }
 }
 
-/* The sums of one block at one point: input channels whose weights fit the first-level cache at a
- * time. */
-static void multiply(const struct walk *k, int point, const float *weights, float *sums) {
-    static const float zeros[BLOCK];
+/* The sums of one block, or of two, at one point (`next`: the weights used after these): input
+ * channels whose weights fit the first-level cache at a time. */
+static void multiply(const struct walk *k, int point, int blocks, const float *weights,
+                     const float *next, float *sums) {
+    static const float zeros[2 * BLOCK];
     const struct conv_shape *s = k->a->shape;
-    int at_once = most(1, MICRO_CHUNK / (s->kernel_h * BLOCK));
+    int at_once = most(1, k->w->micro->chunk / (s->kernel_h * BLOCK));
     ptrdiff_t plane = (k->rows + k->z.reach) * k->line;
     struct micro_args m = {.in_pixel = BLOCK,
                            .in_seg = plane,
@@ -269,11 +270,15 @@ static void multiply(const struct walk *k, int point, const float *weights, floa
                            .out = sums,
                            .out_pixel = BLOCK,
                            .init = zeros,
-                           .lane1 = BLOCK};
+                           .lane1 = BLOCK,
+                           .blocks = blocks,
+                           .w_block = k->z.points * (ptrdiff_t)weight_floats(s),
+                           .out_block = k->z.points * k->sum};
     for (int b = 0; b < k->z.in_blocks; b += m.segs) {
         m.segs = least(at_once, k->z.in_blocks - b);
         m.in = k->input + point * k->point + b * plane;
         m.w = weights + b * m.w_seg;
+        m.ahead = (const char *)(b + m.segs < k->z.in_blocks ? m.w + m.segs * m.w_seg : next);
         k->w->micro->run(&m, k->rows * k->z.tiles);
         m.init = NULL;
     }
@@ -300,9 +305,13 @@ static void walk_blocks(const struct walk *k, int b0, int b1) {
     ptrdiff_t each = (ptrdiff_t)weight_floats(k->a->shape), block = k->sum * k->z.points;
     const float *weights = (const float *)k->a->weights + b0 * k->z.points * each;
     for (int p = 0; p < k->z.points; p++)
-        for (int b = 0; b < b1 - b0; b++)
-            multiply(k, p, weights + (b * k->z.points + p) * each,
-                     k->sums + b * block + p * k->sum);
+        for (int b = 0, together; b < b1 - b0; b += together) {
+            together = least(b1 - b0 - b, k->w->micro->blocks);
+            const float *w = weights + (b * k->z.points + p) * each;
+            const float *next = b + together < b1 - b0 ? w + together * k->z.points * each
+                                                       : weights + (p + 1) * each;
+            multiply(k, p, together, w, next, k->sums + b * block + p * k->sum);
+        }
     for (int r = 0; r < k->rows; r++)
         for (int b = b0; b < b1; b++)
             output_row(k, k->sums + (b - b0) * block + r * k->line, b, k->y0 + r);
