@@ -3,15 +3,13 @@
  *   build/bench/kernels [FILTER]...     kernels or layers whose name contains a FILTER (all
  * without)
  *
- * Kernels take turns on a layer, and the median of their rounds is printed, so a drifting clock
- * hits all alike.  GFLOP/s counts a multiply-add as 2.  The last figure, measured in the same
- * turns, is what multiply-then-add in registers reaches with the portable kernels' vector width:
- * their speed of light (kernels with fused multiply-add or wider vectors go beyond it). */
+ * Convolutions and products are what `cohort kernels --bench` shows (src/profile/kernel_bench.h
+ * says how it is measured); the last figure is the peak of the kernel's instruction set on this
+ * core. Pooling and plain operators are measured here, in turns, as bytes per second. */
 #include "base/mem.h"
-#include "kernels/generic/vec.h"
 #include "kernels/plainops.h"
+#include "profile/kernel_bench.h"
 
-#include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,83 +34,6 @@ static double median(double *t, int n) {
     return t[n / 2];
 }
 
-/* ---- the ceiling ----------------------------------------------------------------------------- */
-
-/* Twelve independent sums of products that the compiler cannot foresee. */
-static double ceiling_once(void) {
-    enum { CHAINS = 12, TIMES = 100000 };
-    vec sum[CHAINS] = {{0}}, w = vec_set(1.0001f);
-    float x = 0.9999f;
-    double t = now();
-    for (int i = 0; i < TIMES; i++) {
-        vec b = vec_set(x);
-#if defined(__x86_64__) || defined(__i386__)
-        __asm__ volatile("" : "+x"(w), "+x"(b));
-#elif defined(__aarch64__)
-        __asm__ volatile("" : "+w"(w), "+w"(b));
-#endif
-        sum[0] += w * b;
-        for (int j = 1; j < CHAINS; j++) {
-            vec p = b;
-#if defined(__x86_64__) || defined(__i386__)
-            __asm__ volatile("" : "+x"(p));
-#elif defined(__aarch64__)
-            __asm__ volatile("" : "+w"(p));
-#endif
-            sum[j] += w * p;
-        }
-    }
-    t = now() - t;
-    float total = 0;
-    for (int j = 0; j < CHAINS; j++)
-        total += sum[j][0];
-    return total != total ? 0 : 2.0 * VL * CHAINS * TIMES / t * 1e-9; /* the sums are used */
-}
-
-/* ---- layers ---------------------------------------------------------------------------------- */
-
-struct layer {
-    const char *name;
-    int in_c, in_h, in_w, out_c, kernel, stride, groups;
-};
-
-static const struct layer layers[] = {
-    {"vgg16 conv1_1", 3, 224, 224, 64, 3, 1, 1},
-    {"vgg16 conv1_2", 64, 224, 224, 64, 3, 1, 1},
-    {"vgg16 conv2_2", 128, 112, 112, 128, 3, 1, 1},
-    {"vgg16 conv3_2", 256, 56, 56, 256, 3, 1, 1},
-    {"vgg16 conv4_2", 512, 28, 28, 512, 3, 1, 1},
-    {"vgg16 conv5_1", 512, 14, 14, 512, 3, 1, 1},
-    /* where Winograd's transforms, or the reading of its weights, weigh most */
-    {"narrow 3x3/112", 16, 112, 112, 16, 3, 1, 1},
-    {"narrow 3x3/56", 32, 56, 56, 32, 3, 1, 1},
-    {"yolov2 3x3/13", 1024, 13, 13, 1024, 3, 1, 1},
-    {"resnet conv1", 3, 224, 224, 64, 7, 2, 1},
-    {"resnet 3x3/56", 64, 56, 56, 64, 3, 1, 1},
-    {"resnet 3x3/2", 128, 56, 56, 128, 3, 2, 1},
-    {"resnet 3x3/28", 128, 28, 28, 128, 3, 1, 1},
-    {"resnet 3x3/14", 256, 14, 14, 256, 3, 1, 1},
-    {"resnet 3x3/7", 512, 7, 7, 512, 3, 1, 1},
-    {"resnet 1x1/56", 64, 56, 56, 256, 1, 1, 1},
-    {"resnet 1x1/28", 512, 28, 28, 128, 1, 1, 1},
-    {"resnet 1x1/7", 2048, 7, 7, 512, 1, 1, 1},
-    {"resnet 1x1 s2", 256, 56, 56, 512, 1, 2, 1},
-    {"mobile 1x1/112", 32, 112, 112, 16, 1, 1, 1},
-    {"mobile 1x1/56", 24, 56, 56, 144, 1, 1, 1},
-    {"mobile 1x1/14", 96, 14, 14, 576, 1, 1, 1},
-    {"mobile dw/112", 96, 112, 112, 96, 3, 2, 96},
-    {"mobile dw/56", 144, 56, 56, 144, 3, 1, 144},
-    {"mobile dw/14", 576, 14, 14, 576, 3, 1, 576},
-    {"effnet dw5/28", 240, 28, 28, 240, 5, 1, 240},
-    {"effnet dw5 s2", 144, 56, 56, 144, 5, 2, 144},
-    {"convnext dw7/14", 384, 14, 14, 384, 7, 1, 384},
-    {"resnext 3x3 g32", 128, 56, 56, 128, 3, 1, 32},
-    {"upsample 4x4 s2", 64, 28, 28, 64, 4, -2, 1}, /* transposed */
-};
-
-static const struct gemm_shape products[] = {
-    {1, 4096, 4096}, {1, 2048, 1000}, {128, 768, 768}, {197, 768, 3072}};
-
 static bool matches(const char *kernel, const char *layer, char **filters, int count) {
     for (int i = 0; i < count; i++)
         if (!strstr(kernel, filters[i]) && !strstr(layer, filters[i]))
@@ -136,148 +57,34 @@ static float *random_floats(size_t n) {
 
 enum { KERNELS_MAX = 32 };
 
-static void report(const char *layer, double gflop, const char *kernel, double *t,
-                   double *ceilings) {
-    double m = median(t, ROUNDS), ceiling = median(ceilings, ROUNDS);
-    printf("%-16s %8.1f MFLOP  %-24s %9.3f ms %8.1f GFLOP/s %5.0f %% of %5.1f\n", layer,
-           gflop * 1e3, kernel, m * 1e3, gflop / m, 100 * gflop / m / ceiling, ceiling);
+/* ---- convolutions and products --------------------------------------------------------------- */
+
+struct filter {
+    const char *layer;
+    char **texts;
+    int count;
+};
+
+static bool wanted(void *context, const char *kernel) {
+    const struct filter *f = context;
+    return matches(kernel, f->layer, f->texts, f->count);
 }
 
-static void bench_conv(const struct layer *l, char **filters, int filter_count) {
-    bool transposed = l->stride < 0;
-    int stride = abs(l->stride), pad = (l->kernel - 1) / 2, count, n = 0;
-    struct conv_shape s = {.in_c = l->in_c,
-                           .in_h = l->in_h,
-                           .in_w = l->in_w,
-                           .out_c = l->out_c,
-                           .groups = l->groups,
-                           .kernel_h = l->kernel,
-                           .kernel_w = l->kernel,
-                           .stride_h = stride,
-                           .stride_w = stride,
-                           .pad_top = pad,
-                           .pad_left = pad,
-                           .dilation_h = 1,
-                           .dilation_w = 1};
-    s.in_blocked = s.in_c >= BLOCK;
-    s.out_blocked = s.out_c >= BLOCK;
-    s.out_h = transposed ? s.in_h * stride : (s.in_h + 2 * pad - l->kernel) / stride + 1;
-    s.out_w = transposed ? s.in_w * stride : (s.in_w + 2 * pad - l->kernel) / stride + 1;
-    double pixels = transposed ? (double)s.in_h * s.in_w : (double)s.out_h * s.out_w;
-    double gflop = 2e-9 * pixels * s.out_c * (s.in_c / s.groups) * l->kernel * l->kernel;
-    struct view in = view_map(NULL, 0, s.in_h, s.in_c, s.in_w);
-    struct view out = view_map(NULL, 0, s.out_h, s.out_c, s.out_w);
-    size_t per_oc = (size_t)(s.in_c / s.groups) * (size_t)(l->kernel * l->kernel);
-    float *w = random_floats((size_t)s.out_c * per_oc);
-    float *bias = random_floats((size_t)view_blocks(&out) * BLOCK);
-    in.data = random_floats((size_t)(in.rows * in.row_pitch));
-    out.data = random_floats((size_t)(out.rows * out.row_pitch));
-    const struct conv_kernel *const *list =
-        transposed ? kernels_deconv(&count) : kernels_conv(&count);
-    struct conv_args args[KERNELS_MAX];
-    const struct conv_kernel *kernels[KERNELS_MAX];
-    void *packed[KERNELS_MAX], *workspace[KERNELS_MAX];
-    double times[KERNELS_MAX][ROUNDS], ceilings[ROUNDS];
-    for (int i = 0; i < count && n < KERNELS_MAX; i++) {
-        const struct conv_kernel *k = list[i];
-        if (!(kernel_isa_available() & 1u << k->isa) || k->rate(&s) <= 0 ||
-            !matches(k->name, l->name, filters, filter_count))
-            continue;
-        packed[n] = mem_zalloc(k->weights_bytes(&s), 1);
-        workspace[n] = mem_alloc(k->workspace_bytes ? k->workspace_bytes(&s) : 1);
-        if (!packed[n] || !workspace[n]) {
-            fprintf(stderr, "not enough memory\n");
-            exit(1);
-        }
-        if (transposed)
-            k->pack(&s, w, 0, s.out_c, packed[n]);
-        for (int oc = 0; !transposed && oc < s.out_c; oc += BLOCK)
-            k->pack(&s, w + (size_t)oc * per_oc, oc, s.out_c - oc < BLOCK ? s.out_c - oc : BLOCK,
-                    packed[n]);
-        args[n] = (struct conv_args){.shape = &s,
-                                     .weights = packed[n],
-                                     .bias = bias,
-                                     .in = in,
-                                     .out = out,
-                                     .epilogue = {.act = KACT_RELU},
-                                     .y1 = s.out_h,
-                                     .block1 = view_blocks(&out),
-                                     .workspace = workspace[n]};
-        kernels[n++] = k;
+static void bench_layer(const struct bench_layer *l, char **filters, int filter_count) {
+    struct kernel_speed speeds[KERNEL_BENCH_MAX];
+    struct cohort_error err = {0};
+    struct filter f = {.layer = l->name, .texts = filters, .count = filter_count};
+    int count;
+    if (kernel_bench(&l->signature, wanted, &f, speeds, &count, &err) != COHORT_OK) {
+        fprintf(stderr, "kernels: %s\n", err.message);
+        exit(1);
     }
-    for (int round = -1; round < ROUNDS; round++) {
-        if (round >= 0)
-            ceilings[round] = ceiling_once();
-        for (int i = 0; i < n; i++) {
-            double t = now();
-            kernels[i]->run(&args[i]);
-            if (round >= 0)
-                times[i][round] = now() - t;
-        }
-    }
-    for (int i = 0; i < n; i++) {
-        report(l->name, gflop, kernels[i]->name, times[i], ceilings);
-        mem_free(packed[i]);
-        mem_free(workspace[i]);
-    }
-    mem_free(w);
-    mem_free(bias);
-    mem_free(in.data);
-    mem_free(out.data);
-}
-
-static void bench_gemm(const struct gemm_shape *s, char **filters, int filter_count) {
-    int count, n = 0;
-    char name[64];
-    snprintf(name, sizeof name, "gemm %dx%dx%d", (int)s->rows, s->k, s->n);
-    const struct gemm_kernel *const *list = kernels_gemm(&count);
-    const struct gemm_kernel *kernels[KERNELS_MAX];
-    struct gemm_args args[KERNELS_MAX];
-    void *packed[KERNELS_MAX];
-    double times[KERNELS_MAX][ROUNDS], ceilings[ROUNDS];
-    float *w = random_floats((size_t)s->k * (size_t)s->n);
-    float *in = random_floats((size_t)s->rows * (size_t)s->k);
-    float *out = random_floats((size_t)s->rows * (size_t)s->n);
-    for (int i = 0; i < count && n < KERNELS_MAX; i++) {
-        const struct gemm_kernel *k = list[i];
-        if (!(kernel_isa_available() & 1u << k->isa) || k->rate(s) <= 0 || k->workspace_bytes ||
-            !matches(k->name, name, filters, filter_count))
-            continue;
-        packed[n] = mem_zalloc(k->weights_bytes(s), 1);
-        if (!packed[n]) {
-            fprintf(stderr, "not enough memory\n");
-            exit(1);
-        }
-        for (int f = 0; f < s->n; f += BLOCK)
-            k->pack(s, w + (size_t)f * (size_t)s->k, f, s->n - f < BLOCK ? s->n - f : BLOCK,
-                    packed[n]);
-        args[n] = (struct gemm_args){.shape = s,
-                                     .weights = packed[n],
-                                     .in = in,
-                                     .out = out,
-                                     .in_pitch = s->k,
-                                     .out_pitch = s->n,
-                                     .y1 = s->rows,
-                                     .n1 = s->n};
-        kernels[n++] = k;
-    }
-    for (int round = -1; round < ROUNDS; round++) {
-        if (round >= 0)
-            ceilings[round] = ceiling_once();
-        for (int i = 0; i < n; i++) {
-            double t = now();
-            kernels[i]->run(&args[i]);
-            if (round >= 0)
-                times[i][round] = now() - t;
-        }
-    }
-    for (int i = 0; i < n; i++) {
-        report(name, 2e-9 * (double)s->rows * s->k * s->n, kernels[i]->name, times[i], ceilings);
-        mem_free(packed[i]);
-    }
-    mem_free(w);
-    mem_free(in);
-    mem_free(out);
+    for (int k = 0; k < count; k++)
+        printf("%-16s %8.1f MFLOP  %-24s %9.3f ms %8.1f GFLOP/s %5.0f %% of %5.1f\n", l->name,
+               2e-6 * signature_macs(&l->signature), speeds[k].kernel, speeds[k].ms,
+               speeds[k].gflops, 100 * speeds[k].gflops / speeds[k].peak_gflops,
+               speeds[k].peak_gflops);
+    fflush(stdout);
 }
 
 /* ---- pooling and the plain operators: what counts is memory ---------------------------------- */
@@ -487,11 +294,10 @@ static void bench_plain(char **filters, int filter_count) {
 }
 
 int main(int argc, char **argv) {
-    openblas_set_num_threads(1);
-    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
-        bench_conv(&layers[i], argv + 1, argc - 1);
-    for (size_t i = 0; i < sizeof products / sizeof *products; i++)
-        bench_gemm(&products[i], argv + 1, argc - 1);
+    int layers;
+    const struct bench_layer *list = kernel_bench_layers(&layers);
+    for (int i = 0; i < layers; i++)
+        bench_layer(&list[i], argv + 1, argc - 1);
     for (size_t i = 0; i < sizeof pool_layers / sizeof *pool_layers; i++)
         bench_pool(&pool_layers[i], argv + 1, argc - 1);
     bench_plain(argv + 1, argc - 1);

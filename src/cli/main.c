@@ -25,7 +25,8 @@ static const struct cli_command commands[] = {
      cmd_plan, false},
     {"synth", "cohort synth NAME -o FILE [options]",
      "write a well-known network with random weights", cmd_synth, false},
-    {"kernels", "cohort kernels [options]", "list kernels and operators", cmd_kernels, false},
+    {"kernels", "cohort kernels [--bench [MODEL...]] [options]",
+     "list kernels and operators, or time the kernels", cmd_kernels, false},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 

@@ -32,12 +32,12 @@ may_include kernels base
 may_include src/board base
 may_include src/exec graph kernels board base
 may_include src/comm board base
-may_include src/profile comm exec graph board base
+may_include src/profile comm exec graph kernels board base
 may_include planner graph base exec
 may_include src/runtime comm exec profile planner graph board base kernels
 may_include src/media graph base
 may_include src/synth graph base
-may_include src/cli runtime planner synth media graph kernels board base
+may_include src/cli runtime profile planner synth media graph kernels board base
 # Of the executor the planner may know how memory is shared out, nothing else.
 bad=$(grep -rhoE '^#include "exec/[^"]+"' planner --include='*.c' --include='*.h' | grep -v '"exec/arena.h"')
 if [ -z "$bad" ]; then tap_ok "planner knows of src/exec at most arena.h"; else tap_not_ok "planner knows of src/exec at most arena.h" "$bad"; fi
