@@ -1,5 +1,7 @@
 #include "base/error.h"
 
+#include "base/mem.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,7 +54,13 @@ enum cohort_code error_wrap(struct cohort_error *err, const char *fmt, ...) {
 
 enum cohort_code error_memory(struct cohort_error *err, unsigned long long bytes,
                               const char *what) {
-    return error_set(err, COHORT_ERR_MEMORY, "out of memory: %llu bytes for %s", bytes, what);
+    size_t limit = mem_limit_bytes();
+    if (limit == 0)
+        return error_set(err, COHORT_ERR_MEMORY, "out of memory: %llu bytes for %s", bytes, what);
+    return error_set(err, COHORT_ERR_MEMORY,
+                     "out of memory: %llu bytes for %s; %.1f of the %.1f MB that this board's "
+                     "memory_limit allows are in use",
+                     bytes, what, (double)mem_live_bytes() / 1048576, (double)limit / 1048576);
 }
 
 void error_clear(struct cohort_error *err) {

@@ -15,6 +15,7 @@ struct mem_header {
 static atomic_long live_blocks;
 static atomic_size_t live_bytes;
 static atomic_size_t peak_bytes;
+static atomic_size_t limit_bytes; /* 0: none */
 static atomic_long alloc_calls;
 static atomic_long fail_countdown; /* 0: off; 1: fail now and for ever */
 
@@ -26,6 +27,11 @@ static bool injected_failure(void) {
         return true;
     atomic_store(&fail_countdown, left - 1);
     return false;
+}
+
+static bool beyond_limit(size_t bytes) {
+    size_t limit = atomic_load(&limit_bytes), live = atomic_load(&live_bytes);
+    return limit != 0 && (live >= limit || bytes > limit - live);
 }
 
 static struct mem_header *header_of(void *block) {
@@ -42,7 +48,7 @@ static void count_in(size_t bytes) {
 
 void *mem_alloc(size_t bytes) {
     atomic_fetch_add(&alloc_calls, 1);
-    if (injected_failure() || bytes > SIZE_MAX - 3 * MEM_ALIGN)
+    if (injected_failure() || bytes > SIZE_MAX - 3 * MEM_ALIGN || beyond_limit(bytes))
         return NULL;
     size_t total =
         (bytes + 2 * MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN + (bytes == 0 ? MEM_ALIGN : 0);
@@ -131,6 +137,14 @@ bool mem_grow(void **items, size_t *capacity, size_t count, size_t size) {
     *items = bigger;
     *capacity = wanted;
     return true;
+}
+
+void mem_limit(size_t bytes) {
+    atomic_store(&limit_bytes, bytes);
+}
+
+size_t mem_limit_bytes(void) {
+    return atomic_load(&limit_bytes);
 }
 
 long mem_live_blocks(void) {

@@ -1,8 +1,9 @@
 /* Memory that is counted, checked and, for tests, made to fail.
  *
  * All heap memory of Cohort comes from here, so that a test can ask "is everything freed?" and
- * "what if the n-th allocation fails?".  The counters are the one piece of process-wide state the
- * library keeps; they are atomic. */
+ * "what if the n-th allocation fails?", and so that a board can be kept to a part of its memory.
+ * The counters and the limit are the one piece of process-wide state the library keeps; they are
+ * atomic. */
 #ifndef COHORT_BASE_MEM_H
 #define COHORT_BASE_MEM_H
 
@@ -31,6 +32,11 @@ void mem_forget(const void *block);
 bool mem_grow(void **items, size_t *capacity, size_t count, size_t size);
 #define MEM_GROW(items, capacity, count)                                                           \
     mem_grow((void **)&(items), &(capacity), (count), sizeof *(items))
+
+/* From now on allocations that would bring the live bytes beyond `bytes` fail; 0: no limit.  Files
+ * that are mapped, and what MPI and the system take, do not count. */
+void mem_limit(size_t bytes);
+size_t mem_limit_bytes(void);
 
 /* For tests. */
 long mem_live_blocks(void);

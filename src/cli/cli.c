@@ -384,9 +384,12 @@ enum cohort_code cli_session_options(struct cohort_session_options *out,
     board.cores = NULL;
     double share = o->cpu_share > 0 ? o->cpu_share : board.cpu_share;
     int threads = o->threads > 0 ? (int)o->threads : board.threads;
+    uint64_t limit = board.memory_limit_bytes;
     cluster_board_release(&board);
     if (code != COHORT_OK)
         return code;
+    if (limit > 0)
+        mem_limit(limit < SIZE_MAX ? (size_t)limit : SIZE_MAX);
     *out = (struct cohort_session_options){
         .threads = threads,
         .cpu_share = share,

@@ -161,7 +161,7 @@ void cli_options_init(struct cli_options *o);
          0.001,          1},                                                                         \
         {"cluster",   0,                                                                             \
          OPTION_TEXT, &(o).cluster,                                                                  \
-         "FILE",      "companion of the hostfile: each board's cpu_share and cores",                 \
+         "FILE",      "companion of the hostfile: each board's cpu_share, cores, memory_limit",      \
          0,           0},                                                                            \
         {"timeout",      0,    OPTION_DOUBLE,                                                        \
          &(o).timeout_s, "S",  "a board silent for so long is lost (30)",                            \

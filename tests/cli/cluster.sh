@@ -132,12 +132,12 @@ finds "another build" "$program is build 0123456789abcdef, but [0-9a-f]{16} on t
 printf '#!/bin/sh\necho "error while loading shared libraries: libhwloc.so.15"; exit 127\n' >"$boards/pi3/cohort"
 finds "a program that does not run" "$program does not run: .*libhwloc" "cohort-cluster deploy nets/lab"
 answers pi2 mpirun.openmpi "mpirun.openmpi (OpenRTE) 4.0.5"
-finds "another Open MPI" "Open MPI 4.0.5 here, 4.1.4 on this machine" ".*ssh pi2 .*apt-get install -y openmpi-bin"
+finds "another Open MPI" "Open MPI 4.0.5 here, 4.1.4 on this machine" ".*ssh -t pi2 .*apt-get install -y openmpi-bin"
 answers pi3 hostname pi2
-finds "two equal names" "the host name pi2 is also that of pi2" ".*ssh pi3 'sudo hostnamectl set-hostname pi3'"
+finds "two equal names" "the host name pi2 is also that of pi2" ".*ssh -t pi3 'sudo hostnamectl set-hostname pi3'"
 answers pi2 ip "2: eth0    inet 10.9.8.2/24
 3: wlan0    inet 10.9.8.77/24"
-finds "a second interface in the network" "a second interface in 10.9.8.0/24: eth0 wlan0" ".*ssh pi2 'sudo ip link set wlan0 down'"
+finds "a second interface in the network" "a second interface in 10.9.8.0/24: eth0 wlan0" ".*ssh -t pi2 'sudo ip link set wlan0 down'"
 answers pi2 ip "2: eth0    inet 192.168.5.2/24"
 finds "no interface in the network" "no interface in 10.9.8.0/24 \(it has eth0 192.168.5.2/24\)" "cohort-cluster new .*--network"
 answers pi2 ip "2: eth0    inet 10.9.8.2/24
@@ -148,9 +148,9 @@ tap_run "  and names it" grep -A1 'a second interface outside 10.9.8.0/24: docke
 tap_run "  and what keeps MPI off it" grep -q 'btl_tcp_if_include 10.9.8.0/24' <<<"$output"
 all_well
 printf 'blocked=pi2 1024 no answer\nblocked=pi2 40001 no answer\n' | tee "$boards/pi1/blocked" >"$boards/pi3/blocked"
-finds "a blocked port" "port 1024, 40001 of pi2 cannot be reached from pi1, pi3 \(no answer\)" ".*ssh pi2 .*10.9.8.0/24"
+finds "a blocked port" "port 1024, 40001 of pi2 cannot be reached from pi1, pi3 \(no answer\)" ".*ssh -t pi2 .*10.9.8.0/24"
 printf 'blocked=pi1 1024 no answer\nblocked=pi3 1024 no answer\n' >"$boards/pi2/blocked"
-finds "a board that reaches nobody" "it cannot connect to any other board" ".*ssh pi2 .*OUTPUT"
+finds "a board that reaches nobody" "it cannot connect to any other board" ".*ssh -t pi2 .*OUTPUT"
 printf 'blocked=this-machine 40001 no answer\n' >"$boards/pi2/blocked"
 finds "ports of the machine that mpirun runs on" "ports of this machine cannot be reached from pi2" "sudo ufw allow from 10.9.8.0/24"
 printf '#!/bin/sh\necho 32\n' >"$boards/pi2/bin/getconf"
@@ -263,6 +263,12 @@ for f in "$root"/hostfiles/*.json; do
         tap_fails "  and cohort reads it" "has no board called '$(hostname)'" "${read_it[@]}"
     fi
 done
+
+printf '{"format": "cohort-cluster", "version": 1, "boards": [{"name": "localhost", "memory_limit": "%s"}]}' 30M >small.json
+tap_fails "a board's memory_limit is kept" 'out of memory: [0-9]+ bytes for .*30.0 MB that this board.s memory_limit allows' \
+    "$COHORT_BIN" run resnet18 --cache "$scratch/cache" --cluster small.json
+sed -i 's/30M/1G/' small.json
+tap_run "  and where it is enough it changes nothing" "$COHORT_BIN" run resnet18 --cache "$scratch/cache" --cluster small.json
 
 # This machine as the only board: a whole run, with the answer of one process.
 unset COHORT_SSH

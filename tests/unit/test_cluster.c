@@ -1,6 +1,7 @@
 /* The companion of a hostfile: what it may say, and that mistakes are named. */
 #include "cli/cluster.h"
 
+#include "base/error.h"
 #include "base/mem.h"
 
 #include <setjmp.h>
@@ -111,6 +112,36 @@ static void test_memory(void **state) {
     assert_in_range(failures, 4, 98);
 }
 
+/* What a companion's memory_limit comes to: allocations fail beyond it, and the message says why.
+ */
+static void test_memory_limit(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    size_t before = mem_live_bytes();
+    mem_limit(before + 1000);
+    void *a = mem_alloc(600), *b = mem_alloc(401);
+    assert_non_null(a);
+    assert_null(b);
+    assert_null(mem_realloc(a, 900)); /* both at once */
+    error_memory(&err, 401, "a block");
+    assert_non_null(strstr(err.message, "401 bytes for a block"));
+    assert_non_null(strstr(err.message, "memory_limit"));
+    b = mem_alloc(400);
+    assert_non_null(b);
+    assert_null(mem_alloc(0xffffffff));
+    mem_limit(1); /* less than is in use already */
+    assert_null(mem_alloc(1));
+    mem_limit(0);
+    mem_free(b);
+    b = mem_alloc(2000);
+    assert_non_null(b);
+    mem_free(a);
+    mem_free(b);
+    assert_int_equal(mem_live_bytes(), before);
+    error_memory(&err, 401, "a block");
+    assert_string_equal(err.message, "out of memory: 401 bytes for a block");
+}
+
 static int no_leaks(void **state) {
     (void)state;
     return mem_live_blocks() == 0 ? 0 : -1;
@@ -118,10 +149,9 @@ static int no_leaks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reads_boards),
-        cmocka_unit_test(test_localhost),
-        cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_reads_boards), cmocka_unit_test(test_localhost),
+        cmocka_unit_test(test_refuses),      cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_limit),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);
 }
