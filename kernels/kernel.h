@@ -108,6 +108,7 @@ struct conv_kernel {
 struct gemm_shape {
     int64_t rows; /* of the whole value, for choosing a kernel: never of the tile */
     int k, n;
+    bool half; /* weights are kept as float16 */
 };
 
 struct gemm_args {
@@ -128,6 +129,7 @@ struct gemm_kernel {
     const char *name; /* "gemm_generic" */
     enum kernel_isa isa;
     bool row_exact;
+    bool half; /* packs weights as float16; computes in float32 */
     double (*rate)(const struct gemm_shape *s);
     size_t (*weights_bytes)(const struct gemm_shape *s);
     /* Packs output features [n0, n0+count) (n0 multiple of 16, count 16 or what is left): element

@@ -38,6 +38,7 @@ struct bound {
     size_t weights_bytes;   /* of packed weights in state */
     size_t workspace_bytes; /* per thread */
     size_t shared_bytes;    /* for all threads together */
+    struct exec_half half;  /* of its weights */
 };
 
 struct exec_op {
