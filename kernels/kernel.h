@@ -91,6 +91,9 @@ struct conv_kernel {
     /* Can it do this shape?  Estimate of its speed for ranking among kernels that can: expected
      * useful multiply-adds per cycle and core; 0: cannot. */
     double (*rate)(const struct conv_shape *s);
+    /* Output rows that one call should have at least where there are as many, because it does
+     * something once for all its rows or all its channel blocks; NULL: 1. */
+    int (*rows_least)(const struct conv_shape *s);
     size_t (*weights_bytes)(const struct conv_shape *s);
     /* Packs output channels [oc0, oc0+count): `w` is ONNX order [count][in_c/groups][kh][kw], the
      * first of them at w[0]; oc0 is a multiple of 16 and count is 16 or what is left. Called once
