@@ -138,9 +138,11 @@ struct walk {
     int64_t y0, y1; /* the rows at hand */
     int block;
     struct pass pass;
-    int room;             /* lanes of a segment in the weights */
-    const float *weights; /* of the pass */
-    bool finish;          /* the micro-kernel does the epilogue */
+    int room;                      /* lanes of a segment in the weights */
+    const float *weights;          /* of the pass */
+    const char *ahead, *ahead_end; /* weights of the next chunk, to be fetched in this one */
+    bool small;                    /* all weights stay in the second-level cache */
+    bool finish;                   /* the micro-kernel does the epilogue */
 };
 
 /* Some segments of equal size: the channels of one visit of the output. */
@@ -149,17 +151,9 @@ struct chunk {
     bool first, last;
 };
 
-/* What the last visit of an output does, where the micro-kernel can. */
-static void finish_with(struct micro_args *m, const struct kernel_epilogue *e) {
-    m->act = e->act;
-    m->act_a = e->a;
-    m->act_b = e->b;
-    m->residual_last = e->residual_last;
-}
-
 /* The pixels of one rectangle: ys.count x xs.count outputs from (y, x) on. */
-static void walk_rectangle(const struct walk *k, const struct chunk *ch, int64_t y,
-                           struct axis_run ys, int x, struct axis_run xs) {
+static void walk_rectangle(struct walk *k, const struct chunk *ch, int64_t y, struct axis_run ys,
+                           int x, struct axis_run xs) {
     const struct conv_args *a = k->a;
     const struct conv_shape *s = a->shape;
     const struct view *in = &a->in, *out = &a->out;
@@ -187,7 +181,7 @@ static void walk_rectangle(const struct walk *k, const struct chunk *ch, int64_t
     bool finish = k->finish && (ch->last || !any);
     const struct view *residual = finish ? a->epilogue.residual : NULL;
     if (finish)
-        finish_with(&m, &a->epilogue);
+        micro_finish_with(&m, &a->epilogue);
     const float *from = a->bias; /* without taps nothing is read */
     if (any) {
         from = view_at(in, ys.i0, k->pass.c0 + ch->c, (int)xs.i0);
@@ -223,12 +217,14 @@ static void walk_rectangle(const struct walk *k, const struct chunk *ch, int64_t
         m.in = from + i * in_line;
         m.out = to + i * (across ? out_down : out_right);
         m.residual = residual ? rest + i * rest_line : NULL;
+        m.ahead = k->ahead < k->ahead_end ? k->ahead : NULL;
         k->m->run(&m, length);
+        k->ahead += micro_fetches(&m) * ((length + k->m->pixels - 1) / k->m->pixels);
     }
 }
 
 /* All the rows at hand for one chunk of input channels. */
-static void walk_chunk(const struct walk *k, const struct chunk *ch) {
+static void walk_chunk(struct walk *k, const struct chunk *ch) {
     int width = k->a->shape->out_w;
     for (int py = 0; py < k->ay.step && k->y0 + py < k->y1; py++) {
         struct axis_run ys;
@@ -245,7 +241,18 @@ static void walk_chunk(const struct walk *k, const struct chunk *ch) {
     }
 }
 
-static void walk_pass(const struct walk *k) {
+/* What comes after this chunk: the pass's next, or the next pass's first. */
+static void fetch_next(struct walk *k, const struct chunk *ch) {
+    const struct conv_shape *s = k->a->shape;
+    int taps = s->kernel_h * s->kernel_w, step = ch->segs * ch->lanes;
+    size_t floats = (size_t)ch->segs * (size_t)(k->room * taps) * BLOCK;
+    size_t next = ch->last ? (size_t)k->pass.blocks * pass_floats(s)
+                           : packed_at(&k->pass, k->room, taps, ch->c + step, 0);
+    k->ahead = (const char *)(k->weights + next);
+    k->ahead_end = k->small ? k->ahead : k->ahead + floats * sizeof(float);
+}
+
+static void walk_pass(struct walk *k) {
     const struct conv_shape *s = k->a->shape;
     int at_once = most(1, k->m->chunk / (s->kernel_h * s->kernel_w * BLOCK));
     struct chunk ch = {.first = true};
@@ -255,6 +262,7 @@ static void walk_pass(const struct walk *k) {
         ch.segs = ch.lanes == BLOCK ? least(at_once, (left + BLOCK - 1) / BLOCK) : 1;
         ch.last = ch.segs * ch.lanes >= left;
         ch.tail = ch.segs * ch.lanes > left ? left % BLOCK : 0;
+        fetch_next(k, &ch);
         walk_chunk(k, &ch);
         ch.c += ch.segs * ch.lanes;
         ch.first = false;
@@ -262,13 +270,13 @@ static void walk_pass(const struct walk *k) {
 }
 
 /* How many output rows to take at once so that their input stays near. */
-static int64_t rows_at_once(const struct conv_args *a, bool transposed) {
+static int64_t rows_at_once(const struct conv_args *a, bool transposed, bool small) {
     const struct conv_shape *s = a->shape;
     int64_t row = (int64_t)s->in_c * s->in_w * (int64_t)sizeof(float);
     int64_t n = transposed ? MICRO_INPUT_BYTES * s->stride_h / row
                            : MICRO_INPUT_BYTES / (row * s->stride_h);
     int64_t enough = 64 / s->out_w + 1; /* to make reading the weights worth while */
-    if (window_weights_bytes(s) <= MICRO_WEIGHTS_BYTES) /* and then no more: the output is long */
+    if (small)                          /* and then no more: the output is long */
         n = enough;
     return n > enough ? n : enough;
 }
@@ -290,8 +298,8 @@ static bool goes_together(const struct conv_args *a, int block) {
 
 void window_run(const struct conv_args *a, bool transposed, const struct micro *m) {
     const struct conv_shape *s = a->shape;
-    struct walk k = {.a = a, .m = m};
-    int64_t rows = rows_at_once(a, transposed);
+    struct walk k = {.a = a, .m = m, .small = window_weights_bytes(s) <= MICRO_WEIGHTS_BYTES};
+    int64_t rows = rows_at_once(a, transposed, k.small);
     size_t before = passes_before(s, a->block0);
     k.ay = axis_make(transposed, s->in_h, s->kernel_h, s->stride_h, s->pad_top, s->dilation_h);
     k.ax = axis_make(transposed, s->in_w, s->kernel_w, s->stride_w, s->pad_left, s->dilation_w);

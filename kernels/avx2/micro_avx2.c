@@ -8,6 +8,8 @@
 
 #define PIXELS 6
 #define HALVES 2
+/* Channels in a round of the inner loop: where 16 single rounds end is foretold badly. */
+#define STEPS 8
 
 /* Hides a value's origin from the compiler, which would otherwise compute it anew in the loop. */
 #define OPAQUE(x) __asm__("" : "+r"(x))
@@ -56,6 +58,24 @@ MICRO_INLINE void store(const struct micro_args *a, const int pixels, __m256 sum
     EACH_SUM(_mm256_storeu_ps(out + p * pixel + h * 8, *v););
 }
 
+/* One input channel, and on to the next. */
+#define CHANNEL()                                                                                  \
+    do {                                                                                           \
+        const __m256 w0 = _mm256_load_ps(w), w1 = _mm256_load_ps(w + 8);                           \
+        const ptrdiff_t step[PIXELS] = {0, one, 2 * one, three, 4 * one, five};                    \
+        MICRO_UNROLL                                                                               \
+        for (int p = 0; p < pixels; p++) {                                                         \
+            const char *at = (const char *)in + step[p];                                           \
+            const __m256 x = _mm256_broadcast_ss((const float *)at);                               \
+            FMA(sum[p][0], x, w0);                                                                 \
+            FMA(sum[p][1], x, w1);                                                                 \
+        }                                                                                          \
+        w += BLOCK;                                                                                \
+        in++;                                                                                      \
+        OPAQUE(w);                                                                                 \
+        OPAQUE(in);                                                                                \
+    } while (0)
+
 /* Constant `pixels` after inlining, so that the sums live in registers. */
 MICRO_INLINE void tile(const struct micro_args *a, const int pixels) {
     __m256 sum[PIXELS][HALVES];
@@ -64,28 +84,23 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels) {
     OPAQUE(three);
     OPAQUE(five);
     EACH_SUM(*v = _mm256_setzero_ps(););
+    const char *ahead = a->ahead;
     for (int s = 0; s < a->segs; s++) {
-        const ptrdiff_t w_lanes = (ptrdiff_t)micro_lanes(a, s) * BLOCK;
+        const int lanes = micro_lanes(a, s);
         for (int ky = 0; ky < a->taps_y; ky++)
             for (int kx = 0; kx < a->taps_x; kx++) {
                 const float *w = a->w + s * a->w_seg + ky * a->w_y + kx * a->w_x;
                 const float *in = a->in + s * a->in_seg + ky * a->in_y + kx * a->in_x;
-                const float *end = w + w_lanes;
+                int left = lanes;
                 FORGET();
-                while (w < end) {
-                    const __m256 w0 = _mm256_load_ps(w), w1 = _mm256_load_ps(w + 8);
+                ahead = micro_fetch(a, ahead, lanes);
+                for (; left >= STEPS; left -= STEPS) {
                     MICRO_UNROLL
-                    for (int p = 0; p < pixels; p++) {
-                        const char *at = (const char *)in;
-                        const ptrdiff_t step[PIXELS] = {0, one, 2 * one, three, 4 * one, five};
-                        const __m256 x = _mm256_broadcast_ss((const float *)(at + step[p]));
-                        FMA(sum[p][0], x, w0);
-                        FMA(sum[p][1], x, w1);
-                    }
-                    w += BLOCK;
-                    in++;
-                    OPAQUE(in);
+                    for (int l = 0; l < STEPS; l++)
+                        CHANNEL();
                 }
+                for (; left > 0; left--)
+                    CHANNEL();
             }
     }
     store(a, pixels, sum);
@@ -104,4 +119,4 @@ static void run(const struct micro_args *a, int pixels) {
     micro_drive_whole(a, pixels, PIXELS, tiles);
 }
 
-const struct micro micro_avx2 = {.pixels = PIXELS, .blocks = 1, .chunk = 512, .run = run};
+const struct micro micro_avx2 = {.pixels = PIXELS, .blocks = 1, .chunk = MICRO_CHUNK, .run = run};

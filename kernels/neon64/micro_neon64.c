@@ -65,41 +65,59 @@ MICRO_INLINE void store(const struct micro_args *a, const int pixels,
     EACH_SUM(vst1q_f32(out + p * pixel + q * 4, *v););
 }
 
+/* `lanes` input channels of one tap, from *in and *w, which follow. */
+MICRO_INLINE void channels(int lanes, const int pixels, const ptrdiff_t step, const float **in_at,
+                           const float **w_at, float32x4_t sum[PIXELS][QUARTERS]) {
+    const float *in = *in_at, *w = *w_at;
+    for (const float *end = in + lanes / 4 * 4; in != end; w += 4 * BLOCK, in += 4) {
+        float32x4_t x[PIXELS];
+        MICRO_UNROLL
+        for (int p = 0; p < pixels; p++)
+            x[p] = vld1q_f32(in + p * step);
+        CHANNEL(0);
+        CHANNEL(1);
+        CHANNEL(2);
+        CHANNEL(3);
+    }
+    for (int left = lanes % 4; left > 0; left--, w += BLOCK, in++) {
+        const float32x4_t w0 = vld1q_f32(w), w1 = vld1q_f32(w + 4), w2 = vld1q_f32(w + 8),
+                          w3 = vld1q_f32(w + 12);
+        MICRO_UNROLL
+        for (int p = 0; p < pixels; p++) {
+            const float x = in[p * step];
+            sum[p][0] = vfmaq_n_f32(sum[p][0], w0, x);
+            sum[p][1] = vfmaq_n_f32(sum[p][1], w1, x);
+            sum[p][2] = vfmaq_n_f32(sum[p][2], w2, x);
+            sum[p][3] = vfmaq_n_f32(sum[p][3], w3, x);
+        }
+    }
+    *in_at = in;
+    *w_at = w;
+}
+
+/* All taps of one segment. */
+MICRO_INLINE void taps(const struct micro_args *a, int lanes, const int pixels, const float *in,
+                       const float *w, float32x4_t sum[PIXELS][QUARTERS]) {
+    const ptrdiff_t step = a->in_pixel;
+    /* From the end of a tap's channels to the next tap, and of a row of taps to the next row. */
+    const ptrdiff_t in_x = a->in_x - lanes, in_y = a->in_y - a->taps_x * a->in_x;
+    const ptrdiff_t w_x = a->w_x - lanes * BLOCK, w_y = a->w_y - a->taps_x * a->w_x;
+    for (int ky = a->taps_y; ky > 0; ky--, in += in_y, w += w_y)
+        for (int kx = a->taps_x; kx > 0; kx--, in += in_x, w += w_x)
+            channels(lanes, pixels, step, &in, &w, sum);
+}
+
 /* Constant `pixels` after inlining, so that the sums live in registers. */
 MICRO_INLINE void tile(const struct micro_args *a, const int pixels) {
-    const ptrdiff_t step = a->in_pixel;
+    const float *in = a->in, *w = a->w;
     float32x4_t sum[PIXELS][QUARTERS];
     EACH_SUM(*v = vdupq_n_f32(0););
-    for (int s = 0; s < a->segs; s++) {
+    for (int s = 0; s < a->segs; s++, in += a->in_seg, w += a->w_seg) {
         const int lanes = micro_lanes(a, s);
-        for (int ky = 0; ky < a->taps_y; ky++)
-            for (int kx = 0; kx < a->taps_x; kx++) {
-                const float *w = a->w + s * a->w_seg + ky * a->w_y + kx * a->w_x;
-                const float *in = a->in + s * a->in_seg + ky * a->in_y + kx * a->in_x;
-                int left = lanes;
-                for (; left >= 4; left -= 4, w += 4 * BLOCK, in += 4) {
-                    float32x4_t x[PIXELS];
-                    MICRO_UNROLL
-                    for (int p = 0; p < pixels; p++)
-                        x[p] = vld1q_f32(in + p * step);
-                    CHANNEL(0);
-                    CHANNEL(1);
-                    CHANNEL(2);
-                    CHANNEL(3);
-                }
-                for (; left > 0; left--, w += BLOCK, in++) {
-                    const float32x4_t w0 = vld1q_f32(w), w1 = vld1q_f32(w + 4),
-                                      w2 = vld1q_f32(w + 8), w3 = vld1q_f32(w + 12);
-                    MICRO_UNROLL
-                    for (int p = 0; p < pixels; p++) {
-                        const float x = in[p * step];
-                        sum[p][0] = vfmaq_n_f32(sum[p][0], w0, x);
-                        sum[p][1] = vfmaq_n_f32(sum[p][1], w1, x);
-                        sum[p][2] = vfmaq_n_f32(sum[p][2], w2, x);
-                        sum[p][3] = vfmaq_n_f32(sum[p][3], w3, x);
-                    }
-                }
-            }
+        if (lanes == BLOCK) /* known to the compiler */
+            taps(a, BLOCK, pixels, in, w, sum);
+        else
+            taps(a, lanes, pixels, in, w, sum);
     }
     store(a, pixels, sum);
 }
