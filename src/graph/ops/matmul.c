@@ -173,17 +173,17 @@ static bool same_rows(const struct shape *a, const struct shape *y) {
     return same;
 }
 
-/* Tokens times a matrix, row by row, whether the matrix is constant or not; of the right operand
- * everything. */
+/* Tokens times a constant matrix, or computed matrices times computed ones, row by row; of the
+ * right operand everything.  (Constant matrices of a batch belong to different rows.) */
 static void matmul_rows(const struct graph *g, const struct node *n, int i, struct rowmap *map) {
     const struct tensor *weights = node_const(g, n, 1);
     if (i == n->epilogue.residual)
         rows_same(g, n, i, map);
     else if (i == 0 && graph_value(g, n->in[0])->form == FORM_MAP)
         rows_image(map);
-    else if (i == 0 &&
-             ((weights != NULL && weights->shape.rank == 2) ||
-              same_rows(&graph_value(g, n->in[0])->shape, &graph_value(g, n->out[0])->shape)))
+    else if (i == 0 && (weights != NULL ? weights->shape.rank == 2
+                                        : same_rows(&graph_value(g, n->in[0])->shape,
+                                                    &graph_value(g, n->out[0])->shape)))
         rows_same(g, n, i, map);
 }
 
