@@ -197,6 +197,27 @@ tap_fails "deploy without a build for that board" 'no cohort is here for aarch64
 sed -i 's/build [0-9a-f]*/build 0123456789abcdef/' for-arm
 tap_fails "a build of other sources" 'for-arm is build 0123456789abcdef, not [0-9a-f]{16} as on this machine' "$tool" deploy nets/lab --no-packages --build aarch64=for-arm
 all_well
+
+# Boards of another kind, from a folder of sources (whose Makefile only says what it would build).
+mkdir -p src/scripts src/include
+cp "$tool" "$root/scripts/install-deps" src/scripts/
+touch src/include/cohort.h src/old.c
+echo "${build/isa x86_64/isa aarch64}" >src/says
+printf 'all:\n\t@mkdir -p build && { echo "#!/bin/sh"; echo "echo $$(cat says)"; } >build/cohort && chmod +x build/cohort\n' >src/Makefile
+from_sources() { XDG_CACHE_HOME=$scratch/$1 src/scripts/cohort-cluster deploy nets/lab --no-packages; }
+rm "$boards/pi2/cohort"
+output=$(from_sources built 2>&1)
+status=$?
+tap_run "a build for another kind is made on the first such board" test $status = 0 -a "$("$boards/pi2/cohort")" = "$(cat src/says)"
+tap_run "  which is said" grep -q 'building for aarch64 on pi1' <<<"$output"
+rm "$boards/pi2/cohort" src/old.c
+tap_run "  once" test "$(from_sources built 2>&1 | grep -c building)" = 0
+rm "$boards/pi2/cohort"
+sed -i 's/build [0-9a-f]*/build 0123456789abcdef/' src/says
+tap_fails "sources that changed since this machine's build" 'the sources in .*/src are build 0123456789abcdef, but .* run make in' from_sources changed
+tap_run "  their build is not kept" test -z "$(find "$scratch/changed" -type f 2>&1 | grep builds/)"
+tap_run "  and what was deleted here is not there" test ! -e .cache/cohort/source/old.c
+all_well
 echo "me@pi2: Permission denied (publickey)." >"$boards/pi2/says"
 tap_fails "deploy to a board that cannot be reached" 'nothing was deployed' "$tool" deploy nets/lab --no-packages
 all_well
@@ -218,11 +239,12 @@ locked() { HOME=$scratch/home COHORT_SSH=$scratch/locked-ssh "$tool" "$@"; }
 if command -v ssh-keygen >/dev/null; then
     tap_fails "boards that do not know the key" 'deploy nets/lab --keys' locked check nets/lab
     tap_fails "deploy names them too" 'nothing was deployed' locked deploy nets/lab --no-packages
-    output=$(locked deploy nets/lab --keys --no-packages 2>&1)
+    echo "${build/isa x86_64/isa aarch64}" | { read -r line; printf '#!/bin/sh\necho "%s"\n' "$line" >for-arm; }
+    output=$(locked deploy nets/lab --keys --no-packages --build aarch64=for-arm 2>&1)
     tap_run "deploy --keys" test $? -eq 0
     tap_run "  makes a key" test -f "$scratch/home/.ssh/id_ed25519"
     tap_run "  and brings it to each board" test "$(cat "$boards"/pi*/.ssh/authorized_keys | sort -u)" = "$(cat "$scratch/home/.ssh/id_ed25519.pub")"
-    locked deploy nets/lab --keys --no-packages >again.out 2>&1
+    locked deploy nets/lab --keys --no-packages --build aarch64=for-arm >again.out 2>&1
     tap_run "  once" test "$(grep -c 'without a password already' again.out)" -eq 3 -a "$(cat "$boards"/pi*/.ssh/authorized_keys | wc -l)" -eq 3
 else
     tap_skip "deploy --keys" "no ssh-keygen"
