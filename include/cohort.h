@@ -111,6 +111,10 @@ struct cohort_session;
 
 enum cohort_scatter { COHORT_SCATTERV, COHORT_SCATTER_ORDERED };
 enum cohort_weights { COHORT_WEIGHTS_CACHE, COHORT_WEIGHTS_SEND, COHORT_WEIGHTS_LOCAL };
+/* F16: the weights of fully connected layers are kept as float16, and computed with as float32:
+ * half the memory and its traffic, and weights rounded to 11 bits (cohort_report() says how far
+ * off).  Rank 0's choice counts for all. */
+enum cohort_weights_type { COHORT_WEIGHTS_F32, COHORT_WEIGHTS_F16 };
 
 struct cohort_session_options { /* all zero: defaults */
     int threads;                /* 0: every core of this rank's share of its board */
@@ -124,6 +128,7 @@ struct cohort_session_options { /* all zero: defaults */
     int tuning_optional;
     enum cohort_scatter scatter;
     enum cohort_weights weights;
+    enum cohort_weights_type weights_type;
     const char *weights_path;    /* COHORT_WEIGHTS_LOCAL: the model file on this board */
     const char *cache_directory; /* for weights; NULL: no cache */
     uint64_t cache_limit_bytes;  /* 0: 4 GiB */

@@ -91,6 +91,9 @@ struct conv_kernel {
     /* Can it do this shape?  Estimate of its speed for ranking among kernels that can: expected
      * useful multiply-adds per cycle and core; 0: cannot. */
     double (*rate)(const struct conv_shape *s);
+    /* Output rows that one call should have at least where there are as many, because it does
+     * something once for all its rows or all its channel blocks; NULL: 1. */
+    int (*rows_least)(const struct conv_shape *s);
     size_t (*weights_bytes)(const struct conv_shape *s);
     /* Packs output channels [oc0, oc0+count): `w` is ONNX order [count][in_c/groups][kh][kw], the
      * first of them at w[0]; oc0 is a multiple of 16 and count is 16 or what is left. Called once
@@ -108,6 +111,7 @@ struct conv_kernel {
 struct gemm_shape {
     int64_t rows; /* of the whole value, for choosing a kernel: never of the tile */
     int k, n;
+    bool half; /* weights are kept as float16 */
 };
 
 struct gemm_args {
@@ -128,6 +132,7 @@ struct gemm_kernel {
     const char *name; /* "gemm_generic" */
     enum kernel_isa isa;
     bool row_exact;
+    bool half; /* packs weights as float16; computes in float32 */
     double (*rate)(const struct gemm_shape *s);
     size_t (*weights_bytes)(const struct gemm_shape *s);
     /* Packs output features [n0, n0+count) (n0 multiple of 16, count 16 or what is left): element

@@ -152,7 +152,7 @@ const struct gemm_kernel *kernel_choose_gemm(const struct gemm_shape *s, unsigne
     double best_rate = 0;
     for (int i = 0; i < LENGTH(gemm_list); i++) {
         const struct gemm_kernel *k = gemm_list[i];
-        if (!wanted(k->name, k->isa, usable, only))
+        if (k->half != s->half || !wanted(k->name, k->isa, usable, only))
             continue;
         double rate = k->rate(s);
         if (better(rate, k->isa, best_rate, best ? best->isa : ISA_GENERIC)) {

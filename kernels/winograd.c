@@ -17,8 +17,8 @@
 /* Larger transformed weights than this, of one layer, are not worth their memory. */
 #define WEIGHTS_MOST ((size_t)128 << 20)
 /* Transformed input of one point, and the sums of the blocks at hand, in bytes. */
-#define POINT_BYTES (192 * 1024)
-#define SUMS_BYTES  (192 * 1024)
+#define POINT_BYTES (128 * 1024)
+#define SUMS_BYTES  (96 * 1024)
 /* Tiles that make reading the weights worth while. */
 #define TILES_ENOUGH 56
 
@@ -89,6 +89,12 @@ static bool possible(const struct conv_shape *s) {
     return wide && s->stride_h == 1 && whole_blocks && s->in_blocked && s->out_blocked;
 }
 
+/* Rows with tiles enough. */
+static int rows_least(const struct conv_shape *s, int tile) {
+    int tiles = (s->out_w + tile - 1) / tile;
+    return least(s->out_h, (TILES_ENOUGH + tiles - 1) / tiles);
+}
+
 static struct sizes sizes_of(const struct conv_shape *s, int tile) {
     struct sizes z = {.tile = tile,
                       .points = tile + WINOGRAD_TAPS - 1,
@@ -98,8 +104,8 @@ static struct sizes sizes_of(const struct conv_shape *s, int tile) {
                       .reach = (s->kernel_h - 1) * s->dilation_h};
     int64_t row = (int64_t)z.tiles * BLOCK * (int64_t)sizeof(float);
     int64_t rows = POINT_BYTES / (row * z.in_blocks) - z.reach;
-    int enough = (TILES_ENOUGH + z.tiles - 1) / z.tiles;
-    z.rows = rows > enough ? (int)(rows < s->out_h ? rows : s->out_h) : least(enough, s->out_h);
+    int enough = rows_least(s, tile);
+    z.rows = rows > enough ? (int)(rows < s->out_h ? rows : s->out_h) : enough;
     int64_t blocks = SUMS_BYTES / (row * z.points * z.rows);
     z.at_once = blocks < 1 ? 1 : (int)(blocks < z.group_blocks ? blocks : z.group_blocks);
     return z;
@@ -182,6 +188,10 @@ void winograd4_pack(const struct conv_shape *s, const float *w, int oc0, int cou
     pack(s, 4, w, oc0, count, packed);
 }
 
+int winograd4_rows_least(const struct conv_shape *s) {
+    return rows_least(s, 4);
+}
+
 size_t winograd6_weights_bytes(const struct conv_shape *s) {
     return weights_bytes(s, 6);
 }
@@ -192,6 +202,10 @@ size_t winograd6_workspace_bytes(const struct conv_shape *s) {
 
 void winograd6_pack(const struct conv_shape *s, const float *w, int oc0, int count, void *packed) {
     pack(s, 6, w, oc0, count, packed);
+}
+
+int winograd6_rows_least(const struct conv_shape *s) {
+    return rows_least(s, 6);
 }
 
 /* ---- running --------------------------------------------------------------------------------- */

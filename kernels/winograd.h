@@ -58,9 +58,11 @@ struct winograd {
 /* conv_kernel's functions, for F(4,3) and F(6,3). */
 double winograd_rate(const struct conv_shape *s, const struct winograd *w);
 size_t winograd4_weights_bytes(const struct conv_shape *s);
+int winograd4_rows_least(const struct conv_shape *s);
 size_t winograd4_workspace_bytes(const struct conv_shape *s);
 void winograd4_pack(const struct conv_shape *s, const float *w, int oc0, int count, void *packed);
 size_t winograd6_weights_bytes(const struct conv_shape *s);
+int winograd6_rows_least(const struct conv_shape *s);
 size_t winograd6_workspace_bytes(const struct conv_shape *s);
 void winograd6_pack(const struct conv_shape *s, const float *w, int oc0, int count, void *packed);
 void winograd_run(const struct conv_args *a, const struct winograd *w);

@@ -26,6 +26,7 @@ const struct conv_kernel conv_generic_winograd4 = {.name = "conv_generic_winogra
                                                    .granule_rows = 1,
                                                    .winograd = 4,
                                                    .rate = rate,
+                                                   .rows_least = winograd4_rows_least,
                                                    .weights_bytes = winograd4_weights_bytes,
                                                    .pack = winograd4_pack,
                                                    .workspace_bytes = winograd4_workspace_bytes,

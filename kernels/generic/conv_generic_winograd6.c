@@ -26,6 +26,7 @@ const struct conv_kernel conv_generic_winograd6 = {.name = "conv_generic_winogra
                                                    .granule_rows = 1,
                                                    .winograd = 6,
                                                    .rate = rate,
+                                                   .rows_least = winograd6_rows_least,
                                                    .weights_bytes = winograd6_weights_bytes,
                                                    .pack = winograd6_pack,
                                                    .workspace_bytes = winograd6_workspace_bytes,

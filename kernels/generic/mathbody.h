@@ -35,17 +35,21 @@ static INLINE REAL FN(exp)(REAL x) {
     return y * FROM_BITS((UINT)(k2 + 127) << 23);
 }
 
-/* 1 / (1 + e^-x), never below 1.2e-38.  With e^-|x|, which is a normal number from -87.3 on: one
- * step takes it times 2^n (magic's bits leave at the top). */
-static INLINE REAL FN(sigmoid)(REAL x) {
+/* 1 / (1 + e^-x), never below 1.2e-38; anything for a NaN.  With e^-|x|, which is a normal number
+ * from -87.3 on: n goes straight into its exponent (magic's bits leave at the top). */
+static INLINE REAL FN(sigmoid_number)(REAL x) {
     const REAL magic = K(12582912.0f);
     REAL c = MAX_OF(K(-87.3f), FROM_BITS(BITS_OF(x) | 0x80000000u));
     REAL shifted = c * K(1.44269504f) + magic;
     REAL n = shifted - magic;
     REAL r = c - n * K(0.693359375f);
     REAL y = K(1.0f) + FN(exp_part)(r - n * K(-2.12194440e-4f));
-    REAL e = y * FROM_BITS((BITS_OF(shifted) << 23) + 0x3f800000u);
+    REAL e = FROM_BITS(BITS_OF(y) + (BITS_OF(shifted) << 23));
     return IF_LESS(x, K(0), e, K(1.0f)) / (K(1.0f) + e);
+}
+
+static INLINE REAL FN(sigmoid)(REAL x) {
+    return IF_EQUAL(x, x, FN(sigmoid_number)(x), x);
 }
 
 static INLINE REAL FN(tanh)(REAL x) {
@@ -116,7 +120,7 @@ static INLINE REAL FN(act)(const enum kernel_act act, REAL a, REAL b, REAL x) {
     case KACT_HARD_SWISH:
         return x * MIN_OF(K(1.0f), MAX_OF(K(0), x * K(1.0f / 6.0f) + K(0.5f)));
     case KACT_SILU:
-        return x * FN(sigmoid)(x);
+        return x * FN(sigmoid_number)(x);
     case KACT_NONE:
     case KACT_COUNT:
         break;

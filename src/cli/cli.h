@@ -93,7 +93,7 @@ struct cli_options {
     long threads, repeat, warmup, inject_mpi;
     const char *cores, *kernel, *tuning, *cache, *progress, *weights, *cluster;
     double timeout_s, cache_gb, cpu_share;
-    int scatter;
+    int scatter, weights_type;
     bool no_binding, keep_nodes;
     struct option_list shapes;
     /* division */
@@ -172,6 +172,14 @@ void cli_options_init(struct cli_options *o);
          OPTION_TEXT, &(o).weights,                                                                  \
          "HOW",       "cache (default), send, or local:PATH of the model on each board",             \
          0,           0},                                                                            \
+        {"weights-type",                                                                             \
+         0,                                                                                          \
+         OPTION_CHOICE,                                                                              \
+         &(o).weights_type,                                                                          \
+         "f32|f16",                                                                                  \
+         "how fully connected weights are kept (f32)",                                               \
+         0,                                                                                          \
+         0},                                                                                         \
         {"cache-limit", 0,  OPTION_DOUBLE, &(o).cache_gb, "GB", "size of the cache of weights (4)",  \
          0.001,         1e6},                                                                        \
         {"progress", 0, OPTION_TEXT, &(o).progress, "HOW", "auto, bar, plain or none", 0, 0}, {      \

@@ -50,6 +50,23 @@ static void print_dilation(FILE *out, const cJSON *root) {
     fprintf(out, "\n");
 }
 
+/* "8.39 M, 1.2e-04 off" under each board; saturated weights are named. */
+static void print_half(FILE *out, const cJSON *root) {
+    const cJSON *o;
+    double saturated = 0;
+    fprintf(out, "%-38s", "weights as float16, most off");
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) {
+        char cell[64];
+        snprintf(cell, sizeof cell, "%.2f M, %.1e", number(o, "f16_weights") * 1e-6,
+                 number(o, "f16_error"));
+        fprintf(out, " %22s", cell);
+        saturated += number(o, "f16_saturated");
+    }
+    fprintf(out, "\n");
+    if (saturated > 0)
+        fprintf(out, "%.0f weights were too large for float16 and became 65504\n", saturated);
+}
+
 enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_error *err) {
     cJSON *root = NULL;
     const cJSON *o, *cell;
@@ -88,6 +105,9 @@ enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_err
         dilated || number(o, "cpu_share") < 1;
     if (dilated)
         print_dilation(out, root);
+    if (cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(root, "boards"), 0),
+                            "f16_weights") != NULL)
+        print_half(out, root);
     fprintf(out, "prepared in %.1f ms, of which weights %.1f ms\n", number(root, "prepare_ms"),
             number(root, "weights_ms"));
     json_free(&root);

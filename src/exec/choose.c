@@ -40,7 +40,8 @@ int signature_candidates(const struct signature *s, unsigned isa_mask, const cha
     if (s->family == SIGNATURE_GEMM) {
         const struct gemm_kernel *const *list = kernels_gemm(&count);
         for (int i = 0; i < count && n < max; i++)
-            if ((usable & 1u << list[i]->isa) && list[i]->row_exact && list[i]->rate(&s->gemm) > 0)
+            if ((usable & 1u << list[i]->isa) && list[i]->row_exact &&
+                list[i]->half == s->gemm.half && list[i]->rate(&s->gemm) > 0)
                 names[n++] = list[i]->name;
         return n;
     }

@@ -19,6 +19,7 @@ struct exec_options {
     unsigned isa_mask;  /* allowed ISAs (1 << kernel_isa); 0: all available */
     const char *kernel; /* --kernel: an ISA's or kernel's name, or NULL */
     bool zero_weights;  /* pack zeros: for memory and timing without weights */
+    bool half_weights;  /* of products with constant matrices: kept as float16 */
     bool own_buffers;   /* no slots share memory: for comparison */
     /* Kernels chosen by measuring, for when `kernel` is NULL; borrowed; NULL: none. */
     const struct kernel_choices *choices;
@@ -83,6 +84,13 @@ struct exec_memory {
     size_t arena_bytes, pinned_bytes, weights_bytes, workspace_bytes;
 };
 struct exec_memory exec_memory(const struct program *p);
+/* What half_weights did: how many weights are float16, how many of them were too large and became
+ * +-65504, and the worst rounding error of any, as a share of its operator's largest weight. */
+struct exec_half {
+    int64_t weights, saturated;
+    double error;
+};
+struct exec_half exec_half(const struct program *p);
 /* For reports: the kernel that operator runs with ("reference" for evaluators, "free" for channels
  * that are where they should be already). */
 const char *exec_op_kernel(const struct program *p, int op);

@@ -66,8 +66,9 @@ bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows 
 #define ITEM_NS   4000
 /* Items a thread when there is work enough: unequal cores then finish at nearly the same time, and
  * a dilated board sleeps between them. */
-#define ITEMS_EACH 4
-#define PAIR       2 /* channel blocks that kernels compute together */
+#define ITEMS_EACH  4
+#define PAIRS_LEAST 4 /* of an item that does something once for all its channel blocks */
+#define PAIR        2 /* channel blocks that kernels compute together */
 
 /* row_items x block_items items, each of as equal a size as possible. */
 struct work {
@@ -101,6 +102,29 @@ static int64_t items_wanted(const struct program *p, int64_t rows) {
         return 1;
     double each = ns / ITEM_NS / threads;
     return threads * (each < 1 ? 1 : each < ITEMS_EACH ? (int64_t)each : ITEMS_EACH);
+}
+
+void run_parallel_least(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
+                        int rows_least, work_fn fn, void *context) {
+    if (y0 >= y1 || channel_blocks <= 0)
+        return;
+    int64_t wanted = items_wanted(p, y1 - y0);
+    if (wanted == 1) {
+        fn(context, y0, y1, 0, channel_blocks, 0);
+        return;
+    }
+    struct work w = {
+        .fn = fn, .context = context, .y0 = y0, .rows = y1 - y0, .blocks = channel_blocks};
+    w.pairs = (channel_blocks + PAIR - 1) / PAIR;
+    w.row_items = w.rows / (rows_least > 1 ? rows_least : 1);
+    w.row_items = w.row_items < 1 ? 1 : least(w.row_items, wanted);
+    /* Wide items rather than four for each thread, as long as every thread has one. */
+    int64_t wide = (w.pairs + PAIRS_LEAST - 1) / PAIRS_LEAST;
+    int64_t busy = (pool_threads(p->pool) + w.row_items - 1) / w.row_items;
+    w.block_items = least(w.pairs, (wanted + w.row_items - 1) / w.row_items);
+    if (w.block_items > wide && pool_share(p->pool) >= 1)
+        w.block_items = least(w.block_items, wide > busy ? wide : busy);
+    pool_run(p->pool, w.row_items * w.block_items, work_item, &w);
 }
 
 static void run_split(struct program *p, int64_t y0, int64_t y1, int blocks, bool channels_first,

@@ -38,6 +38,7 @@ struct bound {
     size_t weights_bytes;   /* of packed weights in state */
     size_t workspace_bytes; /* per thread */
     size_t shared_bytes;    /* for all threads together */
+    struct exec_half half;  /* of its weights */
 };
 
 struct exec_op {
@@ -143,6 +144,10 @@ void run_parallel_channels(struct program *p, int64_t y0, int64_t y1, int channe
                            work_fn fn, void *context);
 /* Time of an output row of a bound operator on one core, roughly: what is worth dividing. */
 double estimate_row_ns(const struct graph *g, const struct bound *b);
+/* The same for work that does something once for all rows and channel blocks of an item: at least
+ * rows_least rows in each where there are as many, and wide ranges of channels. */
+void run_parallel_least(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
+                        int rows_least, work_fn fn, void *context);
 /* What a part of an operator gets as its context: the operator, its state, and the views of input 0
  * and output 0. */
 struct part_work {

@@ -203,8 +203,13 @@ static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
             .out = slot_image(p, op->out_slots[0], part.image),
             .epilogue = op_epilogue(p, op, part.image, &residual),
         };
-        (s->channels_first ? run_parallel_channels : run_parallel)(
-            p, part.y0, part.y1, view_blocks(&w.args.out), conv_part, &w);
+        int blocks = view_blocks(&w.args.out);
+        if (s->kernel->rows_least != NULL)
+            run_parallel_least(p, part.y0, part.y1, blocks, s->kernel->rows_least(&s->shape),
+                               conv_part, &w);
+        else
+            (s->channels_first ? run_parallel_channels : run_parallel)(p, part.y0, part.y1, blocks,
+                                                                       conv_part, &w);
     }
     return COHORT_OK;
 }

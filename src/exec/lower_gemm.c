@@ -2,6 +2,7 @@
  * (whose weight columns are permuted here, once, so that ONNX's NCHW order costs nothing later). */
 #include "exec/lower.h"
 
+#include <math.h>
 #include <string.h>
 
 struct gemm_state {
@@ -102,7 +103,49 @@ struct gemm_packing {
     float alpha;
     const int64_t *offsets; /* a map input's columns, or NULL */
     float *scratch;         /* of each thread: [16][k of B], and for a map [16][k of the product] */
+    struct rounding *rounding; /* of each thread, when weights become float16; else NULL */
 };
+
+/* What a thread saw of weights that become float16. */
+struct rounding {
+    int64_t saturated;
+    float largest, worst; /* of their magnitudes, and of their errors */
+    char apart[MEM_ALIGN - 16];
+};
+
+#define HALF_MOST  65504.0f /* the largest finite float16 */
+#define NOTED_EACH 512
+
+static void note_rounding(const struct plainops *plain, struct rounding *r, const float *w,
+                          int64_t count) {
+    for (int64_t first = 0; first < count; first += NOTED_EACH) {
+        int64_t n = count - first < NOTED_EACH ? count - first : NOTED_EACH;
+        uint16_t half[NOTED_EACH];
+        float back[NOTED_EACH];
+        plain->float_to_half(w + first, half, (ptrdiff_t)n);
+        plain->half_to_float(half, back, (ptrdiff_t)n);
+        for (int64_t i = 0; i < n; i++) {
+            float size = fabsf(w[first + i]), kept = fabsf(back[i]);
+            r->saturated += size > HALF_MOST;
+            kept = kept > HALF_MOST ? HALF_MOST : kept;
+            r->largest = size > r->largest ? size : r->largest;
+            r->worst = fabsf(size - kept) > r->worst ? fabsf(size - kept) : r->worst;
+        }
+    }
+}
+
+/* All threads' findings together. */
+static struct exec_half sum_rounding(const struct rounding *r, int threads, int64_t weights) {
+    struct exec_half h = {.weights = weights};
+    double largest = 0, worst = 0;
+    for (int t = 0; t < threads; t++) {
+        h.saturated += r[t].saturated;
+        largest = fmax(largest, (double)r[t].largest);
+        worst = fmax(worst, (double)r[t].worst);
+    }
+    h.error = largest > 0 ? worst / largest : 0;
+    return h;
+}
 
 static size_t packing_floats(const struct gemm_packing *w) {
     int64_t wide = w->offsets != NULL ? w->state->shape.k : 0;
@@ -124,6 +167,8 @@ static void pack_features(void *context, int64_t block, int thread) {
         for (int64_t k = 0; w->offsets != NULL && k < m->k; k++)
             wide[j * k_wide + w->offsets[k]] = feature[k]; /* lanes beyond C stay zero */
     }
+    if (w->rounding != NULL)
+        note_rounding(w->program->plain, &w->rounding[thread], loaded, count * m->k);
     w->state->kernel->pack(&w->state->shape, w->offsets != NULL ? wide : loaded, (int)n0, count,
                            w->state->weights);
     if (m->k_step == 1) /* a feature's weights lie together in the file */
@@ -143,12 +188,19 @@ static enum cohort_code pack_gemm(const struct program *p, struct bound *b, stru
         code = error_memory(err, (size_t)m->k * sizeof *offsets, "packing weights");
         goto out;
     }
-    w.scratch = mem_zalloc((size_t)pool_threads(p->pool), packing_floats(&w) * sizeof(float));
-    if (w.scratch == NULL)
+    size_t threads = (size_t)pool_threads(p->pool);
+    w.scratch = mem_zalloc(threads, packing_floats(&w) * sizeof(float));
+    if (s->shape.half)
+        w.rounding = mem_zalloc(threads, sizeof *w.rounding);
+    if (w.scratch == NULL || (s->shape.half && w.rounding == NULL)) {
         code = error_memory(err, packing_floats(&w) * sizeof(float), "packing weights");
-    else
-        pool_run(p->pool, (m->n + BLOCK - 1) / BLOCK, pack_features, &w);
+        goto out;
+    }
+    pool_run(p->pool, (m->n + BLOCK - 1) / BLOCK, pack_features, &w);
+    if (s->shape.half)
+        b->half = sum_rounding(w.rounding, (int)threads, m->n * m->k);
 out:
+    mem_free(w.rounding);
     mem_free(w.scratch);
     mem_free(offsets);
     return code;
@@ -195,6 +247,7 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     }
     s->in_pitch = (ptrdiff_t)in_pitch_of(a);
     s->shape = gemm_shape_of(a, &m);
+    s->shape.half = p->options.half_weights;
     s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, wanted_kernel(p, b->node));
     if (s->kernel == NULL) /* --kernel may name one of another family */
         s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, NULL);

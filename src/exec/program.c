@@ -317,6 +317,17 @@ struct exec_memory exec_memory(const struct program *p) {
     return m;
 }
 
+struct exec_half exec_half(const struct program *p) {
+    struct exec_half sum = {0};
+    for (int i = 0; i < p->graph->node_count; i++) {
+        const struct exec_half *h = &p->bounds[i].half;
+        sum.weights += h->weights;
+        sum.saturated += h->saturated;
+        sum.error = h->error > sum.error ? h->error : sum.error;
+    }
+    return sum;
+}
+
 enum cohort_code exec_slot_store(struct program *p, int slot, const struct tensor *from,
                                  struct cohort_error *err) {
     struct slot *s = &p->slots[slot];

@@ -151,32 +151,54 @@ static enum cohort_code fit(struct image *out, struct placement *where, const st
 
 /* ---- numbers -------------------------------------------------------------------------------- */
 
-/* The pixel's value for channel c of the network's input, on the 0..255 scale.  Grey: the weights
- * of ITU-R BT.601. */
-static float pixel_value(const uint8_t *rgb, int c, int channels, bool bgr) {
-    if (channels == 1)
-        return 0.299F * rgb[0] + 0.587F * rgb[1] + 0.114F * rgb[2];
-    return rgb[bgr ? 2 - c : c];
+/* A number for each value of a byte, so that nothing is divided pixel by pixel. */
+struct byte_numbers {
+    float of[256];
+};
+
+static float number_of(float value, const struct preprocess *p, int c) {
+    float scale = p->scale == 0 ? 1 : p->scale, std = p->std[c] == 0 ? 1 : p->std[c];
+    return (value * scale - p->mean[c]) / std;
+}
+
+/* Pixels of one row, for channel c of the network's input.  Grey: the weights of ITU-R BT.601. */
+static void convert_row(float *out, size_t step, const uint8_t *rgb, int pixels,
+                        const struct preprocess *p, const struct byte_numbers *numbers, int c,
+                        int channels) {
+    const uint8_t *from = rgb + (p->bgr ? 2 - c : c);
+    for (int x = 0; channels != 1 && x < pixels; x++, from += 3, out += step)
+        *out = numbers->of[*from];
+    for (int x = 0; channels == 1 && x < pixels; x++, rgb += 3, out += step)
+        *out = number_of(0.299F * rgb[0] + 0.587F * rgb[1] + 0.114F * rgb[2], p, c);
+}
+
+static int between(int v, int low, int high) {
+    return v < low ? low : v > high ? high : v;
 }
 
 /* One channel plane: element (y, x) goes to out[(y*width + x)*step]. */
 static void convert_channel(float *out, size_t step, const struct image *im,
                             const struct placement *where, const struct preprocess *p, int c,
                             int channels, int height, int width) {
-    float scale = p->scale == 0 ? 1 : p->scale, std = p->std[c] == 0 ? 1 : p->std[c];
-    int x0 = p->fit == FIT_LETTERBOX ? (int)where->offset_x : 0,
-        y0 = p->fit == FIT_LETTERBOX ? (int)where->offset_y : 0;
-    float outside = (p->fill * scale - p->mean[c]) / std;
-    for (int y = 0; y < height; y++) {
-        for (int x = 0; x < width; x++, out += step) {
-            if (y < y0 || y >= y0 + im->height || x < x0 || x >= x0 + im->width) {
-                *out = outside;
-                continue;
-            }
-            const uint8_t *rgb =
-                im->pixels + ((size_t)(y - y0) * (size_t)im->width + (size_t)(x - x0)) * 3;
-            *out = (pixel_value(rgb, c, channels, p->bgr) * scale - p->mean[c]) / std;
-        }
+    struct byte_numbers numbers;
+    for (int i = 0; i < 256; i++)
+        numbers.of[i] = number_of((float)i, p, c);
+    float outside = number_of(p->fill, p, c);
+    int left = p->fit == FIT_LETTERBOX ? (int)where->offset_x : 0;
+    int top = p->fit == FIT_LETTERBOX ? (int)where->offset_y : 0;
+    int x0 = between(left, 0, width), x1 = between(left + im->width, x0, width);
+    for (int y = 0; y < height; y++, out += (size_t)width * step) {
+        bool inside = y >= top && y - top < im->height && x0 < x1;
+        int begin = inside ? x0 : width, end = inside ? x1 : width;
+        for (int x = 0; x < begin; x++)
+            out[(size_t)x * step] = outside;
+        if (inside)
+            convert_row(out + (size_t)x0 * step, step,
+                        im->pixels +
+                            ((size_t)(y - top) * (size_t)im->width + (size_t)(x0 - left)) * 3,
+                        x1 - x0, p, &numbers, c, channels);
+        for (int x = end; x < width; x++)
+            out[(size_t)x * step] = outside;
     }
 }
 

@@ -15,6 +15,7 @@ struct board_row {
     char cpu[128];
     double threads, arena_bytes, weights_bytes, other_bytes, received_bytes, run_ms;
     double cpu_share, blocks, late_blocks, cpu_ms; /* dilation; blocks of all runs */
+    double half_weights, half_saturated, half_error;
 };
 
 static struct step_row row_of(const struct step *t) {
@@ -28,6 +29,7 @@ static struct step_row row_of(const struct step *t) {
 
 static struct board_row board_of(const struct cohort_session *s) {
     struct exec_memory m = exec_memory(s->program);
+    struct exec_half half = exec_half(s->program);
     struct dilation_counts dilation = pool_dilation(s->pool);
     struct board_row b = {.threads = s->board.threads,
                           .arena_bytes = (double)m.arena_bytes,
@@ -38,7 +40,10 @@ static struct board_row board_of(const struct cohort_session *s) {
                           .cpu_share = pool_share(s->pool),
                           .blocks = (double)dilation.blocks,
                           .late_blocks = (double)dilation.late,
-                          .cpu_ms = s->cpu_ms};
+                          .cpu_ms = s->cpu_ms,
+                          .half_weights = (double)half.weights,
+                          .half_saturated = (double)half.saturated,
+                          .half_error = half.error};
     memcpy(b.host, s->board.name, sizeof b.host);
     memcpy(b.cpu, s->board.cpu_model, sizeof b.cpu);
     return b;
@@ -90,6 +95,11 @@ static void add_boards(cJSON *root, const struct cohort_session *s, const struct
             cJSON_AddNumberToObject(o, "cpu_ms", rows[b].cpu_ms);
             cJSON_AddNumberToObject(o, "blocks", rows[b].blocks);
             cJSON_AddNumberToObject(o, "late_blocks", rows[b].late_blocks);
+        }
+        if (s->options.weights_type == COHORT_WEIGHTS_F16) {
+            cJSON_AddNumberToObject(o, "f16_weights", rows[b].half_weights);
+            cJSON_AddNumberToObject(o, "f16_saturated", rows[b].half_saturated);
+            cJSON_AddNumberToObject(o, "f16_error", rows[b].half_error);
         }
         cJSON_AddNumberToObject(o, "activation_bytes", rows[b].arena_bytes);
         cJSON_AddNumberToObject(o, "weights_bytes", rows[b].weights_bytes);

@@ -54,8 +54,8 @@ out:
     return code;
 }
 
-/* What rank 0 tells the others: u32 scatter method, u8 whether kernels were tuned, plan as text,
- * serialised graph. */
+/* What rank 0 tells the others: u32 scatter method, u8 whether kernels were tuned, u32 type of
+ * weights, plan as text, serialised graph. */
 static enum cohort_code root_message(struct cohort_session *s, const struct cohort_plan *plan,
                                      struct buf *b, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -67,6 +67,7 @@ static enum cohort_code root_message(struct cohort_session *s, const struct coho
     TRY(plan_print(s->plan, &text, err));
     buf_u32(b, (uint32_t)s->options.scatter);
     buf_u8(b, s->tuned);
+    buf_u32(b, (uint32_t)s->options.weights_type);
     buf_string(b, text);
     TRY(graph_serialize(s->graph, b, err));
     if (b->failed)
@@ -82,6 +83,7 @@ static enum cohort_code take_message(struct cohort_session *s, const struct buf 
     struct reader r = reader_of(b->data, b->size);
     s->options.scatter = (enum cohort_scatter)read_u32(&r);
     s->tuned = read_u8(&r) != 0;
+    s->options.weights_type = (enum cohort_weights_type)read_u32(&r);
     char *text = read_string(&r);
     if (text == NULL) {
         code = error_set(err, r.failed ? COHORT_ERR_INTERNAL : COHORT_ERR_MEMORY,
@@ -164,7 +166,9 @@ out:
 }
 
 static enum cohort_code open_program(struct cohort_session *s, struct cohort_error *err) {
-    struct exec_options exec = {.kernel = s->options.kernel, .choices = &s->choices};
+    struct exec_options exec = {.kernel = s->options.kernel,
+                                .choices = &s->choices,
+                                .half_weights = s->options.weights_type == COHORT_WEIGHTS_F16};
     return exec_create(&s->program, s->graph, s->pool, &exec, err);
 }
 

@@ -18,8 +18,9 @@
 
 #define ROUNDS 4 /* plans per network: the default, then random ones */
 
-static bool allocated;    /* by a second inference */
-static unsigned seed = 7; /* the same on every rank, and advanced alike */
+static bool allocated;                        /* by a second inference */
+static enum cohort_weights_type weights_type; /* of rank 0; the others leave it open */
+static unsigned seed = 7;                     /* the same on every rank, and advanced alike */
 
 static unsigned draw(unsigned n) {
     seed = seed * 1103515245u + 12345u;
@@ -65,7 +66,8 @@ static bool make_network(struct network *n, const struct synth_network *which) {
     struct cohort_tensor out;
     int size = which->size <= 64 ? which->size : which->size > 250 ? 96 : 64;
     struct synth_options o = {.size = size, .width = width_of(which), .classes = 10, .seed = 5};
-    struct cohort_session_options options = {.threads = 1, .no_binding = 1};
+    struct cohort_session_options options = {
+        .threads = 1, .no_binding = 1, .weights_type = weights_type};
     snprintf(n->path, sizeof n->path, "/tmp/cohort-networks-%ld.onnx", (long)getpid());
     bool ok = said(synth_write(which->name, &o, n->path, &err), &err) &&
               said(cohort_open(&n->model, n->path, NULL, &err), &err);
@@ -129,6 +131,8 @@ static bool run_everywhere(const struct network *n, const struct cohort_plan *pl
     bool root = mt_rank == 0, same = true;
     struct cohort_session_options o = {
         .threads = 1, .no_binding = 1, .scatter = how, .weights = COHORT_WEIGHTS_SEND};
+    if (root)
+        o.weights_type = weights_type;
     if (!said(cohort_prepare(&s, n->model, plan, MPI_COMM_WORLD, &o, &err), &err))
         return false;
     for (int i = 0; i < 2 && same; i++) {
@@ -165,7 +169,8 @@ static void check_network(const struct synth_network *which) {
             if (!all && mt_rank == 0)
                 mt_note("%s on %d ranks: %s", which->name, mt_size, text);
         }
-        mt_ok(all, "%s: %d ranks, %d plans, the same bits", which->name, mt_size, ROUNDS);
+        mt_ok(all, "%s: %d ranks, %d plans, the same bits%s", which->name, mt_size, ROUNDS,
+              weights_type == COHORT_WEIGHTS_F16 ? " (float16 weights)" : "");
     }
     drop_network(&n);
 }
@@ -176,6 +181,10 @@ int main(int argc, char **argv) {
     mt_begin(&argc, &argv, 170);
     for (int i = 0; i < count; i++)
         if (argc < 2 || strcmp(argv[1], nets[i].name) == 0)
+            check_network(&nets[i]);
+    weights_type = COHORT_WEIGHTS_F16;
+    for (int i = 0; i < count; i++)
+        if (strcmp("lenet5", nets[i].name) == 0 || strcmp("vgg11", nets[i].name) == 0)
             check_network(&nets[i]);
     MPI_Allreduce(MPI_IN_PLACE, &allocated, 1, MPI_C_BOOL, MPI_LOR, MPI_COMM_WORLD);
     mt_ok(!allocated, "no second inference allocated anything");

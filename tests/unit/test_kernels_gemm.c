@@ -1,6 +1,7 @@
 /* Every matrix product kernel of the registry: sizes around the panel of 16 and the slice of k,
  * row and feature ranges, bias, epilogues; against sums in double with the derived tolerance. */
 #include "base/mem.h"
+#include "graph/tensor.h"
 #include "kernels/kernel.h"
 #include "tests/support/testact.h"
 #include "tests/support/testmap.h"
@@ -146,6 +147,12 @@ static void check_part(const struct gemm_kernel *k, const struct gemm_case *t, c
     test_map_free(&before);
 }
 
+/* What kernels with float16 weights are given, and must compute exactly: such numbers. */
+static void round_weights(struct gemm_case *t) {
+    for (size_t i = 0; i < (size_t)t->s.n * (size_t)t->s.k; i++)
+        t->weights[i] = half_to_float(float_to_half(t->weights[i]));
+}
+
 static void check_kernel(const struct gemm_kernel *k, const struct gemm_case *t, struct random *r) {
     size_t bytes = k->weights_bytes(&t->s);
     int blocks = (t->s.n + BLOCK - 1) / BLOCK;
@@ -188,11 +195,15 @@ static void test_gemm(void **state) {
                                .n = sizes[i / SIZES / DEPTHS]};
         struct gemm_case t;
         case_make(&t, s, &r);
-        for (int k = 0; k < count; k++) {
-            if (!(kernel_isa_available() & 1u << list[k]->isa) || list[k]->rate(&s) <= 0)
+        for (int k = 0; k < 2 * count; k++) {
+            const struct gemm_kernel *kernel = list[k % count];
+            if (k == count)
+                round_weights(&t);
+            if (!(kernel_isa_available() & 1u << kernel->isa) || kernel->rate(&s) <= 0 ||
+                kernel->half != (k >= count))
                 continue;
-            check_kernel(list[k], &t, &r);
-            runs[k]++;
+            check_kernel(kernel, &t, &r);
+            runs[k % count]++;
         }
         case_free(&t);
     }
@@ -207,6 +218,43 @@ static void test_gemm(void **state) {
     print_message("# %d of %d kernels skipped for want of the instruction set\n", skipped, count);
 }
 
+/* Weights beyond float16's range saturate; float32 and float16 kernels are chosen apart. */
+static void test_half(void **state) {
+    (void)state;
+    int count;
+    const struct gemm_kernel *const *list = kernels_gemm(&count);
+    float weights[2] = {1e6f, -1e6f}, in = 1, out[2];
+    for (int k = 0; k < count; k++) {
+        struct gemm_shape s = {.rows = 1, .k = 1, .n = 2, .half = list[k]->half};
+        unsigned isa = 1u << list[k]->isa;
+        if (!(kernel_isa_available() & isa))
+            continue;
+        assert_int_equal(kernel_choose_gemm(&s, isa, list[k]->name) == list[k], 1);
+        s.half = !s.half;
+        assert_null(kernel_choose_gemm(&s, isa, list[k]->name));
+        if (!list[k]->half)
+            continue;
+        assert_int_equal(2 * list[k]->weights_bytes(&s),
+                         kernel_choose_gemm(&s, 1u << ISA_GENERIC, NULL)->weights_bytes(&s));
+        void *packed = must(mem_zalloc(list[k]->weights_bytes(&s), 1));
+        void *workspace = must(mem_zalloc(list[k]->workspace_bytes(&s), 1));
+        list[k]->pack(&s, weights, 0, 2, packed);
+        struct gemm_args a = {.shape = &s,
+                              .weights = packed,
+                              .in = &in,
+                              .out = out,
+                              .in_pitch = 1,
+                              .out_pitch = 2,
+                              .y1 = 1,
+                              .n1 = 2,
+                              .workspace = workspace};
+        list[k]->run(&a);
+        assert_true(out[0] == 65504.0f && out[1] == -65504.0f);
+        mem_free(packed);
+        mem_free(workspace);
+    }
+}
+
 static void test_no_leaks(void **state) {
     (void)state;
     assert_int_equal(mem_live_blocks(), 0);
@@ -215,6 +263,7 @@ static void test_no_leaks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_half),
         cmocka_unit_test(test_no_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,139 @@
+/* Products with weights kept as float16: what they compute, what is said about the rounding, and
+ * half the memory. */
+#include "tests/support/graphtest.h"
+
+#include "base/mem.h"
+#include "board/pool.h"
+#include "exec/lower.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct pool *pool;
+
+static int start_pool(void **state) {
+    (void)state;
+    struct cohort_error err;
+    struct board board;
+    struct board_options o = {.threads = 2, .local_size = 1};
+    return board_detect(&board, &o, &err) == COHORT_OK &&
+                   pool_create(&pool, &board, false, &err) == COHORT_OK
+               ? 0
+               : -1;
+}
+
+static int stop_pool(void **state) {
+    (void)state;
+    pool_destroy(&pool);
+    return mem_live_blocks() == 0 ? 0 : -1;
+}
+
+static void must(enum cohort_code code, const struct cohort_error *err) {
+    if (code != COHORT_OK)
+        fail_msg("%s", err->message);
+}
+
+/* x [rows][40] -> Gemm 40 to 50, Relu -> MatMul 50 to 33; or a map flattened into the first. */
+static void make_graph(struct gt *t, int rows, bool map, float scale, bool rounded) {
+    gt_begin(t, 13);
+    t->seed = 9;
+    int x = gt_input(t, "x", map ? DIMS(1, 10, 2, 2) : DIMS(rows, 40));
+    int a = gt_random(t, DIMS(50, 40)), b = gt_random(t, DIMS(50, 33));
+    int ids[2] = {a, b};
+    for (int i = 0; i < 2; i++) {
+        struct tensor *w = &graph_value(t->g, ids[i])->constant;
+        for (int64_t k = 0; k < shape_count(&w->shape); k++) {
+            float *v = &tensor_f32(w)[k];
+            *v *= i == 0 ? scale : 1.0f;
+            if (rounded)
+                *v = fabsf(*v) > 65504 ? copysignf(65504, *v) : half_to_float(float_to_half(*v));
+        }
+    }
+    if (map)
+        x = gt_node(t, "Flatten", "axis=1", 1, gt_node(t, "MaxPool", "kernel_shape=1,1", 1, x));
+    x = gt_node(t, "Gemm", "transB=1", 3, x, a, gt_random(t, DIMS(50)));
+    gt_output(t, gt_node(t, "MatMul", "", 2, gt_node(t, "Relu", "", 1, x), b));
+    must(graph_finish(t->g, &(struct pass_options){0}, &t->err), &t->err);
+}
+
+static void run(struct gt *t, bool half, int64_t tile, struct tensor *out, struct exec_half *report,
+                size_t *bytes) {
+    struct exec_options o = {.half_weights = half};
+    struct program *p = NULL;
+    struct tensor in = {0};
+    const struct value *v = graph_value(t->g, t->g->inputs[0]);
+    int *slots = mem_zalloc((size_t)t->g->value_count, sizeof *slots);
+    assert_non_null(slots);
+    must(tensor_init(&in, v->type, &v->shape, &t->err), &t->err);
+    for (int64_t k = 0; k < shape_count(&v->shape); k++)
+        tensor_f32(&in)[k] = (float)(k % 17) / 8.0f - 1.0f;
+    must(exec_create(&p, t->g, pool, &o, &t->err), &t->err);
+    must(exec_add_graph(p, tile, slots, &t->err), &t->err);
+    must(exec_prepare(p, &t->err), &t->err);
+    must(exec_slot_store(p, slots[t->g->inputs[0]], &in, &t->err), &t->err);
+    must(exec_run(p, 0, exec_op_count(p), &t->err), &t->err);
+    *out = (struct tensor){0};
+    must(exec_slot_fetch(p, slots[t->g->outputs[0]], out, &t->err), &t->err);
+    *report = exec_half(p);
+    *bytes = exec_memory(p).weights_bytes;
+    exec_destroy(&p);
+    tensor_release(&in);
+    mem_free(slots);
+}
+
+static void check(int rows, bool map, float scale, int saturated) {
+    struct gt t, rounded;
+    struct tensor want, got, tiles;
+    struct exec_half none, half;
+    size_t wide, narrow;
+    make_graph(&rounded, rows, map, scale, true);
+    make_graph(&t, rows, map, scale, false);
+    run(&rounded, false, 0, &want, &none, &wide);
+    assert_true(none.weights == 0 && none.saturated == 0 && none.error <= 0);
+    run(&t, true, 0, &got, &half, &narrow);
+    double most = 0, size = 0;
+    for (int64_t i = 0; i < shape_count(&want.shape); i++) {
+        most = fmax(most, fabs((double)tensor_f32(&want)[i] - (double)tensor_f32(&got)[i]));
+        size = fmax(size, fabs((double)tensor_f32(&want)[i]));
+    }
+    assert_true(size > 0 && most <= 1e-6 * size);
+    assert_int_equal(half.weights, 50 * 40 + 50 * 33);
+    assert_int_equal(half.saturated > 0, saturated);
+    assert_true(half.error > 1e-5);
+    assert_int_equal(half.error <= 1.0 / 2048, !saturated);
+    assert_int_equal(wide, 2 * narrow);
+    run(&t, true, 3, &tiles, &half, &narrow);
+    assert_memory_equal(got.data, tiles.data, tensor_bytes(&got));
+    tensor_release(&want);
+    tensor_release(&got);
+    tensor_release(&tiles);
+    gt_end(&t);
+    gt_end(&rounded);
+}
+
+static void rounded_weights(void **state) {
+    (void)state;
+    check(1, false, 1, 0);
+    check(7, false, 1, 0);
+    check(40, false, 1, 0);
+    check(1, true, 1, 0);
+}
+
+static void saturated_weights(void **state) {
+    (void)state;
+    check(1, false, 1e5f, 1);
+    check(5, false, 1e5f, 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rounded_weights),
+        cmocka_unit_test(saturated_weights),
+    };
+    return cmocka_run_group_tests_name("exec_half", tests, start_pool, stop_pool);
+}
