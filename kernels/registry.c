@@ -101,38 +101,41 @@ static bool wanted(const char *name, enum kernel_isa isa, unsigned usable, const
     return !only || strcmp(only, name) == 0 || strcmp(only, kernel_isa_name(isa)) == 0;
 }
 
-/* Is one of speed `rate` and this ISA better than the best so far?  OpenBLAS, whose bits change
- * with the row range, loses against every kernel of ours; among equals the first in the list wins.
- */
-static bool better(double rate, enum kernel_isa isa, double best, enum kernel_isa best_isa) {
-    if (rate <= 0)
-        return false;
-    if (best <= 0)
-        return true;
-    if ((isa == ISA_BLAS) != (best_isa == ISA_BLAS))
-        return best_isa == ISA_BLAS;
-    return rate > best;
+/* A choice among the kernels of a list. */
+struct choice {
+    const char *only;
+    unsigned usable;
+    int best; /* its place in the list, or -1 */
+    double rate;
+    enum kernel_isa isa;
+};
+
+static struct choice choice_begin(unsigned allowed, const char *only) {
+    return (struct choice){.only = only, .usable = allowed & kernel_isa_available(), .best = -1};
+}
+
+/* Kernel i, of this speed, against the best so far.  OpenBLAS, whose bits change with the row
+ * range, loses against every kernel of ours; among equals the first in the list wins. */
+static void choice_offer(struct choice *c, int i, enum kernel_isa isa, double rate) {
+    bool first = c->best < 0;
+    bool better = (isa == ISA_BLAS) != (c->isa == ISA_BLAS) ? c->isa == ISA_BLAS : rate > c->rate;
+    if (rate <= 0 || (!first && !better))
+        return;
+    c->best = i;
+    c->rate = rate;
+    c->isa = isa;
 }
 
 static const struct conv_kernel *choose_conv(const struct conv_kernel *const *list, int count,
                                              const struct conv_shape *s, unsigned allowed,
                                              const char *only) {
-    unsigned usable = allowed & kernel_isa_available();
     bool no_winograd = only && strcmp(only, NAME_DIRECT) == 0;
-    const struct conv_kernel *best = NULL;
-    double best_rate = 0;
-    for (int i = 0; i < count; i++) {
-        const struct conv_kernel *k = list[i];
-        if (!wanted(k->name, k->isa, usable, no_winograd ? NULL : only) ||
-            (no_winograd && k->winograd))
-            continue;
-        double rate = k->rate(s);
-        if (better(rate, k->isa, best_rate, best ? best->isa : ISA_GENERIC)) {
-            best = k;
-            best_rate = rate;
-        }
-    }
-    return best;
+    struct choice c = choice_begin(allowed, no_winograd ? NULL : only);
+    for (int i = 0; i < count; i++)
+        if (wanted(list[i]->name, list[i]->isa, c.usable, c.only) &&
+            !(no_winograd && list[i]->winograd))
+            choice_offer(&c, i, list[i]->isa, list[i]->rate(s));
+    return c.best < 0 ? NULL : list[c.best];
 }
 
 const struct conv_kernel *kernel_choose_conv(const struct conv_shape *s, unsigned allowed,
@@ -147,38 +150,21 @@ const struct conv_kernel *kernel_choose_deconv(const struct conv_shape *s, unsig
 
 const struct gemm_kernel *kernel_choose_gemm(const struct gemm_shape *s, unsigned allowed,
                                              const char *only) {
-    unsigned usable = allowed & kernel_isa_available();
-    const struct gemm_kernel *best = NULL;
-    double best_rate = 0;
-    for (int i = 0; i < LENGTH(gemm_list); i++) {
-        const struct gemm_kernel *k = gemm_list[i];
-        if (k->half != s->half || !wanted(k->name, k->isa, usable, only))
-            continue;
-        double rate = k->rate(s);
-        if (better(rate, k->isa, best_rate, best ? best->isa : ISA_GENERIC)) {
-            best = k;
-            best_rate = rate;
-        }
-    }
-    return best;
+    struct choice c = choice_begin(allowed, only);
+    for (int i = 0; i < LENGTH(gemm_list); i++)
+        if (gemm_list[i]->half == s->half &&
+            wanted(gemm_list[i]->name, gemm_list[i]->isa, c.usable, only))
+            choice_offer(&c, i, gemm_list[i]->isa, gemm_list[i]->rate(s));
+    return c.best < 0 ? NULL : gemm_list[c.best];
 }
 
 const struct pool_kernel *kernel_choose_pool(const struct pool_args *a, unsigned allowed,
                                              const char *only) {
-    unsigned usable = allowed & kernel_isa_available();
-    const struct pool_kernel *best = NULL;
-    double best_rate = 0;
-    for (int i = 0; i < LENGTH(pool_list); i++) {
-        const struct pool_kernel *k = pool_list[i];
-        if (!wanted(k->name, k->isa, usable, only))
-            continue;
-        double rate = k->rate(a);
-        if (better(rate, k->isa, best_rate, best ? best->isa : ISA_GENERIC)) {
-            best = k;
-            best_rate = rate;
-        }
-    }
-    return best;
+    struct choice c = choice_begin(allowed, only);
+    for (int i = 0; i < LENGTH(pool_list); i++)
+        if (wanted(pool_list[i]->name, pool_list[i]->isa, c.usable, only))
+            choice_offer(&c, i, pool_list[i]->isa, pool_list[i]->rate(a));
+    return c.best < 0 ? NULL : pool_list[c.best];
 }
 
 const struct plainops *kernel_choose_plain(unsigned allowed, const char *only) {
