@@ -42,13 +42,17 @@ struct micro_args {
     float act_a, act_b;
     bool residual_last;
     const float *residual; /* or NULL */
-    const char *ahead;     /* weights that come next, for micro_fetch(), or NULL */
+    /* not 0: the second `line` of 2 * line pixels lie this far from the first; only micro.line */
+    int line;
+    ptrdiff_t in_line, out_line, residual_line;
+    const char *ahead; /* weights that come next, for micro_fetch(), or NULL */
     ptrdiff_t residual_pixel, residual_block;
 };
 
 struct micro {
     int pixels; /* how many it works on at once: longer lines are better than shorter ones */
     int blocks; /* and how many channel blocks at most */
+    int line;   /* of lines as short as this it takes two at once; 0: it does not */
     int chunk;  /* multiply-adds of a pixel and lane that one call should have at most */
     void (*run)(const struct micro_args *a, int pixels); /* any number of pixels, at least 1 */
 };
@@ -96,13 +100,11 @@ static inline int micro_tile(int n, int most) {
 MICRO_INLINE const char *micro_fetch(const struct micro_args *a, const char *ahead, int lanes) {
     if (ahead)
         for (; lanes > 0; lanes -= BLOCK, ahead += MICRO_FETCH) {
-            __builtin_prefetch(ahead, 0, 2);
-            __builtin_prefetch(ahead + 64, 0, 2);
-            if (a->blocks > 1) {
-                const char *other = ahead + a->w_block * (ptrdiff_t)sizeof(float);
-                __builtin_prefetch(other, 0, 2);
-                __builtin_prefetch(other + 64, 0, 2);
-            }
+            const char *other = ahead + a->w_block * (ptrdiff_t)sizeof(float);
+            for (int i = 0; i < MICRO_FETCH; i += 64)
+                __builtin_prefetch(ahead + i, 0, 2);
+            for (int i = 0; a->blocks > 1 && i < MICRO_FETCH; i += 64)
+                __builtin_prefetch(other + i, 0, 2);
         }
     return ahead;
 }

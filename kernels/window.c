@@ -213,13 +213,19 @@ static void walk_rectangle(struct walk *k, const struct chunk *ch, int64_t y, st
         m.residual_pixel = across ? right : down;
         m.residual_block = residual->block_pitch;
     }
-    for (int i = 0; i < lines; i++) {
+    ptrdiff_t out_line = across ? out_down : out_right;
+    for (int i = 0, together; i < lines; i += together) {
+        together = length == k->m->line && lines - i > 1 ? 2 : 1;
+        m.line = together > 1 ? length : 0;
+        m.in_line = in_line;
+        m.out_line = out_line;
+        m.residual_line = rest_line;
         m.in = from + i * in_line;
-        m.out = to + i * (across ? out_down : out_right);
+        m.out = to + i * out_line;
         m.residual = residual ? rest + i * rest_line : NULL;
         m.ahead = k->ahead < k->ahead_end ? k->ahead : NULL;
-        k->m->run(&m, length);
-        k->ahead += micro_fetches(&m) * ((length + k->m->pixels - 1) / k->m->pixels);
+        k->m->run(&m, together * length);
+        k->ahead += micro_fetches(&m) * ((together * length + k->m->pixels - 1) / k->m->pixels);
     }
 }
 

@@ -5,7 +5,8 @@
  * wait for loads.  With one block 15 loads for 14 FMAs.
  *
  * Pixels are found from two pointers, seven pixels apart, and three multiples of the pixel's pitch:
- * compilers left to themselves keep a pointer for each and spill them. */
+ * compilers left to themselves keep a pointer for each and spill them.  So two lines of seven
+ * pixels (the last layers of most classifiers) are one tile, too. */
 #include "kernels/micro.h"
 
 #include <immintrin.h>
@@ -62,7 +63,9 @@ MICRO_INLINE const float *pixel_at(const float *base, const struct pitch *s, int
             }                                                                                      \
         }                                                                                          \
     } while (0)
-#define ADD(from) *v = _mm512_add_ps(*v, _mm512_maskz_loadu_ps(lanes, from));
+/* Where pixel p lies. */
+#define AT(pitch, beyond) (p < HALF ? p * (pitch) : (beyond) + (p - HALF) * (pitch))
+#define ADD(from)         *v = _mm512_add_ps(*v, _mm512_maskz_loadu_ps(lanes, from));
 
 MICRO_INLINE void store(const struct micro_args *a, const int pixels, const int blocks,
                         __m512 sum[PIXELS][2]) {
@@ -73,12 +76,14 @@ MICRO_INLINE void store(const struct micro_args *a, const int pixels, const int 
     const float *const residual = a->residual;
     const ptrdiff_t pixel = a->out_pixel, block = a->out_block;
     const ptrdiff_t r_pixel = a->residual_pixel, r_block = a->residual_block;
+    const ptrdiff_t far = a->line ? a->out_line : HALF * pixel;
+    const ptrdiff_t r_far = a->line ? a->residual_line : HALF * r_pixel;
     if (a->init)
         EACH_SUM(ADD(a->init + b * BLOCK));
     else
-        EACH_SUM(ADD(out + p * pixel + b * block));
+        EACH_SUM(ADD(out + AT(pixel, far) + b * block));
     if (residual && !a->residual_last)
-        EACH_SUM(ADD(residual + p * r_pixel + b * r_block));
+        EACH_SUM(ADD(residual + AT(r_pixel, r_far) + b * r_block));
     /* max and min give their second operand where one is not a number */
     if (a->act == KACT_RELU)
         EACH_SUM(*v = _mm512_max_ps(zero, *v););
@@ -87,8 +92,8 @@ MICRO_INLINE void store(const struct micro_args *a, const int pixels, const int 
     else if (a->act == KACT_CLIP)
         EACH_SUM(*v = _mm512_min_ps(high, _mm512_max_ps(low, *v)););
     if (residual && a->residual_last)
-        EACH_SUM(ADD(residual + p * r_pixel + b * r_block));
-    EACH_SUM(_mm512_mask_storeu_ps(out + p * pixel + b * block, lanes, *v););
+        EACH_SUM(ADD(residual + AT(r_pixel, r_far) + b * r_block));
+    EACH_SUM(_mm512_mask_storeu_ps(out + AT(pixel, far) + b * block, lanes, *v););
 }
 
 /* Constant `pixels` and `blocks` after inlining, so that `sum` lives in registers. */
@@ -108,7 +113,7 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels, const int b
             for (int kx = 0; kx < a->taps_x; kx++) {
                 const float *w = a->w + g * a->w_seg + ky * a->w_y + kx * a->w_x;
                 const float *near = a->in + g * a->in_seg + ky * a->in_y + kx * a->in_x;
-                const float *far = near + HALF * a->in_pixel;
+                const float *far = near + (a->line ? a->in_line : HALF * a->in_pixel);
                 const float *end = w + w_lanes;
                 FORGET();
                 ahead = micro_fetch(a, ahead, micro_lanes(a, g));
@@ -158,4 +163,5 @@ static void run(const struct micro_args *a, int pixels) {
     micro_drive(a, pixels, PIXELS, a->blocks > 1 ? two : one);
 }
 
-const struct micro micro_avx512 = {.pixels = PIXELS, .blocks = 2, .chunk = 512, .run = run};
+const struct micro micro_avx512 = {
+    .pixels = PIXELS, .blocks = 2, .line = HALF, .chunk = 512, .run = run};
