@@ -1,4 +1,5 @@
-/* Cohort as an engine of bench/single: libcohort on one board, without MPI, with its defaults. */
+/* Cohort as an engine of bench/single: libcohort on one board, without MPI, with its defaults; with
+ * the kernels of the tuning file $ENGINE_TUNING, where that is set. */
 #include "engine.h"
 
 #include "cohort.h"
@@ -15,7 +16,9 @@ static struct {
 } net;
 
 static const char *open_network(const char *model, int threads) {
-    const struct cohort_session_options options = {.threads = threads};
+    const char *tuning = getenv("ENGINE_TUNING");
+    const struct cohort_session_options options = {
+        .threads = threads, .tuning = tuning != NULL && *tuning != '\0' ? tuning : NULL};
     if (cohort_open(&net.model, model, NULL, &net.err) != COHORT_OK ||
         cohort_prepare(&net.session, net.model, NULL, MPI_COMM_NULL, &options, &net.err) !=
             COHORT_OK)
