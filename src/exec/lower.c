@@ -217,11 +217,16 @@ enum cohort_code lowering_run(struct program *p, const struct exec_op *op,
 
 /* ---- choosing a kernel ----------------------------------------------------------------------- */
 
-const char *wanted_kernel(const struct program *p, const struct node *n) {
+const char *tuned_kernel(const struct program *p, const struct node *n) {
     struct signature s;
-    if (p->options.kernel != NULL || p->options.choices == NULL || !signature_of(p->graph, n, &s))
-        return p->options.kernel;
+    if (p->options.choices == NULL || !signature_of(p->graph, n, &s))
+        return NULL;
+    s.gemm.half = s.family == SIGNATURE_GEMM && p->options.half_weights;
     return kernel_chosen(p->options.choices, &s);
+}
+
+const char *wanted_kernel(const struct program *p, const struct node *n) {
+    return p->options.kernel != NULL ? p->options.kernel : tuned_kernel(p, n);
 }
 
 /* ---- epilogue and constants ------------------------------------------------------------------ */

@@ -114,6 +114,7 @@ bool lower_is_map(const struct graph *g, const struct node *n); /* output 0 is a
 void conv_signature(const struct graph *g, const struct node *n, struct signature *s);
 bool gemm_signature(const struct graph *g, const struct node *n, struct signature *s);
 /* The name to choose this node's kernel by: --kernel, else what tuning chose, else NULL. */
+const char *tuned_kernel(const struct program *p, const struct node *n); /* NULL: nothing */
 const char *wanted_kernel(const struct program *p, const struct node *n);
 /* Allocates zeroed state of `bytes` for b. */
 enum cohort_code bound_state(struct bound *b, size_t bytes, struct cohort_error *err);

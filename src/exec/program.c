@@ -302,7 +302,7 @@ void exec_count_choices(const struct program *p, int *signatures, int *chosen) {
         const struct bound *b = &p->bounds[i];
         if (b->how == NULL || !signature_of(p->graph, b->node, &s))
             continue;
-        const char *name = p->options.kernel == NULL ? kernel_chosen(p->options.choices, &s) : NULL;
+        const char *name = p->options.kernel == NULL ? tuned_kernel(p, b->node) : NULL;
         ++*signatures;
         *chosen += name != NULL && b->kernel != NULL && strcmp(name, b->kernel) == 0;
     }

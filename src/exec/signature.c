@@ -9,8 +9,8 @@ static const char *const family_names[SIGNATURE_FAMILIES] = {"conv", "deconv", "
 const char *signature_text(const struct signature *s, char text[SIGNATURE_TEXT_BYTES]) {
     const struct conv_shape *c = &s->conv;
     if (s->family == SIGNATURE_GEMM)
-        snprintf(text, SIGNATURE_TEXT_BYTES, "gemm %lldx%d to %d", (long long)s->gemm.rows,
-                 s->gemm.k, s->gemm.n);
+        snprintf(text, SIGNATURE_TEXT_BYTES, "gemm %lldx%d to %d%s", (long long)s->gemm.rows,
+                 s->gemm.k, s->gemm.n, s->gemm.half ? " f16" : "");
     else
         snprintf(text, SIGNATURE_TEXT_BYTES,
                  "%s %dx%dx%d to %dx%dx%d kernel %dx%d stride %dx%d pad %d,%d dilation %dx%d "
@@ -84,9 +84,10 @@ static bool parse_conv(struct signature *s, const char *text) {
 
 static bool parse_gemm(struct signature *s, const char *text) {
     long long v[3];
-    if (!scan(text, "#x# to #", v, 3) || !in_range(v + 1, 2, INT32_MAX))
+    bool half = scan(text, "#x# to # f16", v, 3);
+    if ((!half && !scan(text, "#x# to #", v, 3)) || !in_range(v + 1, 2, INT32_MAX))
         return false;
-    s->gemm = (struct gemm_shape){.rows = v[0], .k = (int)v[1], .n = (int)v[2]};
+    s->gemm = (struct gemm_shape){.rows = v[0], .k = (int)v[1], .n = (int)v[2], .half = half};
     return true;
 }
 
@@ -112,7 +113,8 @@ bool signature_equal(const struct signature *a, const struct signature *b) {
     if (a->family != b->family)
         return false;
     if (a->family == SIGNATURE_GEMM)
-        return a->gemm.rows == b->gemm.rows && a->gemm.k == b->gemm.k && a->gemm.n == b->gemm.n;
+        return a->gemm.rows == b->gemm.rows && a->gemm.k == b->gemm.k && a->gemm.n == b->gemm.n &&
+               a->gemm.half == b->gemm.half;
     return x->in_c == y->in_c && x->in_h == y->in_h && x->in_w == y->in_w && x->out_c == y->out_c &&
            x->out_h == y->out_h && x->out_w == y->out_w && x->groups == y->groups &&
            x->kernel_h == y->kernel_h && x->kernel_w == y->kernel_w && x->stride_h == y->stride_h &&

@@ -26,10 +26,10 @@
             }                                                                                      \
         }                                                                                          \
     }
-#define GEMM(label, r, kk, nn)                                                                     \
+#define GEMM(label, r, kk, nn, f16)                                                                \
     {                                                                                              \
         label, {                                                                                   \
-            .family = SIGNATURE_GEMM, .gemm = {.rows = r, .k = kk, .n = nn }                       \
+            .family = SIGNATURE_GEMM, .gemm = {.rows = r, .k = kk, .n = nn, .half = f16 }          \
         }                                                                                          \
     }
 
@@ -83,10 +83,11 @@ static const struct bench_layer layers[] = {
                .dilation_w = 1,
                .in_blocked = true,
                .out_blocked = true}}},
-    GEMM("vgg16 fc7", 1, 4096, 4096),
-    GEMM("resnet50 fc", 1, 2048, 1000),
-    GEMM("bert 128 tokens", 128, 768, 768),
-    GEMM("vit mlp", 197, 768, 3072),
+    GEMM("vgg16 fc7", 1, 4096, 4096, false),
+    GEMM("vgg16 fc7 f16", 1, 4096, 4096, true),
+    GEMM("resnet50 fc", 1, 2048, 1000, false),
+    GEMM("bert 128 tokens", 128, 768, 768, false),
+    GEMM("vit mlp", 197, 768, 3072, false),
 };
 
 const struct bench_layer *kernel_bench_layers(int *count) {

@@ -215,8 +215,8 @@ static int find_kernels(struct runner *list, struct kernel_speed *speeds, const 
     if (s->family == SIGNATURE_GEMM) {
         const struct gemm_kernel *const *k = kernels_gemm(&count);
         for (int i = 0; i < count && n < KERNEL_BENCH_MAX; i++)
-            if ((usable & 1u << k[i]->isa) && k[i]->rate(&s->gemm) > 0 &&
-                (wanted == NULL || wanted(context, k[i]->name))) {
+            if ((usable & 1u << k[i]->isa) && k[i]->half == s->gemm.half &&
+                k[i]->rate(&s->gemm) > 0 && (wanted == NULL || wanted(context, k[i]->name))) {
                 speeds[n] = (struct kernel_speed){.kernel = k[i]->name, .isa = k[i]->isa};
                 list[n] = (struct runner){.speed = &speeds[n], .gemm = k[i], .times = 1};
                 n++;

@@ -67,7 +67,8 @@ static enum cohort_code agree_on_shares(struct tune *t, struct cohort_error *err
     if (t->keys == NULL || t->shares == NULL)
         code = error_memory(err, size * sizeof *t->keys, "the boards' kinds");
     if (code == COHORT_OK)
-        code = tune_items(&t->items, &t->item_count, s->graph, err);
+        code = tune_items(&t->items, &t->item_count, s->graph,
+                          s->options.weights_type == COHORT_WEIGHTS_F16, err);
     if (code == COHORT_OK) {
         t->mine = mem_zalloc((size_t)t->item_count + 1, sizeof *t->mine);
         t->all = mem_zalloc(s->rank == 0 ? size * (size_t)t->item_count + 1 : 1, sizeof *t->all);

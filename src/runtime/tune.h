@@ -11,8 +11,9 @@ struct tune_item {
     int count; /* nodes that have it */
 };
 
-/* Local.  The network's signatures, those with the most work first; new (mem_free). */
-enum cohort_code tune_items(struct tune_item **items, int *count, const struct graph *g,
+/* Local.  The network's signatures (half: with weights of products as float16), those with the most
+ * work first; new (mem_free). */
+enum cohort_code tune_items(struct tune_item **items, int *count, const struct graph *g, bool half,
                             struct cohort_error *err);
 
 /* Local.  Times the usable kernels on the item's node, with zeros for weights and inputs, all rows,

@@ -17,7 +17,8 @@ static const char *const small[] = {
     "conv 32x9x9 to 32x9x9 kernel 3x3 stride 1x1 pad 1,1 dilation 1x1 groups 32 maps bb",
     "conv 32x9x9 to 40x9x9 kernel 3x3 stride 1x1 pad 1,1 dilation 1x1 groups 1 maps bb",
     "deconv 16x5x5 to 16x10x10 kernel 2x2 stride 2x2 pad 0,0 dilation 1x1 groups 1 maps bb",
-    "gemm 3x40 to 50"};
+    "gemm 3x40 to 50",
+    "gemm 3x40 to 50 f16"};
 enum { SMALL = sizeof small / sizeof *small };
 
 static void every_kernel_is_timed(void **state) {

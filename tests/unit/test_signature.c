@@ -46,6 +46,9 @@ static void texts_are_read_back(void **state) {
     assert_true(s.gemm.rows == 5000000000 && s.gemm.k == 4096 && s.gemm.n == 1000);
     assert_string_equal(signature_text(&s, text), "gemm 5000000000x4096 to 1000");
     assert_true(signature_macs(&s) == 5000000000.0 * 4096 * 1000);
+    struct signature half;
+    assert_true(signature_parse(&half, "gemm 5000000000x4096 to 1000 f16"));
+    assert_true(half.gemm.half && !signature_equal(&s, &half));
     assert_true(signature_macs(&conv) == 28.0 * 29 * 128 * 32 * 15);
 }
 
@@ -59,6 +62,8 @@ static void other_texts_are_refused(void **state) {
         "gemm 1x2 to",
         "gemm 1x2 to 3 ",
         "gemm 1x2 to 03",
+        "gemm 1x2 to 3 f32",
+        "gemm 1x2 to 3 f16 ",
         "gemm 1x2x3",
         "gemm 1x99999999999 to 3",
         "gemm 1x+2 to 3",
@@ -89,7 +94,8 @@ static void other_texts_are_refused(void **state) {
 /* Candidates give the same bits for any rows, run here, and hold what the estimate takes. */
 static void candidates_can_do_it(void **state) {
     (void)state;
-    static const struct signature product = {.family = SIGNATURE_GEMM, .gemm = {1, 256, 100}};
+    static const struct signature product = {.family = SIGNATURE_GEMM,
+                                             .gemm = {.rows = 1, .k = 256, .n = 100}};
     struct signature plain = conv, transposed = conv;
     plain.conv.groups = 1;
     plain.conv.out_blocked = true;
