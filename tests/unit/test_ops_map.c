@@ -269,7 +269,7 @@ static void test_rows_of_tokens(void **state) {
         bool identity;
     } tokens[] = {
         {"MatMul", {MAP3(2, 9, 8), {true, DT_F32, {2, {8, 5}}}}, 2, NULL, 0, 0, true},
-        {"MatMul", {MAP3(2, 9, 8), {false, DT_F32, {2, {8, 5}}}}, 2, NULL, 0, 0, false},
+        {"MatMul", {MAP3(2, 9, 8), {false, DT_F32, {2, {8, 5}}}}, 2, NULL, 0, 0, true},
         {"MatMul", {MAP3(2, 9, 8), CONST1(8)}, 2, NULL, 0, 0, false},
         {"MatMul", {MAP3(2, 9, 8), CONST3(2, 8, 5)}, 2, NULL, 0, 0, false},
         {"Gemm", {{false, DT_F32, {2, {9, 8}}}, {true, DT_F32, {2, {8, 5}}}}, 2, NULL, 0, 0, true},
