@@ -134,4 +134,30 @@ W_INLINE void winograd_output6(const float *in, ptrdiff_t in_point, const float 
         }
 }
 
+/* An instruction set's conv_kernel for tiles of 4 or 6: its micro-kernel, the transforms above, and
+ * what the estimate needs (the last fields of struct winograd). */
+#define WINOGRAD_KERNEL(SYMBOL, ISA, MICRO, TILE, ...)                                             \
+    static const struct winograd winograd##TILE = {.tile = TILE,                                   \
+                                                   .micro = &MICRO,                                \
+                                                   .input = winograd_input##TILE,                  \
+                                                   .output = winograd_output##TILE,                \
+                                                   __VA_ARGS__};                                   \
+    static double rate(const struct conv_shape *s) {                                               \
+        return winograd_rate(s, &winograd##TILE);                                                  \
+    }                                                                                              \
+    static void run(const struct conv_args *a) {                                                   \
+        winograd_run(a, &winograd##TILE);                                                          \
+    }                                                                                              \
+    const struct conv_kernel SYMBOL = {.name = #SYMBOL,                                            \
+                                       .isa = ISA,                                                 \
+                                       .row_exact = true,                                          \
+                                       .granule_rows = 1,                                          \
+                                       .winograd = TILE,                                           \
+                                       .rate = rate,                                               \
+                                       .rows_least = winograd##TILE##_rows_least,                  \
+                                       .weights_bytes = winograd##TILE##_weights_bytes,            \
+                                       .pack = winograd##TILE##_pack,                              \
+                                       .workspace_bytes = winograd##TILE##_workspace_bytes,        \
+                                       .run = run};
+
 #endif

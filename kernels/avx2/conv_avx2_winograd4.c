@@ -2,31 +2,5 @@
 #include "kernels/avx2/lanes.h"
 #include "kernels/winograd_lines.h"
 
-static const struct winograd four = {.tile = 4,
-                                     .micro = &micro_avx2,
-                                     .input = winograd_input4,
-                                     .output = winograd_output4,
-                                     .dense = 14.0,
-                                     .input_cycles = 100.0,
-                                     .output_cycles = 100.0,
-                                     .stream_bytes = 4.0};
-
-static double rate(const struct conv_shape *s) {
-    return winograd_rate(s, &four);
-}
-
-static void run(const struct conv_args *a) {
-    winograd_run(a, &four);
-}
-
-const struct conv_kernel conv_avx2_winograd4 = {.name = "conv_avx2_winograd4",
-                                                .isa = ISA_AVX2,
-                                                .row_exact = true,
-                                                .granule_rows = 1,
-                                                .winograd = 4,
-                                                .rate = rate,
-                                                .rows_least = winograd4_rows_least,
-                                                .weights_bytes = winograd4_weights_bytes,
-                                                .pack = winograd4_pack,
-                                                .workspace_bytes = winograd4_workspace_bytes,
-                                                .run = run};
+WINOGRAD_KERNEL(conv_avx2_winograd4, ISA_AVX2, micro_avx2, 4, .dense = 14.0, .input_cycles = 100.0,
+                .output_cycles = 100.0, .stream_bytes = 4.0)

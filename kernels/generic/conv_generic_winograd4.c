@@ -3,31 +3,5 @@
 #include "kernels/generic/lanes.h"
 #include "kernels/winograd_lines.h"
 
-static const struct winograd four = {.tile = 4,
-                                     .micro = &micro_generic,
-                                     .input = winograd_input4,
-                                     .output = winograd_output4,
-                                     .dense = 5.0,
-                                     .input_cycles = 120.0,
-                                     .output_cycles = 120.0,
-                                     .stream_bytes = 4.0};
-
-static double rate(const struct conv_shape *s) {
-    return winograd_rate(s, &four);
-}
-
-static void run(const struct conv_args *a) {
-    winograd_run(a, &four);
-}
-
-const struct conv_kernel conv_generic_winograd4 = {.name = "conv_generic_winograd4",
-                                                   .isa = ISA_GENERIC,
-                                                   .row_exact = true,
-                                                   .granule_rows = 1,
-                                                   .winograd = 4,
-                                                   .rate = rate,
-                                                   .rows_least = winograd4_rows_least,
-                                                   .weights_bytes = winograd4_weights_bytes,
-                                                   .pack = winograd4_pack,
-                                                   .workspace_bytes = winograd4_workspace_bytes,
-                                                   .run = run};
+WINOGRAD_KERNEL(conv_generic_winograd4, ISA_GENERIC, micro_generic, 4, .dense = 5.0,
+                .input_cycles = 120.0, .output_cycles = 120.0, .stream_bytes = 4.0)

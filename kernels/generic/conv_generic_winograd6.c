@@ -3,31 +3,5 @@
 #include "kernels/generic/lanes.h"
 #include "kernels/winograd_lines.h"
 
-static const struct winograd six = {.tile = 6,
-                                    .micro = &micro_generic,
-                                    .input = winograd_input6,
-                                    .output = winograd_output6,
-                                    .dense = 5.0,
-                                    .input_cycles = 180.0,
-                                    .output_cycles = 180.0,
-                                    .stream_bytes = 4.0};
-
-static double rate(const struct conv_shape *s) {
-    return winograd_rate(s, &six);
-}
-
-static void run(const struct conv_args *a) {
-    winograd_run(a, &six);
-}
-
-const struct conv_kernel conv_generic_winograd6 = {.name = "conv_generic_winograd6",
-                                                   .isa = ISA_GENERIC,
-                                                   .row_exact = true,
-                                                   .granule_rows = 1,
-                                                   .winograd = 6,
-                                                   .rate = rate,
-                                                   .rows_least = winograd6_rows_least,
-                                                   .weights_bytes = winograd6_weights_bytes,
-                                                   .pack = winograd6_pack,
-                                                   .workspace_bytes = winograd6_workspace_bytes,
-                                                   .run = run};
+WINOGRAD_KERNEL(conv_generic_winograd6, ISA_GENERIC, micro_generic, 6, .dense = 5.0,
+                .input_cycles = 180.0, .output_cycles = 180.0, .stream_bytes = 4.0)

@@ -2,31 +2,5 @@
 #include "kernels/neon64/lanes.h"
 #include "kernels/winograd_lines.h"
 
-static const struct winograd six = {.tile = 6,
-                                    .micro = &micro_neon64,
-                                    .input = winograd_input6,
-                                    .output = winograd_output6,
-                                    .dense = 7.0,
-                                    .input_cycles = 180.0,
-                                    .output_cycles = 180.0,
-                                    .stream_bytes = 1.5};
-
-static double rate(const struct conv_shape *s) {
-    return winograd_rate(s, &six);
-}
-
-static void run(const struct conv_args *a) {
-    winograd_run(a, &six);
-}
-
-const struct conv_kernel conv_neon64_winograd6 = {.name = "conv_neon64_winograd6",
-                                                  .isa = ISA_NEON64,
-                                                  .row_exact = true,
-                                                  .granule_rows = 1,
-                                                  .winograd = 6,
-                                                  .rate = rate,
-                                                  .rows_least = winograd6_rows_least,
-                                                  .weights_bytes = winograd6_weights_bytes,
-                                                  .pack = winograd6_pack,
-                                                  .workspace_bytes = winograd6_workspace_bytes,
-                                                  .run = run};
+WINOGRAD_KERNEL(conv_neon64_winograd6, ISA_NEON64, micro_neon64, 6, .dense = 7.0,
+                .input_cycles = 180.0, .output_cycles = 180.0, .stream_bytes = 1.5)
