@@ -8,6 +8,7 @@
 #include "graph/pass.h"
 #include "kernels/kernel.h"
 #include "synth/synth.h"
+#include "tests/support/testpool.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -19,34 +20,10 @@
 
 #include <cmocka.h>
 
-static struct pool *pool;
-
-static int start_pool(void **state) {
-    (void)state;
-    struct cohort_error err;
-    struct board board;
-    struct board_options o = {.threads = 2, .local_size = 1};
-    if (board_detect(&board, &o, &err) != COHORT_OK ||
-        pool_create(&pool, &board, false, &err) != COHORT_OK)
-        return -1;
-    return 0;
-}
-
-static int stop_pool(void **state) {
-    (void)state;
-    pool_destroy(&pool);
-    return mem_live_blocks() == 0 ? 0 : -1;
-}
-
-static void must(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        fail_msg("%s", err->message);
-}
-
 static void make_input(struct tensor *t, const struct value *v) {
     struct cohort_error err;
     uint64_t state = 12345;
-    must(tensor_init(t, v->type, &v->shape, &err), &err);
+    test_must(tensor_init(t, v->type, &v->shape, &err), &err);
     for (int64_t i = 0; i < shape_count(&t->shape); i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
         tensor_set_f64(t, i, (double)(state >> 40) * 0x1p-23 - 1.0);
@@ -60,12 +37,12 @@ static void run_network(const char *path, bool keep, const char *kernel, int64_t
     struct tensor in = {0};
     struct pass_options pass = {.keep = keep};
     struct exec_options exec = {.kernel = kernel};
-    must(onnx_load(&g, path, &err), &err);
-    must(graph_finish(g, &pass, &err), &err);
+    test_must(onnx_load(&g, path, &err), &err);
+    test_must(graph_finish(g, &pass, &err), &err);
     assert_int_equal(g->input_count, 1);
     assert_int_equal(g->output_count, 1);
     make_input(&in, graph_value(g, g->inputs[0]));
-    must(exec_run_graph(g, pool, &exec, tile, &in, out, &err), &err);
+    test_must(exec_run_graph(g, test_pool, &exec, tile, &in, out, &err), &err);
     tensor_release(&in);
     graph_destroy(&g);
 }
@@ -91,7 +68,7 @@ static void check_network(const struct synth_network *net) {
     struct cohort_error err;
     int size = net->size > 200 ? (net->size > 250 ? 96 : 64) : net->size;
     struct synth_options o = {.size = size, .width = 0.25, .classes = 10, .seed = 3};
-    must(synth_write(net->name, &o, path, &err), &err);
+    test_must(synth_write(net->name, &o, path, &err), &err);
     struct tensor reference = {0}, whole = {0}, tiles = {0}, blas = {0}, direct = {0};
     run_network(path, true, NULL, 0, &reference);
     run_network(path, false, NULL, 0, &whole);
@@ -132,7 +109,7 @@ static void arena(void **state) {
                 .bytes = (seed >> 8) % 5000, .first = first, .last = first + (int)(seed >> 20) % 6};
             sum += (items[i].bytes + 63) / 64 * 64;
         }
-        must(arena_assign(items, 40, &total, &err), &err);
+        test_must(arena_assign(items, 40, &total, &err), &err);
         assert_true(total <= sum);
         for (int i = 0; i < 40; i++)
             for (int k = 0; k < i; k++) {
@@ -153,7 +130,8 @@ int main(void) {
         tests[i + 1] = (struct CMUnitTest){.name = nets[i].name,
                                            .test_func = networks,
                                            .initial_state = (void *)(uintptr_t)&nets[i]};
-    int failed = _cmocka_run_group_tests("exec", tests, (size_t)count + 1, start_pool, stop_pool);
+    int failed =
+        _cmocka_run_group_tests("exec", tests, (size_t)count + 1, test_pool_start, test_pool_stop);
     test_free(tests);
     return failed;
 }

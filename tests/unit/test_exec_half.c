@@ -1,6 +1,7 @@
 /* Products with weights kept as float16: what they compute, what is said about the rounding, and
  * half the memory. */
 #include "tests/support/graphtest.h"
+#include "tests/support/testpool.h"
 
 #include "base/mem.h"
 #include "board/pool.h"
@@ -13,30 +14,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static struct pool *pool;
-
-static int start_pool(void **state) {
-    (void)state;
-    struct cohort_error err;
-    struct board board;
-    struct board_options o = {.threads = 2, .local_size = 1};
-    return board_detect(&board, &o, &err) == COHORT_OK &&
-                   pool_create(&pool, &board, false, &err) == COHORT_OK
-               ? 0
-               : -1;
-}
-
-static int stop_pool(void **state) {
-    (void)state;
-    pool_destroy(&pool);
-    return mem_live_blocks() == 0 ? 0 : -1;
-}
-
-static void must(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        fail_msg("%s", err->message);
-}
 
 /* x [rows][40] -> Gemm 40 to 50, Relu -> MatMul 50 to 33; or a map flattened into the first. */
 static void make_graph(struct gt *t, int rows, bool map, float scale, bool rounded) {
@@ -58,7 +35,7 @@ static void make_graph(struct gt *t, int rows, bool map, float scale, bool round
         x = gt_node(t, "Flatten", "axis=1", 1, gt_node(t, "MaxPool", "kernel_shape=1,1", 1, x));
     x = gt_node(t, "Gemm", "transB=1", 3, x, a, gt_random(t, DIMS(50)));
     gt_output(t, gt_node(t, "MatMul", "", 2, gt_node(t, "Relu", "", 1, x), b));
-    must(graph_finish(t->g, &(struct pass_options){0}, &t->err), &t->err);
+    test_must(graph_finish(t->g, &(struct pass_options){0}, &t->err), &t->err);
 }
 
 static void run(struct gt *t, bool half, int64_t tile, struct tensor *out, struct exec_half *report,
@@ -69,16 +46,16 @@ static void run(struct gt *t, bool half, int64_t tile, struct tensor *out, struc
     const struct value *v = graph_value(t->g, t->g->inputs[0]);
     int *slots = mem_zalloc((size_t)t->g->value_count, sizeof *slots);
     assert_non_null(slots);
-    must(tensor_init(&in, v->type, &v->shape, &t->err), &t->err);
+    test_must(tensor_init(&in, v->type, &v->shape, &t->err), &t->err);
     for (int64_t k = 0; k < shape_count(&v->shape); k++)
         tensor_f32(&in)[k] = (float)(k % 17) / 8.0f - 1.0f;
-    must(exec_create(&p, t->g, pool, &o, &t->err), &t->err);
-    must(exec_add_graph(p, tile, slots, &t->err), &t->err);
-    must(exec_prepare(p, &t->err), &t->err);
-    must(exec_slot_store(p, slots[t->g->inputs[0]], &in, &t->err), &t->err);
-    must(exec_run(p, 0, exec_op_count(p), &t->err), &t->err);
+    test_must(exec_create(&p, t->g, test_pool, &o, &t->err), &t->err);
+    test_must(exec_add_graph(p, tile, slots, &t->err), &t->err);
+    test_must(exec_prepare(p, &t->err), &t->err);
+    test_must(exec_slot_store(p, slots[t->g->inputs[0]], &in, &t->err), &t->err);
+    test_must(exec_run(p, 0, exec_op_count(p), &t->err), &t->err);
     *out = (struct tensor){0};
-    must(exec_slot_fetch(p, slots[t->g->outputs[0]], out, &t->err), &t->err);
+    test_must(exec_slot_fetch(p, slots[t->g->outputs[0]], out, &t->err), &t->err);
     *report = exec_half(p);
     *bytes = exec_memory(p).weights_bytes;
     exec_destroy(&p);
@@ -135,5 +112,5 @@ int main(void) {
         cmocka_unit_test(rounded_weights),
         cmocka_unit_test(saturated_weights),
     };
-    return cmocka_run_group_tests_name("exec_half", tests, start_pool, stop_pool);
+    return cmocka_run_group_tests_name("exec_half", tests, test_pool_start, test_pool_stop);
 }

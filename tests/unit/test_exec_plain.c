@@ -1,6 +1,7 @@
 /* Add, Sub, Mul and Div of plain float tensors in the kernels: every way of broadcasting, constants
  * on either side, activations behind; against the reference, whole and in row tiles. */
 #include "tests/support/graphtest.h"
+#include "tests/support/testpool.h"
 
 #include "base/mem.h"
 #include "board/pool.h"
@@ -14,30 +15,6 @@
 
 #include <cmocka.h>
 
-static struct pool *pool;
-
-static int start_pool(void **state) {
-    (void)state;
-    struct cohort_error err;
-    struct board board;
-    struct board_options o = {.threads = 2, .local_size = 1};
-    return board_detect(&board, &o, &err) == COHORT_OK &&
-                   pool_create(&pool, &board, false, &err) == COHORT_OK
-               ? 0
-               : -1;
-}
-
-static int stop_pool(void **state) {
-    (void)state;
-    pool_destroy(&pool);
-    return mem_live_blocks() == 0 ? 0 : -1;
-}
-
-static void must(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        fail_msg("%s", err->message);
-}
-
 /* One operator, perhaps with an activation fused behind it. */
 static void check(const char *name, struct shape a, struct shape b, int constant, bool relu,
                   uint64_t seed) {
@@ -49,7 +26,7 @@ static void check(const char *name, struct shape a, struct shape b, int constant
     int y = constant == 2 ? gt_positive(&t, b) : gt_input(&t, "b", b);
     int z = gt_node(&t, name, "", 2, x, y);
     gt_output(&t, relu ? gt_node(&t, "Relu", "", 1, z) : z);
-    must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
+    test_must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
     int ours = 0;
     for (int i = 0; i < t.g->node_count; i++) {
         const struct lowering *how = lowering_find(t.g, &t.g->nodes[i]);
@@ -59,21 +36,21 @@ static void check(const char *name, struct shape a, struct shape b, int constant
     assert_int_equal(ours, 1);
     for (int i = 0; i < t.g->input_count; i++) {
         const struct value *v = graph_value(t.g, t.g->inputs[i]);
-        must(tensor_init(&in[i], v->type, &v->shape, &t.err), &t.err);
+        test_must(tensor_init(&in[i], v->type, &v->shape, &t.err), &t.err);
         for (int64_t k = 0; k < shape_count(&v->shape); k++)
             tensor_f32(&in[i])[k] = ((float)gt_pick(&t, 1, 2000) - 999.5f) / 700.0f;
     }
     gt_run(&t, in, &want);
     struct exec_options o = {0};
     got = tiles = (struct tensor){0};
-    must(exec_run_graph(t.g, pool, &o, 0, in, &got, &t.err), &t.err);
+    test_must(exec_run_graph(t.g, test_pool, &o, 0, in, &got, &t.err), &t.err);
     assert_true(shape_equal(&got.shape, &want.shape));
     for (int64_t i = 0; i < shape_count(&want.shape); i++) {
         double d = (double)tensor_f32(&got)[i] - (double)tensor_f32(&want)[i];
         assert_true(fabs(d) <= 1e-6 * fabs((double)tensor_f32(&want)[i]));
     }
     for (int64_t tile = 1; tile < 8; tile += 3) {
-        must(exec_run_graph(t.g, pool, &o, tile, in, &tiles, &t.err), &t.err);
+        test_must(exec_run_graph(t.g, test_pool, &o, tile, in, &tiles, &t.err), &t.err);
         assert_memory_equal(got.data, tiles.data, tensor_bytes(&got));
         tensor_release(&tiles);
     }
@@ -125,5 +102,5 @@ int main(void) {
         cmocka_unit_test(known_shapes),
         cmocka_unit_test(random_shapes),
     };
-    return cmocka_run_group_tests_name("exec_plain", tests, start_pool, stop_pool);
+    return cmocka_run_group_tests_name("exec_plain", tests, test_pool_start, test_pool_stop);
 }

@@ -1,6 +1,7 @@
 /* Products of two computed matrices in the gemm kernels: batches, broadcasting, Gemm's attributes,
  * against the operators' reference; and row tiles, which must give the same bits. */
 #include "tests/support/graphtest.h"
+#include "tests/support/testpool.h"
 
 #include "base/mem.h"
 #include "board/pool.h"
@@ -15,34 +16,10 @@
 
 #include <cmocka.h>
 
-static struct pool *pool;
-
-static int start_pool(void **state) {
-    (void)state;
-    struct cohort_error err;
-    struct board board;
-    struct board_options o = {.threads = 2, .local_size = 1};
-    return board_detect(&board, &o, &err) == COHORT_OK &&
-                   pool_create(&pool, &board, false, &err) == COHORT_OK
-               ? 0
-               : -1;
-}
-
-static int stop_pool(void **state) {
-    (void)state;
-    pool_destroy(&pool);
-    return mem_live_blocks() == 0 ? 0 : -1;
-}
-
-static void must(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        fail_msg("%s", err->message);
-}
-
 static void random_inputs(struct gt *t, struct tensor *in) {
     for (int i = 0; i < t->g->input_count; i++) {
         const struct value *v = graph_value(t->g, t->g->inputs[i]);
-        must(tensor_init(&in[i], v->type, &v->shape, &t->err), &t->err);
+        test_must(tensor_init(&in[i], v->type, &v->shape, &t->err), &t->err);
         for (int64_t k = 0; k < shape_count(&v->shape); k++)
             tensor_f32(&in[i])[k] = (float)gt_pick(t, -1000, 1000) / 1000.0f;
     }
@@ -52,7 +29,7 @@ static void run(struct gt *t, const char *kernel, int64_t tile, const struct ten
                 struct tensor *out) {
     struct exec_options o = {.kernel = kernel};
     *out = (struct tensor){0};
-    must(exec_run_graph(t->g, pool, &o, tile, in, out, &t->err), &t->err);
+    test_must(exec_run_graph(t->g, test_pool, &o, tile, in, out, &t->err), &t->err);
 }
 
 static double difference(const struct tensor *a, const struct tensor *b) {
@@ -71,7 +48,7 @@ static void check(struct gt *t, int products) {
     struct tensor in[4] = {{0}}, want = {0}, got, tiles;
     struct lowering const *how;
     int found = 0;
-    must(graph_finish(t->g, &(struct pass_options){0}, &t->err), &t->err);
+    test_must(graph_finish(t->g, &(struct pass_options){0}, &t->err), &t->err);
     for (int i = 0; i < t->g->node_count; i++) {
         how = lowering_find(t->g, &t->g->nodes[i]);
         for (const struct lowering *l = lowerings_product; l->op != NULL; l++)
@@ -191,5 +168,5 @@ int main(void) {
         cmocka_unit_test(others),
         cmocka_unit_test(random_shapes),
     };
-    return cmocka_run_group_tests_name("exec_product", tests, start_pool, stop_pool);
+    return cmocka_run_group_tests_name("exec_product", tests, test_pool_start, test_pool_stop);
 }

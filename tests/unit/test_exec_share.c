@@ -2,6 +2,7 @@
  * the bits of slots that lie alone, whole and in tiles, and need no more memory. */
 #include "tests/support/graphtest.h"
 #include "tests/support/testmap.h"
+#include "tests/support/testpool.h"
 
 #include "base/mem.h"
 #include "board/pool.h"
@@ -19,30 +20,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static struct pool *pool;
-
-static int start_pool(void **state) {
-    (void)state;
-    struct cohort_error err;
-    struct board board;
-    struct board_options o = {.threads = 2, .local_size = 1};
-    return board_detect(&board, &o, &err) == COHORT_OK &&
-                   pool_create(&pool, &board, false, &err) == COHORT_OK
-               ? 0
-               : -1;
-}
-
-static int stop_pool(void **state) {
-    (void)state;
-    pool_destroy(&pool);
-    return mem_live_blocks() == 0 ? 0 : -1;
-}
-
-static void must(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        fail_msg("%s", err->message);
-}
 
 /* What one run gave, and how. */
 struct outcome {
@@ -66,26 +43,26 @@ static void run(const struct graph *g, bool own_buffers, int64_t tile, struct ou
     assert_non_null(slots);
     assert_true(g->output_count <= 4);
     *o = (struct outcome){0};
-    must(exec_create(&p, g, pool, &options, &err), &err);
-    must(exec_add_graph(p, tile, slots, &err), &err);
-    must(exec_prepare(p, &err), &err);
+    test_must(exec_create(&p, g, test_pool, &options, &err), &err);
+    test_must(exec_add_graph(p, tile, slots, &err), &err);
+    test_must(exec_prepare(p, &err), &err);
     memset(p->arena, 0xff, p->arena_bytes);
     for (int i = 0; i < g->input_count; i++) {
         const struct value *v = graph_value(g, g->inputs[i]);
         struct tensor in = {0};
-        must(tensor_init(&in, v->type, &v->shape, &err), &err);
+        test_must(tensor_init(&in, v->type, &v->shape, &err), &err);
         for (int64_t k = 0; k < shape_count(&v->shape); k++)
             tensor_f32(&in)[k] = random_float(&r);
-        must(exec_slot_store(p, slots[g->inputs[i]], &in, &err), &err);
+        test_must(exec_slot_store(p, slots[g->inputs[i]], &in, &err), &err);
         tensor_release(&in);
     }
     for (int i = 0; i < exec_op_count(p); i++) {
         o->free += strcmp(exec_op_kernel(p, i), "free") == 0;
         o->moves += moves_channels(&g->nodes[p->ops[i].node]);
     }
-    must(exec_run(p, 0, exec_op_count(p), &err), &err);
+    test_must(exec_run(p, 0, exec_op_count(p), &err), &err);
     for (int i = 0; i < g->output_count; i++)
-        must(exec_slot_fetch(p, slots[g->outputs[i]], &o->outputs[i], &err), &err);
+        test_must(exec_slot_fetch(p, slots[g->outputs[i]], &o->outputs[i], &err), &err);
     o->memory = exec_memory(p);
     exec_destroy(&p);
     mem_free(slots);
@@ -155,7 +132,7 @@ static void dense_block(bool chain) {
                                all[5]);
     }
     gt_output(&t, conv(&t, x, 112, 5));
-    must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
+    test_must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
     check(t.g, &shared);
     assert_int_equal(shared.free, 5);
     assert_int_equal(shared.moves, 5);
@@ -183,7 +160,7 @@ static void split_and_join(void **state) {
                        gt_node(&t, "Slice", "", 4, y, gt_list(&t, 1, 16), gt_list(&t, 1, 48),
                                gt_list(&t, 1, 1)),
                        32, 20));
-    must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
+    test_must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
     check(t.g, &shared);
     assert_int_equal(shared.moves, 3);
     assert_int_equal(shared.free, 2); /* Concat copies the half that lies with the other */
@@ -203,7 +180,7 @@ static void copies(void **state) {
     gt_output(&t, conv(&t, gt_node(&t, "Concat", "axis=1", 2, b, b), 64, 17));
     gt_output(&t, gt_node(&t, "Concat", "axis=1", 2, x, b));
     gt_output(&t, conv(&t, gt_node(&t, "Concat", "axis=1", 2, a, c), 44, 3));
-    must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
+    test_must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
     check(t.g, &shared);
     assert_int_equal(shared.moves, 4);
     assert_int_equal(shared.free, 0);
@@ -220,7 +197,7 @@ static void memory_first(void **state) {
     int deep = conv(&t, conv(&t, skip, 16, 208), 208, 208);
     int up = conv(&t, gt_node(&t, "MaxPool", "kernel_shape=1,1", 1, deep), 208, 160);
     gt_output(&t, conv(&t, gt_node(&t, "Concat", "axis=1", 2, skip, up), 176, 4));
-    must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
+    test_must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
     run(t.g, true, 0, &alone);
     run(t.g, false, 0, &shared);
     same_bits(&alone, &shared);
@@ -249,9 +226,9 @@ static void networks(void **state) {
         struct outcome alone, shared;
         struct synth_options o = {
             .size = i == 3 ? 96 : 64, .width = i == 0 ? 0.5 : 1, .classes = 10, .seed = 3};
-        must(synth_write(nets[i].name, &o, path, &err), &err);
-        must(onnx_load(&g, path, &err), &err);
-        must(graph_finish(g, &(struct pass_options){0}, &err), &err);
+        test_must(synth_write(nets[i].name, &o, path, &err), &err);
+        test_must(onnx_load(&g, path, &err), &err);
+        test_must(graph_finish(g, &(struct pass_options){0}, &err), &err);
         run(g, true, 0, &alone);
         run(g, false, 0, &shared);
         same_bits(&alone, &shared);
@@ -390,5 +367,5 @@ int main(void) {
         cmocka_unit_test(copies),       cmocka_unit_test(memory_first),
         cmocka_unit_test(networks),     cmocka_unit_test(random_networks),
     };
-    return cmocka_run_group_tests_name("exec_share", tests, start_pool, stop_pool);
+    return cmocka_run_group_tests_name("exec_share", tests, test_pool_start, test_pool_stop);
 }

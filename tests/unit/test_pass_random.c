@@ -1,6 +1,7 @@
 /* Random networks through all passes: the answers stay, the bookkeeping holds, every row map holds,
  * and the executor computes the same in one piece and in tiles. */
 #include "tests/support/graphtest.h"
+#include "tests/support/testpool.h"
 
 #include "base/mem.h"
 #include "board/pool.h"
@@ -365,25 +366,6 @@ static void test_memory_runs_short(void **state) {
 
 /* ---- the executor ---------------------------------------------------------------------------- */
 
-static struct pool *pool;
-
-static int start_pool(void **state) {
-    (void)state;
-    struct cohort_error err;
-    struct board board;
-    struct board_options o = {.threads = 2, .local_size = 1};
-    if (board_detect(&board, &o, &err) != COHORT_OK ||
-        pool_create(&pool, &board, false, &err) != COHORT_OK)
-        return -1;
-    return 0;
-}
-
-static int stop_pool(void **state) {
-    (void)state;
-    pool_destroy(&pool);
-    return mem_live_blocks() == 0 ? 0 : -1;
-}
-
 static void check_close(const struct tensor *a, const struct tensor *b) {
     double most = 0;
     assert_true(shape_equal(&a->shape, &b->shape));
@@ -412,8 +394,8 @@ static void test_executor_agrees(void **state) {
         }
         gt_run(&n.t, in, want);
         struct exec_options o = {0};
-        if (exec_run_graph(g, pool, &o, 0, in, whole, &err) != COHORT_OK ||
-            exec_run_graph(g, pool, &o, (int64_t)(seed % 4) + 1, in, tiles, &err) != COHORT_OK)
+        if (exec_run_graph(g, test_pool, &o, 0, in, whole, &err) != COHORT_OK ||
+            exec_run_graph(g, test_pool, &o, (int64_t)(seed % 4) + 1, in, tiles, &err) != COHORT_OK)
             fail_msg("%s", err.message);
         for (int i = 0; i < g->output_count; i++) {
             check_close(&want[i], &whole[i]);
@@ -434,5 +416,5 @@ int main(void) {
         cmocka_unit_test(test_memory_runs_short),
         cmocka_unit_test(test_executor_agrees),
     };
-    return cmocka_run_group_tests_name("pass_random", tests, start_pool, stop_pool);
+    return cmocka_run_group_tests_name("pass_random", tests, test_pool_start, test_pool_stop);
 }
