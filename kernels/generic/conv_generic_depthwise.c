@@ -1,5 +1,6 @@
 /* Depthwise convolution in portable C: generic/depthwise.h with the vectors of the compiler's
  * target, multiplied, then added. */
+#define VEC_PORTABLE
 #include "kernels/generic/depthwise.h"
 
 static double rate(const struct conv_shape *s) {

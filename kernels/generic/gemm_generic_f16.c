@@ -1,4 +1,5 @@
 /* Matrix product in portable C with weights as float16. */
+#define VEC_PORTABLE
 #include "kernels/generic/gemm_half.h"
 
 static double rate(const struct gemm_shape *s) {

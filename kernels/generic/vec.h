@@ -122,9 +122,12 @@ static ALWAYS_INLINE vec vec_min(vec a, vec b) {
     return vec_select(a < b, a, b);
 #endif
 }
-/* a * b + c with one rounding where the instruction set can; with two in portable C. */
+/* a * b + c with one rounding where the instruction set can; with two in portable kernels, whatever
+ * the target can: they define VEC_PORTABLE, and have the same bits on boards of every kind. */
 static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) {
-#if defined(__AVX512F__)
+#if defined(VEC_PORTABLE)
+    return a * b + c;
+#elif defined(__AVX512F__)
     return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined(__FMA__)
     return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
