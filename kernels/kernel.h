@@ -128,6 +128,18 @@ struct gemm_args {
     void *workspace;
 };
 
+/* The output as a view, for epilogue_apply(). */
+static inline struct view gemm_out_view(const struct gemm_args *a) {
+    return (struct view){.data = a->out,
+                         .row0 = a->out_row0,
+                         .rows = a->y1 - a->out_row0,
+                         .channels = a->n1,
+                         .width = 1,
+                         .pixel_pitch = a->out_pitch,
+                         .block_pitch = BLOCK,
+                         .row_pitch = a->out_pitch};
+}
+
 struct gemm_kernel {
     const char *name; /* "gemm_generic" */
     enum kernel_isa isa;

@@ -115,6 +115,13 @@ static inline ptrdiff_t micro_fetches(const struct micro_args *a) {
 }
 
 typedef void (*micro_tile_fn)(const struct micro_args *a);
+/* For a list of numbers of pixels: a function for each, whose `pixels` is constant, and its name.
+ */
+#define MICRO_TILE(n)                                                                              \
+    static void tile_##n(const struct micro_args *a) {                                             \
+        tile(a, n);                                                                                \
+    }
+#define MICRO_TILE_NAME(n) tile_##n,
 
 /* A micro-kernel's run(): tile by tile, tiles[n - 1] being the one for n pixels. */
 MICRO_INLINE void micro_drive(const struct micro_args *args, int pixels, int most,
@@ -205,6 +212,28 @@ static inline double window_rate(const struct conv_shape *s, double dense) {
     int per_group = s->out_c / s->groups;
     return per_group >= BLOCK ? dense : dense * per_group / BLOCK;
 }
+/* Where depthwise convolution has a kernel of its own. */
+static inline double window_rate_dense(const struct conv_shape *s, double dense) {
+    bool depthwise = s->groups > 1 && s->groups == s->out_c;
+    return depthwise ? 0.5 : window_rate(s, dense);
+}
+
+/* An instruction set's conv_kernel, of either kind; RATE: an expression in the shape `s`. */
+#define WINDOW_KERNEL(SYMBOL, ISA, MICRO, TRANSPOSED, RATE)                                        \
+    static double rate(const struct conv_shape *s) {                                               \
+        return RATE;                                                                               \
+    }                                                                                              \
+    static void run(const struct conv_args *a) {                                                   \
+        window_run(a, TRANSPOSED, &MICRO);                                                         \
+    }                                                                                              \
+    const struct conv_kernel SYMBOL = {.name = #SYMBOL,                                            \
+                                       .isa = ISA,                                                 \
+                                       .row_exact = true,                                          \
+                                       .granule_rows = 1,                                          \
+                                       .rate = rate,                                               \
+                                       .weights_bytes = window_weights_bytes,                      \
+                                       .pack = TRANSPOSED ? window_pack_transposed : window_pack,  \
+                                       .run = run};
 
 /* Matrix product by a micro-kernel: gemm_kernel.run with weights packed by panel_pack(). */
 void panel_run(const struct gemm_args *a, const struct micro *m);
@@ -212,5 +241,23 @@ size_t panel_weights_bytes(const struct gemm_shape *s);
 void panel_pack(const struct gemm_shape *s, const float *w, int n0, int count, void *packed);
 void panel_pack_matrix(const struct gemm_shape *s, const float *w, ptrdiff_t pitch, int n0,
                        int count, void *packed);
+
+/* An instruction set's gemm_kernel.  Multiply-adds a cycle of MANY rows, and of ONE, which is bound
+ * by memory. */
+#define PANEL_KERNEL(SYMBOL, ISA, MICRO, MANY, ONE)                                                \
+    static double rate(const struct gemm_shape *s) {                                               \
+        return s->rows > 1 ? MANY : ONE;                                                           \
+    }                                                                                              \
+    static void run(const struct gemm_args *a) {                                                   \
+        panel_run(a, &MICRO);                                                                      \
+    }                                                                                              \
+    const struct gemm_kernel SYMBOL = {.name = #SYMBOL,                                            \
+                                       .isa = ISA,                                                 \
+                                       .row_exact = true,                                          \
+                                       .rate = rate,                                               \
+                                       .weights_bytes = panel_weights_bytes,                       \
+                                       .pack = panel_pack,                                         \
+                                       .pack_matrix = panel_pack_matrix,                           \
+                                       .run = run};
 
 #endif

@@ -78,14 +78,7 @@ static void panel_rows(const struct gemm_args *a, const struct micro *m, const s
 
 /* All panels of some rows and features. */
 static void panels_run(const struct gemm_args *a, const struct micro *m, struct part *p) {
-    struct view out = {.data = a->out,
-                       .row0 = a->out_row0,
-                       .rows = a->y1 - a->out_row0,
-                       .channels = a->n1,
-                       .width = 1,
-                       .pixel_pitch = a->out_pitch,
-                       .block_pitch = BLOCK,
-                       .row_pitch = a->out_pitch};
+    const struct view out = gemm_out_view(a);
     bool last = p->k1 == a->shape->k;
     p->finish = micro_finishes(a->epilogue.act);
     for (int n = a->n0; n < a->n1; n += p->panels * BLOCK) {

@@ -20,6 +20,13 @@ static std::vector<int> input_dims() {
     return dims;
 }
 
+static const char *one_line(const std::exception &e) {
+    what = e.what();
+    for (char &c : what)
+        c = c == '\n' ? ' ' : c;
+    return what.c_str();
+}
+
 static const char *open_network(const char *model, int threads) try {
     cv::setNumThreads(threads);
     net = cv::dnn::readNetFromONNX(model);
@@ -30,10 +37,7 @@ static const char *open_network(const char *model, int threads) try {
         input.ptr<float>()[i] = engine_number((long)i);
     return nullptr;
 } catch (const std::exception &e) {
-    what = e.what();
-    for (char &c : what)
-        c = c == '\n' ? ' ' : c;
-    return what.c_str();
+    return one_line(e);
 }
 
 static const char *run() try {
@@ -41,10 +45,7 @@ static const char *run() try {
     output = net.forward();
     return nullptr;
 } catch (const std::exception &e) {
-    what = e.what();
-    for (char &c : what)
-        c = c == '\n' ? ' ' : c;
-    return what.c_str();
+    return one_line(e);
 }
 
 static const float *answer(long *count) {

@@ -1,20 +1,4 @@
 /* Direct convolution on AVX2: the walk of window.c with this folder's micro-kernel. */
 #include "kernels/micro.h"
 
-static double rate(const struct conv_shape *s) {
-    bool depthwise = s->groups > 1 && s->groups == s->out_c; /* a kernel of its own does that */
-    return depthwise ? 0.5 : window_rate(s, 14.0);
-}
-
-static void run(const struct conv_args *a) {
-    window_run(a, false, &micro_avx2);
-}
-
-const struct conv_kernel conv_avx2_direct = {.name = "conv_avx2_direct",
-                                             .isa = ISA_AVX2,
-                                             .row_exact = true,
-                                             .granule_rows = 1,
-                                             .rate = rate,
-                                             .weights_bytes = window_weights_bytes,
-                                             .pack = window_pack,
-                                             .run = run};
+WINDOW_KERNEL(conv_avx2_direct, ISA_AVX2, micro_avx2, false, window_rate_dense(s, 14.0))

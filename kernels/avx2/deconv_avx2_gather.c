@@ -1,19 +1,4 @@
 /* Transposed convolution on AVX2, each output row from the input rows that reach it. */
 #include "kernels/micro.h"
 
-static double rate(const struct conv_shape *s) {
-    return window_rate(s, 14.0);
-}
-
-static void run(const struct conv_args *a) {
-    window_run(a, true, &micro_avx2);
-}
-
-const struct conv_kernel deconv_avx2_gather = {.name = "deconv_avx2_gather",
-                                               .isa = ISA_AVX2,
-                                               .row_exact = true,
-                                               .granule_rows = 1,
-                                               .rate = rate,
-                                               .weights_bytes = window_weights_bytes,
-                                               .pack = window_pack_transposed,
-                                               .run = run};
+WINDOW_KERNEL(deconv_avx2_gather, ISA_AVX2, micro_avx2, true, window_rate(s, 14.0))

@@ -1,20 +1,4 @@
 /* Matrix product on AVX2 with weights as float16. */
 #include "kernels/generic/gemm_half.h"
 
-static double rate(const struct gemm_shape *s) {
-    return s->rows > 1 ? 14.0 : 12.0; /* one row is bound by memory */
-}
-
-static void run(const struct gemm_args *a) {
-    half_run(a, &micro_avx2);
-}
-
-const struct gemm_kernel gemm_avx2_f16 = {.name = "gemm_avx2_f16",
-                                          .isa = ISA_AVX2,
-                                          .row_exact = true,
-                                          .half = true,
-                                          .rate = rate,
-                                          .weights_bytes = half_weights_bytes,
-                                          .pack = half_pack,
-                                          .workspace_bytes = half_workspace_bytes,
-                                          .run = run};
+HALF_KERNEL(gemm_avx2_f16, ISA_AVX2, micro_avx2, 14.0, 12.0)

@@ -1,4 +1,4 @@
-/* AVX2's vectors under the names that kernels/winograd_lines.h uses. */
+/* AVX2's vectors under the names that kernels/winograd_lines.h and peak_lines.h use. */
 #ifndef COHORT_KERNELS_AVX2_LANES_H
 #define COHORT_KERNELS_AVX2_LANES_H
 

@@ -107,15 +107,10 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels) {
 }
 
 #define EACH(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6)
-#define TILE(n)                                                                                    \
-    static void tile_##n(const struct micro_args *a) {                                             \
-        tile(a, n);                                                                                \
-    }
-#define NAME(n) tile_##n,
-EACH(TILE)
+EACH(MICRO_TILE)
 
 static void run(const struct micro_args *a, int pixels) {
-    static const micro_tile_fn tiles[] = {EACH(NAME)};
+    static const micro_tile_fn tiles[] = {EACH(MICRO_TILE_NAME)};
     micro_drive_whole(a, pixels, PIXELS, tiles);
 }
 

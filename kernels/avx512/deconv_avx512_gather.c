@@ -1,19 +1,4 @@
 /* Transposed convolution on AVX-512, each output row from the input rows that reach it. */
 #include "kernels/micro.h"
 
-static double rate(const struct conv_shape *s) {
-    return window_rate(s, 26.0);
-}
-
-static void run(const struct conv_args *a) {
-    window_run(a, true, &micro_avx512);
-}
-
-const struct conv_kernel deconv_avx512_gather = {.name = "deconv_avx512_gather",
-                                                 .isa = ISA_AVX512,
-                                                 .row_exact = true,
-                                                 .granule_rows = 1,
-                                                 .rate = rate,
-                                                 .weights_bytes = window_weights_bytes,
-                                                 .pack = window_pack_transposed,
-                                                 .run = run};
+WINDOW_KERNEL(deconv_avx512_gather, ISA_AVX512, micro_avx512, true, window_rate(s, 26.0))

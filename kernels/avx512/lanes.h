@@ -1,4 +1,4 @@
-/* AVX-512's vectors under the names that kernels/winograd_lines.h uses. */
+/* AVX-512's vectors under the names that kernels/winograd_lines.h and peak_lines.h use. */
 #ifndef COHORT_KERNELS_AVX512_LANES_H
 #define COHORT_KERNELS_AVX512_LANES_H
 

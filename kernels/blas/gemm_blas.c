@@ -23,14 +23,7 @@ static void pack(const struct gemm_shape *s, const float *w, int n0, int count, 
 static void run(const struct gemm_args *a) {
     int k = a->shape->k, n = a->n1 - a->n0;
     const float *w = (const float *)a->weights + (size_t)a->n0 * (size_t)k;
-    struct view out = {.data = a->out,
-                       .row0 = a->out_row0,
-                       .rows = a->y1 - a->out_row0,
-                       .channels = a->n1,
-                       .width = 1,
-                       .pixel_pitch = a->out_pitch,
-                       .block_pitch = BLOCK,
-                       .row_pitch = a->out_pitch};
+    const struct view out = gemm_out_view(a);
     if (n <= 0)
         return;
     for (int64_t y = a->y0; y < a->y1; y += ROWS_AT_ONCE) {

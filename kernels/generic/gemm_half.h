@@ -153,14 +153,7 @@ static void half_all_rows(const struct gemm_args *a, const struct micro *m) {
 }
 
 static void half_run(const struct gemm_args *a, const struct micro *m) {
-    struct view out = {.data = a->out,
-                       .row0 = a->out_row0,
-                       .rows = a->y1 - a->out_row0,
-                       .channels = a->n1,
-                       .width = 1,
-                       .pixel_pitch = a->out_pitch,
-                       .block_pitch = BLOCK,
-                       .row_pitch = a->out_pitch};
+    const struct view out = gemm_out_view(a);
     if (a->y0 >= a->y1)
         return;
     if (a->shape->rows == 1)
@@ -171,3 +164,21 @@ static void half_run(const struct gemm_args *a, const struct micro *m) {
         for (int panel = a->n0 / BLOCK; panel * BLOCK < a->n1; panel++)
             epilogue_apply(&a->epilogue, &out, y, panel, 0, 1);
 }
+
+/* An instruction set's gemm_kernel; many, one: as for PANEL_KERNEL. */
+#define HALF_KERNEL(SYMBOL, ISA, MICRO, MANY, ONE)                                                 \
+    static double rate(const struct gemm_shape *s) {                                               \
+        return s->rows > 1 ? MANY : ONE;                                                           \
+    }                                                                                              \
+    static void run(const struct gemm_args *a) {                                                   \
+        half_run(a, &MICRO);                                                                       \
+    }                                                                                              \
+    const struct gemm_kernel SYMBOL = {.name = #SYMBOL,                                            \
+                                       .isa = ISA,                                                 \
+                                       .row_exact = true,                                          \
+                                       .half = true,                                               \
+                                       .rate = rate,                                               \
+                                       .weights_bytes = half_weights_bytes,                        \
+                                       .pack = half_pack,                                          \
+                                       .workspace_bytes = half_workspace_bytes,                    \
+                                       .run = run};

@@ -1,4 +1,5 @@
-/* Portable vectors under the names that kernels/winograd_lines.h uses: multiply, then add. */
+/* Portable vectors under the names that kernels/winograd_lines.h and peak_lines.h use: multiply,
+ * then add. */
 #ifndef COHORT_KERNELS_GENERIC_LANES_H
 #define COHORT_KERNELS_GENERIC_LANES_H
 

@@ -1,4 +1,4 @@
-/* NEON's vectors under the names that kernels/winograd_lines.h uses. */
+/* NEON's vectors under the names that kernels/winograd_lines.h and peak_lines.h use. */
 #ifndef COHORT_KERNELS_NEON32_LANES_H
 #define COHORT_KERNELS_NEON32_LANES_H
 

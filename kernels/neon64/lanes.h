@@ -1,4 +1,4 @@
-/* Advanced SIMD's vectors under the names that kernels/winograd_lines.h uses. */
+/* Advanced SIMD's vectors under the names that kernels/winograd_lines.h and peak_lines.h use. */
 #ifndef COHORT_KERNELS_NEON64_LANES_H
 #define COHORT_KERNELS_NEON64_LANES_H
 

@@ -116,6 +116,11 @@ bool gemm_signature(const struct graph *g, const struct node *n, struct signatur
 /* The name to choose this node's kernel by: --kernel, else what tuning chose, else NULL. */
 const char *tuned_kernel(const struct program *p, const struct node *n); /* NULL: nothing */
 const char *wanted_kernel(const struct program *p, const struct node *n);
+/* The kernel for a product: `wanted` where it is one for products, else the best.  Errors:
+ * unsupported. */
+enum cohort_code choose_gemm(const struct gemm_kernel **kernel, const struct program *p,
+                             const struct gemm_shape *s, const char *wanted,
+                             struct cohort_error *err);
 /* Allocates zeroed state of `bytes` for b. */
 enum cohort_code bound_state(struct bound *b, size_t bytes, struct cohort_error *err);
 

@@ -229,6 +229,18 @@ bool gemm_signature(const struct graph *g, const struct node *n, struct signatur
     return true;
 }
 
+enum cohort_code choose_gemm(const struct gemm_kernel **kernel, const struct program *p,
+                             const struct gemm_shape *s, const char *wanted,
+                             struct cohort_error *err) {
+    *kernel = kernel_choose_gemm(s, p->isa_mask, wanted);
+    if (*kernel == NULL) /* --kernel may name one of another family */
+        *kernel = kernel_choose_gemm(s, p->isa_mask, NULL);
+    if (*kernel == NULL)
+        return error_set(err, COHORT_ERR_UNSUPPORTED, "no kernel for a product with a %dx%d matrix",
+                         s->k, s->n);
+    return COHORT_OK;
+}
+
 static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     float *factors = NULL;
@@ -248,14 +260,7 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     s->in_pitch = (ptrdiff_t)in_pitch_of(a);
     s->shape = gemm_shape_of(a, &m);
     s->shape.half = p->options.half_weights;
-    s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, wanted_kernel(p, b->node));
-    if (s->kernel == NULL) /* --kernel may name one of another family */
-        s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, NULL);
-    if (s->kernel == NULL) {
-        code = error_set(err, COHORT_ERR_UNSUPPORTED, "no kernel for a product with a %dx%d matrix",
-                         s->shape.k, s->shape.n);
-        goto out;
-    }
+    TRY(choose_gemm(&s->kernel, p, &s->shape, wanted_kernel(p, b->node), err));
     b->kernel = s->kernel->name;
     b->rate = s->kernel->rate(&s->shape);
     b->weights_bytes = s->kernel->weights_bytes(&s->shape);

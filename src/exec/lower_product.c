@@ -103,14 +103,7 @@ static enum cohort_code bind_product(struct program *p, struct bound *b, struct 
     s->shape = (struct gemm_shape){.rows = s->rows,
                                    .k = (int)a_shape->dim[a_shape->rank - 1],
                                    .n = (int)b_shape->dim[b_shape->rank - (s->transposed ? 2 : 1)]};
-    s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, p->options.kernel);
-    if (s->kernel == NULL) /* --kernel may name one of another family */
-        s->kernel = kernel_choose_gemm(&s->shape, p->isa_mask, NULL);
-    if (s->kernel == NULL) {
-        code = error_set(err, COHORT_ERR_UNSUPPORTED, "no kernel for a product with a %dx%d matrix",
-                         s->shape.k, s->shape.n);
-        goto out;
-    }
+    TRY(choose_gemm(&s->kernel, p, &s->shape, p->options.kernel, err));
     b->kernel = s->kernel->name;
     b->rate = s->kernel->rate(&s->shape);
     s->packed_bytes = (s->kernel->weights_bytes(&s->shape) + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
