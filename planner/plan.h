@@ -11,20 +11,37 @@
 #include <stdbool.h>
 
 #define PLAN_FORMAT  "cohort-plan"
-#define PLAN_VERSION 1
+#define PLAN_VERSION 2 /* 1 is read as well: it knew neither output nor wire */
 
 enum plan_mode {
     PLAN_TILE,  /* each board computes its rows of the segment's outputs, halo rows recomputed */
     PLAN_LOCAL, /* one board (`board`) computes everything */
+    PLAN_REPLICATE, /* every board computes everything */
+};
+
+/* Where the segment's outputs are when it has ended. */
+enum plan_output {
+    PLAN_TO_ROOT, /* AT(0): gathered, or sent, to board 0 */
+    PLAN_STAY,    /* where they were made: ROWS(split), AT(board), REPLICATED; whoever needs rows of
+                     them later gets just those, straight from the boards that have them */
+};
+
+/* What values that travel between boards are on the way. */
+enum plan_wire {
+    PLAN_WIRE_F32,
+    PLAN_WIRE_F16,
+    PLAN_WIRE_I8, /* with a scale for every row block */
 };
 
 struct plan_segment {
     char *until; /* name of the tensor that ends it: the output of its last node */
     enum plan_mode mode;
-    int board;      /* PLAN_LOCAL: which board; 0 for now */
+    enum plan_output output;
+    int board;      /* PLAN_LOCAL: which board */
     int64_t *split; /* PLAN_TILE: boards+1 row numbers of the `until` tensor, rising from 0 to its
                        rows */
-    double predicted_ms; /* < 0: not predicted */
+    double predicted_ms;      /* computing, of the slowest board; < 0: not predicted */
+    double predicted_wait_ms; /* before and after it, for what travels; < 0: not predicted */
 };
 
 struct plan {
@@ -32,6 +49,7 @@ struct plan {
     char signature[33]; /* graph_signature() of the network it is for */
     char *strategy;     /* "manual", "default", … */
     int boards;
+    enum plan_wire wire;
     struct plan_segment *segments;
     int segment_count;
     double predicted_ms; /* of all; < 0: not predicted */

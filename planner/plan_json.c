@@ -10,7 +10,11 @@
 
 #define BOARDS_MAX 4096
 
-static const char *const mode_names[] = {[PLAN_TILE] = "tile", [PLAN_LOCAL] = "local"};
+static const char *const mode_names[] = {
+    [PLAN_TILE] = "tile", [PLAN_LOCAL] = "local", [PLAN_REPLICATE] = "replicate"};
+static const char *const output_names[] = {[PLAN_TO_ROOT] = "root", [PLAN_STAY] = "stay"};
+static const char *const wire_names[] = {
+    [PLAN_WIRE_F32] = "f32", [PLAN_WIRE_F16] = "f16", [PLAN_WIRE_I8] = "i8"};
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -30,9 +34,9 @@ static enum cohort_code read_version(const struct json_at *root, struct cohort_e
         return json_fail(root, err, COHORT_ERR_FORMAT, "format is '%s', not '" PLAN_FORMAT "'",
                          format);
     TRY(json_get_i64(root, "version", 1, JSON_EXACT_MAX, &version, err));
-    if (version != PLAN_VERSION)
+    if (version > PLAN_VERSION)
         return json_fail(root, err, COHORT_ERR_FORMAT,
-                         "a plan of version %lld, but this program reads version %d",
+                         "a plan of version %lld, but this program reads versions up to %d",
                          (long long)version, PLAN_VERSION);
 out:
     return code;
@@ -76,26 +80,42 @@ out:
     return code;
 }
 
+/* One of `names`; the first when it is left out. */
+static enum cohort_code read_choice(const struct json_at *at, const char *key,
+                                    const char *const *names, size_t count, int *choice,
+                                    struct cohort_error *err) {
+    struct json_at value;
+    *choice = 0;
+    return json_find(&value, at, key) ? json_as_choice(&value, names, count, choice, err)
+                                      : COHORT_OK;
+}
+
 static enum cohort_code read_segment(const struct json_at *at, int boards, struct plan_segment *s,
                                      struct cohort_error *err) {
-    static const char *const tile_keys[] = {"until", "mode", "split", "predicted_ms"};
-    static const char *const local_keys[] = {"until", "mode", "board", "predicted_ms"};
+    static const char *const keys[][6] = {
+        [PLAN_TILE] = {"until", "mode", "output", "predicted_ms", "predicted_wait_ms", "split"},
+        [PLAN_LOCAL] = {"until", "mode", "output", "predicted_ms", "predicted_wait_ms", "board"},
+        [PLAN_REPLICATE] = {"until", "mode", "predicted_ms", "predicted_wait_ms"},
+    };
     enum cohort_code code = COHORT_OK;
     struct json_at mode;
     const char *until;
     int choice;
     TRY(json_as_object(at, err));
     TRY(json_need(&mode, at, "mode", err));
-    TRY(json_as_choice(&mode, mode_names, 2, &choice, err));
-    s->mode = choice == PLAN_TILE ? PLAN_TILE : PLAN_LOCAL;
-    TRY(json_known_keys(at, s->mode == PLAN_TILE ? tile_keys : local_keys, 4, err));
+    TRY(json_as_choice(&mode, mode_names, 3, &choice, err));
+    s->mode = (enum plan_mode)choice;
+    TRY(json_known_keys(at, keys[choice], s->mode == PLAN_REPLICATE ? 4 : 6, err));
     TRY(json_get_text(at, "until", &until, err));
     TRY(copy_text(&s->until, until, err));
     if (s->mode == PLAN_TILE)
         TRY(read_split(at, boards, &s->split, err));
-    else
+    else if (s->mode == PLAN_LOCAL)
         TRY(json_get_int(at, "board", 0, boards - 1, &s->board, err));
+    TRY(read_choice(at, "output", output_names, 2, &choice, err));
+    s->output = s->mode == PLAN_REPLICATE ? PLAN_STAY : (enum plan_output)choice;
     TRY(json_may_f64(at, "predicted_ms", 0, DBL_MAX, &s->predicted_ms, err));
+    TRY(json_may_f64(at, "predicted_wait_ms", 0, DBL_MAX, &s->predicted_wait_ms, err));
 out:
     return code;
 }
@@ -112,7 +132,7 @@ static enum cohort_code read_segments(const struct json_at *root, struct plan *p
         return error_memory(err, (size_t)count * sizeof *p->segments, "a plan");
     for (struct json_at e = {0}; json_next(&e, &list);) {
         struct plan_segment *s = &p->segments[p->segment_count++];
-        s->predicted_ms = -1;
+        s->predicted_ms = s->predicted_wait_ms = -1;
         TRY(read_segment(&e, p->boards, s, err));
     }
 out:
@@ -121,10 +141,11 @@ out:
 
 static enum cohort_code read_plan(struct plan **out_plan, const struct json_at *root,
                                   struct cohort_error *err) {
-    static const char *const keys[] = {"format",   "version", "network",      "signature",
-                                       "strategy", "boards",  "predicted_ms", "segments"};
+    static const char *const keys[] = {"format", "version", "network",      "signature", "strategy",
+                                       "boards", "wire",    "predicted_ms", "segments"};
     enum cohort_code code = COHORT_OK;
     const char *text;
+    int choice;
     struct plan *p = mem_zalloc(1, sizeof *p);
     if (p == NULL)
         return error_memory(err, sizeof *p, "a plan");
@@ -137,6 +158,8 @@ static enum cohort_code read_plan(struct plan **out_plan, const struct json_at *
     TRY(json_get_text(root, "strategy", &text, err));
     TRY(copy_text(&p->strategy, text, err));
     TRY(json_get_int(root, "boards", 1, BOARDS_MAX, &p->boards, err));
+    TRY(read_choice(root, "wire", wire_names, 3, &choice, err));
+    p->wire = (enum plan_wire)choice;
     TRY(json_may_f64(root, "predicted_ms", 0, DBL_MAX, &p->predicted_ms, err));
     TRY(read_segments(root, p, err));
     *out_plan = p;
@@ -177,10 +200,14 @@ static void write_segment(cJSON *list, const struct plan_segment *s, int boards,
     json_add_text(o, "mode", mode_names[s->mode], ok);
     if (s->mode == PLAN_TILE)
         json_add_i64s(o, "split", s->split, (size_t)boards + 1, ok);
-    else
+    else if (s->mode == PLAN_LOCAL)
         json_add_i64(o, "board", s->board, ok);
+    if (s->mode != PLAN_REPLICATE)
+        json_add_text(o, "output", output_names[s->output], ok);
     if (s->predicted_ms >= 0)
         json_add_f64(o, "predicted_ms", s->predicted_ms, ok);
+    if (s->predicted_wait_ms >= 0)
+        json_add_f64(o, "predicted_wait_ms", s->predicted_wait_ms, ok);
 }
 
 /* NULL: memory short. */
@@ -195,6 +222,7 @@ static cJSON *document_of(const struct plan *p) {
     json_add_text(root, "signature", p->signature, &ok);
     json_add_text(root, "strategy", p->strategy, &ok);
     json_add_i64(root, "boards", p->boards, &ok);
+    json_add_text(root, "wire", wire_names[p->wire], &ok);
     if (p->predicted_ms >= 0)
         json_add_f64(root, "predicted_ms", p->predicted_ms, &ok);
     else

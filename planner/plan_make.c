@@ -50,8 +50,8 @@ static enum cohort_code add_segment(struct maker *m, enum plan_mode mode, int en
     }
     if (mode == PLAN_TILE)
         plan_split_rows(value_rows(graph_value(m->g, id)), m->shares, p->boards, split);
-    p->segments[p->segment_count++] =
-        (struct plan_segment){.until = until, .mode = mode, .split = split, .predicted_ms = -1};
+    p->segments[p->segment_count++] = (struct plan_segment){
+        .until = until, .mode = mode, .split = split, .predicted_ms = -1, .predicted_wait_ms = -1};
     return COHORT_OK;
 }
 

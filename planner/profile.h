@@ -1,0 +1,98 @@
+/* A profile: what was measured of a cluster's boards and links, for one network.  Pure data;
+ * reading, writing, checking, and the curves' arithmetic.
+ *
+ * src/profile measures and fills one in, `--synthetic` makes one up (planner/synthetic.h), the
+ * planner reads it.  It has two parts.  Compute: for every kind of board, the time of every
+ * operator over the number of rows that it computes, as the dilated board takes it.  Links: for
+ * every ordered pair of boards, the time of a message over its bytes.  docs/profile-format.md is
+ * the JSON. */
+#ifndef COHORT_PLANNER_PROFILE_H
+#define COHORT_PLANNER_PROFILE_H
+
+#include "base/error.h"
+#include "graph/graph.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PROFILE_FORMAT  "cohort-profile"
+#define PROFILE_VERSION 1
+
+/* Milliseconds over an amount (rows, bytes), linear between points[count], whose x rise from above
+ * 0.  Beyond the last point, and below the first, the line goes on; never below 0. */
+struct profile_point {
+    double x, ms;
+};
+struct profile_curve {
+    struct profile_point *points;
+    int count;
+};
+/* 0 at x <= 0: nothing to do takes no time. */
+double profile_curve_ms(const struct profile_curve *c, double x);
+
+/* Boards that compute alike: the same CPU model, kernels, threads and dilation. */
+struct profile_type {
+    char *cpu;     /* the CPU's model, as board_detect() names it */
+    char *isa;     /* "generic avx2 avx512" */
+    char *kernels; /* which of Cohort's kernels: a hash of their sources, and the user's choice */
+    int threads;   /* of a rank */
+    double cpu_share;             /* 1: not dilated */
+    double clock_mhz;             /* the cores' highest; 0: unknown */
+    struct profile_curve *curves; /* over rows of the operator's first output */
+    int curve_count;
+    int *curve_of; /* one entry a node of the graph: its curve; -1: takes no time */
+    double encode_ms_per_mb, decode_ms_per_mb; /* to and from the 2-byte wire, of 10^6 f32 bytes */
+};
+
+struct profile_board {
+    char *host;
+    int type;
+    double scale;          /* time of this board over its type's curves; 1 for most */
+    uint64_t memory_bytes; /* 0: unknown */
+    char *remark;          /* "throttled: 600 of 1500 MHz, 82 C"; NULL: nothing to say */
+};
+
+/* Measured time of nodes [first, last) as one segment in proportional tiles, for the strategy that
+ * searches all configurations (`cohort profile --groups all`). */
+struct profile_group {
+    int first, last;
+    double ms; /* scatter, compute, gather */
+};
+
+struct profile {
+    char *network;      /* graph name, for people */
+    char signature[33]; /* graph_signature() */
+    char *version;      /* of Cohort, that measured */
+    int node_count;     /* of the graph */
+    struct profile_type *types;
+    int type_count;
+    struct profile_board *boards; /* in rank order */
+    int board_count;
+    struct profile_curve *links; /* over bytes: from the send's begin to the last byte received */
+    int link_count;              /* equal links share a curve */
+    int *link_of;                /* [from * board_count + to]: curve; -1 on the diagonal */
+    /* Root to all at once and back: measured time over the sum of the links' own. */
+    double scatter_factor, gather_factor;
+    struct profile_group *groups; /* NULL: none measured */
+    int group_count;
+};
+
+void profile_destroy(struct profile **p);
+/* Errors: io, format (naming the file and the key), memory. */
+enum cohort_code profile_load(struct profile **p, const char *path, struct cohort_error *err);
+enum cohort_code profile_parse(struct profile **p, const char *text, size_t bytes, const char *what,
+                               struct cohort_error *err);
+/* JSON text (mem_free), the same for the same profile, byte for byte. */
+enum cohort_code profile_print(const struct profile *p, char **text, struct cohort_error *err);
+enum cohort_code profile_save(const struct profile *p, const char *path, struct cohort_error *err);
+
+/* Is it for this network?  Errors: plan, saying what differs. */
+enum cohort_code profile_check(const struct profile *p, const struct graph *g,
+                               struct cohort_error *err);
+
+/* Milliseconds of `rows` rows of node `node` on board `board`, all its threads. */
+double profile_node_ms(const struct profile *p, int board, int node, int64_t rows);
+/* Milliseconds of a message of `bytes` bytes; 0 for none, and from a board to itself. */
+double profile_link_ms(const struct profile *p, int from, int to, double bytes);
+
+#endif
