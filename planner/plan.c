@@ -37,33 +37,37 @@ static enum cohort_code check_network(const struct plan *p, const struct graph *
                      p->network, p->signature, g->name, signature);
 }
 
-/* The rows of `until` and of everything else that leaves the segment must be known beforehand. */
-static enum cohort_code check_split(const struct plan *p, const struct graph *g, int i, int first,
-                                    int end, struct cohort_error *err) {
+/* Whatever leaves the segment must have a shape that is known beforehand. */
+static enum cohort_code check_outputs(const struct plan *p, const struct graph *g, int i, int first,
+                                      int end, struct cohort_error *err) {
     const struct plan_segment *s = &p->segments[i];
-    const struct value *until = graph_value(g, graph_find_value(g, s->until));
     int *ids = NULL, count = 0;
     enum cohort_code code = segment_outputs(g, first, end, &ids, &count, err);
-    if (code != COHORT_OK)
-        return code;
-    if (!shape_known(&until->shape))
-        TRY(error_set(err, COHORT_ERR_PLAN,
-                      "segment %d: '%s' cannot be divided by rows: its shape is known only at run "
-                      "time (--shape fixes the inputs')",
-                      i, s->until));
-    for (int k = 0; k < count; k++)
+    for (int k = 0; k < count && code == COHORT_OK; k++)
         if (!shape_known(&graph_value(g, ids[k])->shape))
-            TRY(error_set(err, COHORT_ERR_PLAN,
-                          "segment %d cannot be divided by rows: the shape of '%s' is known only "
-                          "at run time (--shape fixes the inputs')",
-                          i, graph_value(g, ids[k])->name));
-    if (s->split[p->boards] != value_rows(until))
-        TRY(error_set(err, COHORT_ERR_PLAN,
-                      "segment %d: the split ends at row %lld, but '%s' has %lld rows", i,
-                      (long long)s->split[p->boards], s->until, (long long)value_rows(until)));
-out:
+            code = error_set(err, COHORT_ERR_PLAN,
+                             "segment %d cannot %s: the shape of '%s' is known only at run time "
+                             "(--shape fixes the inputs')",
+                             i, s->mode == PLAN_TILE ? "be divided by rows" : "run on every board",
+                             graph_value(g, ids[k])->name);
     mem_free(ids);
     return code;
+}
+
+static enum cohort_code check_split(const struct plan *p, const struct graph *g, int i,
+                                    struct cohort_error *err) {
+    const struct plan_segment *s = &p->segments[i];
+    const struct value *until = graph_value(g, graph_find_value(g, s->until));
+    if (!shape_known(&until->shape))
+        return error_set(err, COHORT_ERR_PLAN,
+                         "segment %d: '%s' cannot be divided by rows: its shape is known only at "
+                         "run time (--shape fixes the inputs')",
+                         i, s->until);
+    if (s->split[p->boards] != value_rows(until))
+        return error_set(err, COHORT_ERR_PLAN,
+                         "segment %d: the split ends at row %lld, but '%s' has %lld rows", i,
+                         (long long)s->split[p->boards], s->until, (long long)value_rows(until));
+    return COHORT_OK;
 }
 
 /* *end: one past the segment's last node. */
@@ -82,12 +86,15 @@ static enum cohort_code check_segment(const struct plan *p, const struct graph *
                          "segment %d: '%s' belongs to a segment before (segments go in the "
                          "network's order)",
                          i, s->until);
-    if (s->mode == PLAN_LOCAL && s->board != 0)
+    if (s->mode == PLAN_LOCAL && (s->board < 0 || s->board >= p->boards))
         return error_set(err, COHORT_ERR_PLAN,
-                         "segment %d: only board 0 can run a local segment, not board %d", i,
-                         s->board);
+                         "segment %d: there is no board %d to run it: boards are 0 to %d", i,
+                         s->board, p->boards - 1);
     *end = last + 1;
-    return s->mode == PLAN_TILE ? check_split(p, g, i, first, *end, err) : COHORT_OK;
+    if (s->mode == PLAN_LOCAL)
+        return COHORT_OK;
+    enum cohort_code code = s->mode == PLAN_TILE ? check_split(p, g, i, err) : COHORT_OK;
+    return code == COHORT_OK ? check_outputs(p, g, i, first, *end, err) : code;
 }
 
 enum cohort_code plan_check(const struct plan *p, const struct graph *g, int boards,

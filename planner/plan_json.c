@@ -24,7 +24,8 @@ static enum cohort_code copy_text(char **to, const char *text, struct cohort_err
 }
 
 /* The format and its version come first: everything else may differ in another version. */
-static enum cohort_code read_version(const struct json_at *root, struct cohort_error *err) {
+static enum cohort_code read_version(const struct json_at *root, int64_t *found,
+                                     struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     const char *format;
     int64_t version;
@@ -38,6 +39,7 @@ static enum cohort_code read_version(const struct json_at *root, struct cohort_e
         return json_fail(root, err, COHORT_ERR_FORMAT,
                          "a plan of version %lld, but this program reads versions up to %d",
                          (long long)version, PLAN_VERSION);
+    *found = version;
 out:
     return code;
 }
@@ -80,6 +82,19 @@ out:
     return code;
 }
 
+/* A plan of version 1 has none of these. */
+static enum cohort_code check_version(const struct json_at *at, int64_t version,
+                                      const char *const *keys, int count,
+                                      struct cohort_error *err) {
+    struct json_at value;
+    for (int i = 0; i < count && version < 2; i++)
+        if (json_find(&value, at, keys[i]))
+            return json_fail(at, err, COHORT_ERR_FORMAT,
+                             "'%s' belongs to plans of version 2, and this is one of version 1",
+                             keys[i]);
+    return COHORT_OK;
+}
+
 /* One of `names`; the first when it is left out. */
 static enum cohort_code read_choice(const struct json_at *at, const char *key,
                                     const char *const *names, size_t count, int *choice,
@@ -90,8 +105,9 @@ static enum cohort_code read_choice(const struct json_at *at, const char *key,
                                       : COHORT_OK;
 }
 
-static enum cohort_code read_segment(const struct json_at *at, int boards, struct plan_segment *s,
-                                     struct cohort_error *err) {
+static enum cohort_code read_segment(const struct json_at *at, int64_t version, int boards,
+                                     struct plan_segment *s, struct cohort_error *err) {
+    static const char *const later[] = {"output", "predicted_wait_ms"};
     static const char *const keys[][6] = {
         [PLAN_TILE] = {"until", "mode", "output", "predicted_ms", "predicted_wait_ms", "split"},
         [PLAN_LOCAL] = {"until", "mode", "output", "predicted_ms", "predicted_wait_ms", "board"},
@@ -105,6 +121,11 @@ static enum cohort_code read_segment(const struct json_at *at, int boards, struc
     TRY(json_need(&mode, at, "mode", err));
     TRY(json_as_choice(&mode, mode_names, 3, &choice, err));
     s->mode = (enum plan_mode)choice;
+    if (s->mode == PLAN_REPLICATE && version < 2)
+        return json_fail(at, err, COHORT_ERR_FORMAT,
+                         "mode 'replicate' belongs to plans of version 2, and this is one of "
+                         "version 1");
+    TRY(check_version(at, version, later, 2, err));
     TRY(json_known_keys(at, keys[choice], s->mode == PLAN_REPLICATE ? 4 : 6, err));
     TRY(json_get_text(at, "until", &until, err));
     TRY(copy_text(&s->until, until, err));
@@ -120,7 +141,7 @@ out:
     return code;
 }
 
-static enum cohort_code read_segments(const struct json_at *root, struct plan *p,
+static enum cohort_code read_segments(const struct json_at *root, int64_t version, struct plan *p,
                                       struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct json_at list;
@@ -133,7 +154,7 @@ static enum cohort_code read_segments(const struct json_at *root, struct plan *p
     for (struct json_at e = {0}; json_next(&e, &list);) {
         struct plan_segment *s = &p->segments[p->segment_count++];
         s->predicted_ms = s->predicted_wait_ms = -1;
-        TRY(read_segment(&e, p->boards, s, err));
+        TRY(read_segment(&e, version, p->boards, s, err));
     }
 out:
     return code;
@@ -143,14 +164,17 @@ static enum cohort_code read_plan(struct plan **out_plan, const struct json_at *
                                   struct cohort_error *err) {
     static const char *const keys[] = {"format", "version", "network",      "signature", "strategy",
                                        "boards", "wire",    "predicted_ms", "segments"};
+    static const char *const later[] = {"wire"};
     enum cohort_code code = COHORT_OK;
     const char *text;
     int choice;
+    int64_t version = PLAN_VERSION;
     struct plan *p = mem_zalloc(1, sizeof *p);
     if (p == NULL)
         return error_memory(err, sizeof *p, "a plan");
     p->predicted_ms = -1;
-    TRY(read_version(root, err));
+    TRY(read_version(root, &version, err));
+    TRY(check_version(root, version, later, 1, err));
     TRY(json_known_keys(root, keys, sizeof keys / sizeof keys[0], err));
     TRY(json_get_text(root, "network", &text, err));
     TRY(copy_text(&p->network, text, err));
@@ -161,7 +185,7 @@ static enum cohort_code read_plan(struct plan **out_plan, const struct json_at *
     TRY(read_choice(root, "wire", wire_names, 3, &choice, err));
     p->wire = (enum plan_wire)choice;
     TRY(json_may_f64(root, "predicted_ms", 0, DBL_MAX, &p->predicted_ms, err));
-    TRY(read_segments(root, p, err));
+    TRY(read_segments(root, version, p, err));
     *out_plan = p;
     p = NULL;
 out:

@@ -335,12 +335,34 @@ static enum cohort_code check_shapes(const struct graph *g, const struct part *p
     return COHORT_OK;
 }
 
+/* What plans can say and this cannot run yet. */
+static enum cohort_code check_segment(const struct cohort_session *s, int segment,
+                                      struct cohort_error *err) {
+    const struct plan_segment *seg = &s->plan->segments[segment];
+    const char *what = NULL;
+    if (s->size == 1)
+        return COHORT_OK;
+    if (s->plan->wire != PLAN_WIRE_F32)
+        what = "values of other types than f32 between boards";
+    else if (seg->mode == PLAN_REPLICATE)
+        what = "segments on every board";
+    else if (seg->mode == PLAN_LOCAL && seg->board != 0)
+        what = "local segments on other boards than board 0";
+    else if (seg->mode == PLAN_TILE && seg->output == PLAN_STAY)
+        what = "outputs that stay on their boards";
+    if (what == NULL)
+        return COHORT_OK;
+    return error_set(err, COHORT_ERR_UNSUPPORTED, "segment %d of the plan: %s cannot be run yet",
+                     segment, what);
+}
+
 static enum cohort_code compile_segment(struct compiler *c, int segment, int first, int last,
                                         struct cohort_error *err) {
     struct cohort_session *s = c->s;
     enum cohort_code code = COHORT_OK;
     struct part part = {.segment = segment, .first = first, .last = last};
     part.until = graph_find_value(s->graph, s->plan->segments[segment].until);
+    TRY(check_segment(s, segment, err));
     TRY(segment_inputs(s->graph, first, last, &part.inputs, &part.input_count, err));
     TRY(segment_outputs(s->graph, first, last, &part.outputs, &part.output_count, err));
     if (s->plan->segments[segment].mode == PLAN_TILE && s->size > 1) {

@@ -62,21 +62,50 @@ static void test_contents(void **state) {
     assert_string_equal(p->strategy, "auto");
     assert_int_equal(p->boards, 6);
     assert_true(p->predicted_ms == 101.25);
-    assert_int_equal(p->segment_count, 3);
+    assert_int_equal(p->wire, PLAN_WIRE_F16);
+    assert_int_equal(p->segment_count, 4);
     assert_string_equal(p->segments[0].until, "features.0/relu\t");
     assert_int_equal(p->segments[0].mode, PLAN_TILE);
     assert_int_equal(p->segments[0].split[2], 100000);
     assert_int_equal(p->segments[0].split[6], 9007199254740992);
+    assert_int_equal(p->segments[0].output, PLAN_STAY);
     assert_true(p->segments[0].predicted_ms == 0.1);
+    assert_true(p->segments[0].predicted_wait_ms == 0.05);
+    assert_int_equal(p->segments[1].output, PLAN_TO_ROOT);
+    assert_true(p->segments[1].predicted_wait_ms < 0);
     assert_int_equal(p->segments[2].mode, PLAN_LOCAL);
+    assert_int_equal(p->segments[2].output, PLAN_STAY);
     assert_int_equal(p->segments[2].board, 5);
     assert_null(p->segments[2].split);
+    assert_int_equal(p->segments[3].mode, PLAN_REPLICATE);
+    assert_int_equal(p->segments[3].output, PLAN_STAY);
     plan_destroy(&p);
     golden_path(path, "tiles");
     assert_int_equal(plan_load(&p, path, &err), COHORT_OK);
     assert_true(p->predicted_ms < 0);
     assert_true(p->segments[0].predicted_ms < 0);
     plan_destroy(&p);
+    plan_destroy(&p);
+}
+
+/* A plan of version 1 is what version 2 prints of it. */
+static void test_version_1(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    char path[128], *text = NULL, *printed = NULL;
+    size_t bytes;
+    struct plan *p = NULL;
+    golden_path(path, "version1");
+    assert_int_equal(plan_load(&p, path, &err), COHORT_OK);
+    assert_int_equal(p->wire, PLAN_WIRE_F32);
+    for (int i = 0; i < p->segment_count; i++)
+        assert_int_equal(p->segments[i].output, PLAN_TO_ROOT);
+    assert_int_equal(plan_print(p, &printed, &err), COHORT_OK);
+    golden_path(path, "tiles");
+    assert_int_equal(file_read(path, 1 << 20, &text, &bytes, &err), COHORT_OK);
+    assert_string_equal(printed, text);
+    mem_free(text);
+    mem_free(printed);
     plan_destroy(&p);
 }
 
@@ -91,10 +120,12 @@ static void test_no_file(void **state) {
 
 /* ---- mistakes -------------------------------------------------------------------------------- */
 
-#define HEAD                                                                                       \
-    "{\"format\":\"cohort-plan\",\"version\":1,\"network\":\"n\","                                 \
+#define HEAD_OF(version)                                                                           \
+    "{\"format\":\"cohort-plan\",\"version\":" version ",\"network\":\"n\","                       \
     "\"signature\":\"0123456789abcdef0123456789abcdef\",\"strategy\":\"s\","
-#define PLAN(segment) HEAD "\"boards\":2,\"segments\":[" segment "]}"
+#define HEAD                HEAD_OF("2")
+#define PLAN(segment)       HEAD "\"boards\":2,\"segments\":[" segment "]}"
+#define FIRST_PLAN(segment) HEAD_OF("1") "\"boards\":2,\"segments\":[" segment "]}"
 
 static const struct {
     const char *text, *message;
@@ -142,6 +173,23 @@ static const struct {
     {PLAN("{\"mode\":\"tile\",\"until\":\"x\",\"split\":[0,-4,3]}"), "p: segments[0].split[1]: "},
     {PLAN("{\"mode\":\"local\",\"until\":\"x\",\"board\":0},{\"mode\":\"local\",\"until\":3}"),
      "p: segments[1].until: must be a text, not 3"},
+    {HEAD "\"boards\":2,\"wire\":\"f8\",\"segments\":[]}", "p: wire: "},
+    {HEAD_OF("1") "\"boards\":2,\"wire\":\"f32\",\"segments\":[]}",
+     "p: 'wire' belongs to plans of version 2, and this is one of version 1"},
+    {PLAN("{\"mode\":\"local\",\"until\":\"x\",\"board\":0,\"output\":\"here\"}"),
+     "p: segments[0].output: "},
+    {PLAN("{\"mode\":\"replicate\",\"until\":\"x\",\"board\":0}"),
+     "p: segments[0]: unknown key 'board'"},
+    {PLAN("{\"mode\":\"replicate\",\"until\":\"x\",\"output\":\"root\"}"),
+     "p: segments[0]: unknown key 'output'"},
+    {PLAN("{\"mode\":\"local\",\"until\":\"x\",\"board\":0,\"predicted_wait_ms\":-1}"),
+     "p: segments[0].predicted_wait_ms: "},
+    {FIRST_PLAN("{\"mode\":\"local\",\"until\":\"x\",\"board\":0,\"output\":\"root\"}"),
+     "p: segments[0]: 'output' belongs to plans of version 2, and this is one of version 1"},
+    {FIRST_PLAN("{\"mode\":\"local\",\"until\":\"x\",\"board\":0,\"predicted_wait_ms\":0}"),
+     "p: segments[0]: 'predicted_wait_ms' belongs to plans of version 2"},
+    {FIRST_PLAN("{\"mode\":\"replicate\",\"until\":\"x\"}"),
+     "p: segments[0]: mode 'replicate' belongs to plans of version 2"},
 };
 
 static void test_mistakes(void **state) {
@@ -259,12 +307,15 @@ static void test_schema(void **state) {
     assert_int_equal(json_parse(&document, text, bytes, "p", &err), COHORT_OK);
     const cJSON *defs = cJSON_GetObjectItem(schema, "$defs");
     const cJSON *segments = cJSON_GetObjectItem(document, "segments");
-    assert_int_equal(compare_keys(schema, document, text, false, 0), 8);
+    assert_int_equal(compare_keys(schema, document, text, false, 0), 9);
     assert_int_equal(compare_keys(cJSON_GetObjectItem(defs, "tile"),
                                   cJSON_GetArrayItem(segments, 0), text, true, 0),
-                     4);
+                     6);
     assert_int_equal(compare_keys(cJSON_GetObjectItem(defs, "local"),
                                   cJSON_GetArrayItem(segments, 2), text, true, 2),
+                     6);
+    assert_int_equal(compare_keys(cJSON_GetObjectItem(defs, "replicate"),
+                                  cJSON_GetArrayItem(segments, 3), text, true, 3),
                      4);
     json_free(&schema);
     json_free(&document);
@@ -340,7 +391,19 @@ static void test_check(void **state) {
 
     f = make_fixture();
     f.p->segments[2].board = 1;
-    assert_unfit(&f, 2, "segment 2: only board 0 can run a local segment, not board 1");
+    f.p->segments[2].output = PLAN_STAY;
+    f.p->segments[1].output = PLAN_STAY;
+    f.p->segments[0].mode = PLAN_REPLICATE;
+    f.p->wire = PLAN_WIRE_F16;
+    assert_int_equal(plan_check(f.p, f.g, 2, &err), COHORT_OK);
+    f.p->segments[2].board = 2;
+    assert_unfit(&f, 2, "segment 2: there is no board 2 to run it: boards are 0 to 1");
+
+    f = make_fixture();
+    f.p->segments[0].mode = PLAN_REPLICATE;
+    graph_value(f.g, graph_find_value(f.g, "pool1"))->shape.dim[2] = -1;
+    assert_int_equal(graph_signature(f.g, f.p->signature, &err), COHORT_OK);
+    assert_unfit(&f, 2, "segment 0 cannot run on every board: the shape of 'pool1' is known only");
 
     f = make_fixture();
     f.p->segments[0].split[2] = 15;
@@ -401,11 +464,11 @@ static int no_leaks(void **state) {
 int main(void) {
     json_use_base_memory();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),      cmocka_unit_test(test_contents),
-        cmocka_unit_test(test_no_file),     cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_prefixes),    cmocka_unit_test(test_short_memory),
-        cmocka_unit_test(test_schema),      cmocka_unit_test(test_check),
-        cmocka_unit_test(test_scaled_rows),
+        cmocka_unit_test(test_golden),       cmocka_unit_test(test_contents),
+        cmocka_unit_test(test_version_1),    cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_mistakes),     cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_short_memory), cmocka_unit_test(test_schema),
+        cmocka_unit_test(test_check),        cmocka_unit_test(test_scaled_rows),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);
 }
