@@ -62,6 +62,30 @@ static double true_sigmoid(double x) {
     return 1 / (1 + exp(-(x < (double)-87.3f ? (double)-87.3f : x)));
 }
 
+static float silu(float x) {
+    return math_act(KACT_SILU, 0, 0, x);
+}
+
+/* Its argument may be off by 5/4 * 2^-24 of it (a rounding is 2^-24, and log2(e) has an error too),
+ * whose effect on the result is |x| times that, relatively: errors are measured beyond it. */
+static void test_silu(void **state) {
+    (void)state;
+    double most = 0;
+    for (int i = -870000; i <= 1000000; i++) {
+        float x = (float)i * 1e-4f;
+        double want = (double)x / (1 + exp(-(double)x));
+        double slope = 1 + (double)x / (1 + exp((double)x)); /* x silu'(x) / silu(x) */
+        double allowed = fabs(want * slope) * ldexp(1.25, -24);
+        double beyond = fabs((double)silu(x) - want) - allowed;
+        most = fmax(most, beyond > 0 ? ulps((float)(want + beyond), want) : 0);
+    }
+    print_message("# silu: at most %.2f ulp more than its argument's error makes\n", most);
+    assert_true(most < 4);
+    assert_true(silu(0) == 0 && silu(200) == 200 && silu(FLT_MAX) == FLT_MAX);
+    assert_true(silu(INFINITY) == INFINITY && isnan(silu(NAN)));
+    assert_true(silu(-200) <= 0 && silu(-200) > -1e-35f);
+}
+
 static void test_functions(void **state) {
     (void)state;
     assert_true(worst(math_exp, exp, "exp") < 2);
@@ -149,6 +173,7 @@ static void test_no_leaks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_functions),
+        cmocka_unit_test(test_silu),
         cmocka_unit_test(test_special_values),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_pow),
