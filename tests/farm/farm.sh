@@ -57,6 +57,7 @@ measure() { # NAME FINDINGS "LEAST MOST LEAST MOST..." COMMAND...
 why_not() {
     [ "$(id -u)" -eq 0 ] || { echo "not root"; return; }
     command -v ip >/dev/null && command -v tc >/dev/null || { echo "iproute2 is not installed"; return; }
+    command -v pgrep >/dev/null || { echo "procps is not installed"; return; }
     [ -n "$mpirun" ] || { echo "no mpirun"; return; }
     farm up 2 2>"$work/why" || { head -n 1 "$work/why"; return; }
 }
