@@ -168,6 +168,10 @@ enum cohort_code cohort_run(struct cohort_session *session, const struct cohort_
  * cohort_text_free); *json is NULL elsewhere. */
 enum cohort_code cohort_report(struct cohort_session *session, char **json,
                                struct cohort_error *err);
+/* Collective.  The same run as a trace: when each step began and ended on every board, clocks
+ * aligned to rank 0's, as a JSON document that Perfetto and chrome://tracing show. */
+enum cohort_code cohort_trace(struct cohort_session *session, char **json,
+                              struct cohort_error *err);
 void cohort_text_free(char *text);
 
 /* Collective.  Measures, on every board of `comm` at the same time, which kernel is the fastest for

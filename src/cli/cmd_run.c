@@ -3,6 +3,7 @@
 #include "cli/inputs.h"
 #include "cli/results.h"
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -15,6 +16,7 @@ struct run_options {
     struct result_options result;
     struct option_list inputs;
     bool report;
+    const char *trace; /* FILE */
 };
 
 static double now_ms(void) {
@@ -44,6 +46,7 @@ static enum cohort_code open_on_root(struct run *r, const char *model, struct co
     const struct run_options *o = r->o;
     enum cohort_code code = COHORT_OK;
     TRY(result_check_target("--save-plan", o->common.save_plan, err));
+    TRY(result_check_target("--trace", o->trace, err));
     TRY(cli_open_model(&r->model, model, &o->common, err));
     TRY(cli_make_plan(&r->plan, r->model, &o->common, r->ranks.size, r->names, err));
     if (o->common.save_plan != NULL)
@@ -108,6 +111,19 @@ out:
     return code;
 }
 
+/* Collective. */
+static enum cohort_code trace(struct run *r, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    char *json = NULL;
+    TRY(cohort_trace(r->session, &json, err));
+    if (r->ranks.rank == 0)
+        code = file_replace(r->o->trace, json, strlen(json), err);
+    code = cli_agree(&r->ranks, code, err);
+out:
+    cohort_text_free(json);
+    return code;
+}
+
 static enum cohort_code run(struct run *r, const char *model, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct cohort_session_options session;
@@ -124,6 +140,8 @@ static enum cohort_code run(struct run *r, const char *model, struct cohort_erro
     TRY(cohort_prepare(&r->session, r->model, r->plan, r->ranks.comm, &session, err));
     TRY(run_all(r, &results, err));
     TRY(report(r, &results, err));
+    if (r->o->trace != NULL)
+        TRY(trace(r, err));
 out:
     results_release(&results);
     return code;
@@ -165,6 +183,8 @@ int cmd_run(const struct cli_command *self, int argc, char **argv) {
         {"repeat", 'n', OPTION_INT, &o.common.repeat, "N", "timed runs (1)", 1, 1000000},
         {"warmup", 0, OPTION_INT, &o.common.warmup, "N", "runs before, not timed (0)", 0, 1000000},
         {"report", 0, OPTION_FLAG, &o.report, NULL, "print the table of steps and boards", 0, 0},
+        {"trace", 0, OPTION_TEXT, &o.trace, "FILE",
+         "write when each step of the last run began and ended on every board", 0, 0},
         {"save-plan", 0, OPTION_TEXT, &o.common.save_plan, "FILE", "write the plan that is used", 0,
          0},
         CLI_PLAN_OPTIONS(o.common),

@@ -18,6 +18,7 @@ enum comm_tag {
     COMM_TAG_ABORT = 1,
     COMM_TAG_PROBE, /* "are you alive?" and the answer, when something takes too long */
     COMM_TAG_WEIGHTS,
+    COMM_TAG_CLOCK,
     COMM_TAG_ROWS = 16 /* the first of the row transfers' tags: each transfer has its own */
 };
 
@@ -80,6 +81,10 @@ enum cohort_code comm_prove_equal(struct comm *c, const char *what, const char *
 enum cohort_code comm_gather_bytes(struct comm *c, const void *mine, size_t bytes, void *out,
                                    struct cohort_error *err);
 enum cohort_code comm_barrier(struct comm *c, struct cohort_error *err);
+/* Collective.  *offset_s: this board's monotonic clock minus rank 0's, in seconds, known to within
+ * *error_s; both 0 on rank 0.  Costs a dozen round trips to each rank. */
+enum cohort_code comm_clock_offset(struct comm *c, double *offset_s, double *error_s,
+                                   struct cohort_error *err);
 
 /* ---- inference: row transfers ---------------------------------------------------------------- */
 

@@ -78,6 +78,7 @@ struct comm {
 
     int scratch[4]; /* buffers of collectives, which outlive a call that gives up */
     uint64_t scratch_size;
+    double clock[2];
     struct comm_notice agreed;
 };
 

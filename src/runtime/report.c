@@ -49,7 +49,16 @@ static struct board_row board_of(const struct cohort_session *s) {
     return b;
 }
 
-static const char *const kind_names[] = {"scatter", "compute", "gather"};
+const char *step_kind_name(enum step_kind kind) {
+    static const char *const names[] = {
+        [STEP_SCATTER] = "scatter", [STEP_COMPUTE] = "compute", [STEP_GATHER] = "gather"};
+    return names[kind];
+}
+
+const char *step_tensor(const struct cohort_session *s, const struct step *t) {
+    return t->kind == STEP_COMPUTE ? s->plan->segments[t->segment].until
+                                   : graph_value(s->graph, t->value)->name;
+}
 
 /* One object per step with an array per board. */
 static void add_steps(cJSON *root, const struct cohort_session *s, const struct step_row *rows) {
@@ -58,10 +67,8 @@ static void add_steps(cJSON *root, const struct cohort_session *s, const struct 
         const struct step *t = &s->steps[i];
         cJSON *o = cJSON_CreateObject();
         cJSON_AddNumberToObject(o, "segment", t->segment);
-        cJSON_AddStringToObject(o, "kind", kind_names[t->kind]);
-        cJSON_AddStringToObject(o, "tensor",
-                                t->kind == STEP_COMPUTE ? s->plan->segments[t->segment].until
-                                                        : graph_value(s->graph, t->value)->name);
+        cJSON_AddStringToObject(o, "kind", step_kind_name(t->kind));
+        cJSON_AddStringToObject(o, "tensor", step_tensor(s, t));
         cJSON *boards = cJSON_AddArrayToObject(o, "boards");
         for (int b = 0; b < s->size; b++) {
             const struct step_row *r = &rows[b * s->step_count + i];

@@ -97,6 +97,7 @@ static enum cohort_code run_steps(struct cohort_session *s, struct cohort_error 
         if (brings_rows(s, &s->steps[i]))
             wait_for_root(s, true);
         double now = clock_ms();
+        s->steps[i].begin_ms = then;
         s->steps[i].ms = now - then;
         then = now;
     }

@@ -41,7 +41,7 @@ struct step {
     int first_op, last_op; /* COMPUTE: operators [first, last) of the program */
     int64_t rows;          /* COMPUTE: this board's rows of the segment's last tensor */
     int64_t halo_rows;     /* COMPUTE: input rows that it needs beyond its share */
-    double ms;             /* of the last run: computing, or moving and waiting */
+    double begin_ms, ms;   /* of the last run, on clock_ms(): computing, or moving and waiting */
 };
 
 struct weight_map {
@@ -84,6 +84,10 @@ enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *
 /* Collective.  Makes the transfers, after exec_prepare(). */
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err);
 void session_release_steps(struct cohort_session *s);
+
+/* report.c.  "scatter"; the tensor that the step moves, or computes up to. */
+const char *step_kind_name(enum step_kind kind);
+const char *step_tensor(const struct cohort_session *s, const struct step *t);
 
 /* session.c.  The first phases of preparing, which tuning has too.  new: collective; the session is
  * NULL after an error.  share_network: collective; graph and plan reach every rank.  open_board:

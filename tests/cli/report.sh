@@ -73,6 +73,36 @@ else
     tap_skip "the documents are JSON and agree with themselves" "no node here to read them with"
 fi
 
+# ---- traces ------------------------------------------------------------------------------------
+
+for ranks in 1 3; do
+    tap_run "a trace, np $ranks" keep "traced$ranks" timeout 120 "$mpirun" --bind-to none -n $ranks "$cohort" run "$net" --repeat 2 --trace "$scratch/trace$ranks.json" --json
+done
+tap_run "a trace that cannot be written is refused before anything runs" \
+    sh -c '! "$1" run "$3" --trace /no/such/folder/t.json 2>"$2" && grep -q "^cohort: .*/no/such/folder" "$2"' - "$cohort" "$scratch/refused" "$net"
+if command -v node >/dev/null; then
+    tap_run "a trace has every step of every board, in order and as long as the report says" node -e '
+        const read = n => JSON.parse(require("fs").readFileSync(process.argv[1] + "/" + n + ".json"));
+        const must = (ok, what) => { if (!ok) throw new Error(what); };
+        for (const boards of [1, 3]) {
+            const t = read("trace" + boards), steps = read("traced" + boards).report.steps;
+            must(t.otherData.format === "cohort-trace" && t.otherData.clock_error_ms.length === boards, "head");
+            for (let b = 0; b < boards; b++) {
+                const spans = t.traceEvents.filter(e => e.ph === "X" && e.pid === b);
+                must(spans.length === steps.length, "steps of board " + b);
+                spans.forEach((s, i) => {
+                    const cell = steps[i].boards[b];
+                    must(s.name === steps[i].kind + " " + steps[i].tensor, s.name);
+                    must(Math.abs(s.dur / 1000 - (cell.compute_ms ?? cell.wait_ms)) < 1e-6, s.name + ": how long");
+                    must(i === 0 || s.ts >= spans[i - 1].ts + spans[i - 1].dur - 1e-3, s.name + ": when");
+                });
+            }
+        }
+    ' "$scratch"
+fi
+
+# ---- late blocks -------------------------------------------------------------------------------
+
 # Two that compute on one core, one of which shall have nine tenths of it: nearly every block is late.
 core=$(taskset -cp $$ 2>/dev/null | sed 's/.*: //; s/[,-].*//')
 if [ -n "$core" ]; then

@@ -187,6 +187,20 @@ static void test_alone(void) {
     comm_destroy(&c);
 }
 
+/* All ranks are on one machine here, so their clocks are one. */
+static void test_clock(struct comm *c) {
+    struct cohort_error err = {0};
+    double offset = 9, error = -1;
+    bool good = comm_clock_offset(c, &offset, &error, &err) == COHORT_OK;
+    if (mt_rank == 0)
+        good = good && offset == 0 && error == 0;
+    else
+        good = good && error > 0 && offset <= error && offset >= -error;
+    if (!good)
+        mt_note("rank %d: offset %g s, error %g s", mt_rank, offset, error);
+    mt_ok(good, "clocks of one machine agree within the error that is stated");
+}
+
 int main(int argc, char **argv) {
     mt_begin(&argc, &argv, 120);
     struct comm *c = create();
@@ -196,6 +210,7 @@ int main(int argc, char **argv) {
     test_broadcast_memory(c);
     test_gather(c);
     test_equal(c);
+    test_clock(c);
     comm_destroy(&c);
     mt_ok(c == NULL, "destroy");
     comm_destroy(&c);
