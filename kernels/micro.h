@@ -37,6 +37,8 @@ struct micro_args {
     int lane0, lane1;
     int blocks; /* 0 or 1: one; at most the micro-kernel's, and more than one with all 16 lanes */
     ptrdiff_t w_block, out_block;
+    bool half; /* lanes 8 to 15 of the last block are those of no channel: weights and results are
+                * 0; may be overlooked */
     /* finish: v + r, act(v), + r if residual_last; only acts that micro_finishes() */
     enum kernel_act act;
     float act_a, act_b;

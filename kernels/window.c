@@ -143,6 +143,7 @@ struct walk {
     const char *ahead, *ahead_end; /* weights of the next chunk, to be fetched in this one */
     bool small;                    /* all weights stay in the second-level cache */
     bool finish;                   /* the micro-kernel does the epilogue */
+    bool half;                     /* no channel beyond lane 8 of the last block */
 };
 
 /* Some segments of equal size: the channels of one visit of the output. */
@@ -174,6 +175,7 @@ static void walk_rectangle(struct walk *k, const struct chunk *ch, int64_t y, st
                            .blocks = k->pass.blocks,
                            .w_block = (ptrdiff_t)pass_floats(s),
                            .out_block = out->block_pitch,
+                           .half = k->half,
                            .init = ch->first ? a->bias + k->block * BLOCK : NULL};
     bool any = ys.taps > 0 && xs.taps > 0;
     if (!any && !ch->first)
@@ -302,8 +304,69 @@ static bool goes_together(const struct conv_args *a, int block) {
            block_groups(a->shape, block + 1, &next) == 1 && first == next;
 }
 
+/* ---- one pixel ------------------------------------------------------------------------------- */
+
+/* Is it a vector times a matrix, such as the two products of squeeze-and-excite? */
+static bool is_point(const struct conv_args *a) {
+    const struct conv_shape *s = a->shape;
+    return s->groups == 1 && (a->in.block_pitch == BLOCK || s->in_c <= BLOCK) && s->in_h == 1 &&
+           s->in_w == 1 && s->out_h == 1 && s->out_w == 1 && s->kernel_h == 1 && s->kernel_w == 1 &&
+           s->pad_top == 0 && s->pad_left == 0;
+}
+
+#define POINT_CHANNELS 64 /* of a call */
+
+/* Every weight is read once, as it lies: there is nothing to share and nothing to find, but weights
+ * have to be asked for in time, because all that came since the last inference has driven them out
+ * of the second-level cache. */
+static void point_fetch(const struct micro_args *t, ptrdiff_t ahead) {
+    for (int b = 0; b < t->blocks; b++)
+        for (int l = 0; l < t->lanes; l++)
+            __builtin_prefetch(t->w + b * t->w_block + ahead + l * BLOCK, 0, 2);
+}
+
+static void point_run(const struct conv_args *a, const struct micro *m) {
+    const struct conv_shape *s = a->shape;
+    const bool finish = finishes_inside(a);
+    const struct view *residual = finish ? a->epilogue.residual : NULL;
+    const ptrdiff_t each = (ptrdiff_t)pass_floats(s); /* of a block */
+    for (int block = a->block0, blocks; block < a->block1; block += blocks) {
+        blocks = m->blocks > 1 && goes_together(a, block) ? 2 : 1;
+        /* two calls ahead */
+        const ptrdiff_t ahead =
+            2 * (s->in_c <= POINT_CHANNELS ? blocks * each : POINT_CHANNELS * BLOCK);
+        struct micro_args t = {.segs = 1,
+                               .taps_y = 1,
+                               .taps_x = 1,
+                               .w_block = each,
+                               .blocks = blocks,
+                               .out = view_at(&a->out, 0, block * BLOCK, 0),
+                               .out_block = a->out.block_pitch,
+                               .lane1 = a->out.blocked ? BLOCK : view_lanes(&a->out, block)};
+        for (int c = 0; c < s->in_c; c += t.lanes) {
+            t.lanes = least(POINT_CHANNELS, s->in_c - c);
+            t.in = view_at(&a->in, 0, c, 0);
+            t.w = (const float *)a->weights + block * each + (ptrdiff_t)c * BLOCK;
+            t.init = c == 0 ? a->bias + block * BLOCK : NULL;
+            if (finish && c + t.lanes == s->in_c) {
+                micro_finish_with(&t, &a->epilogue);
+                t.residual = residual ? view_at(residual, 0, block * BLOCK, 0) : NULL;
+                t.residual_block = residual ? residual->block_pitch : 0;
+            }
+            point_fetch(&t, ahead);
+            m->run(&t, 1);
+        }
+    }
+    for (int block = a->block0; block < a->block1; block++)
+        epilogue_apply(finish ? NULL : &a->epilogue, &a->out, 0, block, 0, 1);
+}
+
 void window_run(const struct conv_args *a, bool transposed, const struct micro *m) {
     const struct conv_shape *s = a->shape;
+    if (is_point(a) && a->y0 < a->y1) {
+        point_run(a, m);
+        return;
+    }
     struct walk k = {.a = a, .m = m, .small = window_weights_bytes(s) <= MICRO_WEIGHTS_BYTES};
     int64_t rows = rows_at_once(a, transposed, k.small);
     size_t before = passes_before(s, a->block0);
@@ -317,6 +380,8 @@ void window_run(const struct conv_args *a, bool transposed, const struct micro *
         for (k.block = a->block0; k.block < a->block1;) {
             int first, groups = block_groups(s, k.block, &first);
             int blocks = m->blocks > 1 && goes_together(a, k.block) ? 2 : 1;
+            k.half = a->out.blocked && groups == 1 &&
+                     view_lanes(&a->out, k.block + blocks - 1) <= BLOCK / 2;
             for (int g = first; g < first + groups; g++) {
                 k.pass = pass_of(s, k.block, g, index);
                 k.pass.blocks = blocks;

@@ -2,7 +2,8 @@
  *
  * 28 sums in registers, two registers of weights, and each pixel's input spread over a register
  * once for both blocks: 16 loads for 28 FMAs, so neither one FMA a cycle (Zen 4) nor two (Xeon)
- * wait for loads.  With one block 15 loads for 14 FMAs.
+ * wait for loads.  With one block 15 loads for 14 FMAs.  Of 24 or 40 channels the last half block is
+ * computed in vectors of 8, which take half the time on Zen 4 and the same elsewhere.
  *
  * Pixels are found from two pointers, seven pixels apart, and three multiples of the pixel's pitch:
  * compilers left to themselves keep a pointer for each and spill them.  So two lines of seven
@@ -30,6 +31,8 @@ struct pitch { /* in bytes */
 #define FMA(sum, x, w) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w))
 #define FMA_SPREAD(sum, x, w)                                                                      \
     __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(x))
+#define FMA_SPREAD_HALF(sum, x, w)                                                                 \
+    __asm__("vfmadd231ps %2%{1to8%}, %1, %0" : "+v"(sum) : "v"(w), "m"(x))
 
 MICRO_INLINE const float *pixel_at(const float *base, const struct pitch *s, int p) {
     const char *at = (const char *)base;
@@ -96,9 +99,13 @@ MICRO_INLINE void store(const struct micro_args *a, const int pixels, const int 
     EACH_SUM(_mm512_mask_storeu_ps(out + AT(pixel, far) + b * block, lanes, *v););
 }
 
-/* Constant `pixels` and `blocks` after inlining, so that `sum` lives in registers. */
-MICRO_INLINE void tile(const struct micro_args *a, const int pixels, const int blocks) {
+/* Constant `pixels`, `blocks` and `half` after inlining, so that the sums live in registers.  half:
+ * the last block has 8 lanes, for which vectors of 8 take half the time where they are computed as
+ * fast as two of them make one of 16. */
+MICRO_INLINE void tile(const struct micro_args *a, const int pixels, const int blocks,
+                       const bool half) {
     __m512 sum[PIXELS][2];
+    __m256 low[PIXELS];
     const ptrdiff_t w_block = a->w_block;
     struct pitch s = {.one = a->in_pixel * (ptrdiff_t)sizeof(float)};
     s.three = 3 * s.one;
@@ -106,6 +113,9 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels, const int b
     OPAQUE(s.three);
     OPAQUE(s.five);
     EACH_SUM(*v = _mm512_setzero_ps(););
+    MICRO_UNROLL
+    for (int p = 0; p < pixels; p++)
+        low[p] = _mm256_setzero_ps();
     const char *ahead = a->ahead;
     for (int g = 0; g < a->segs; g++) {
         const ptrdiff_t w_lanes = (ptrdiff_t)micro_lanes(a, g) * BLOCK;
@@ -118,6 +128,7 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels, const int b
                 FORGET();
                 ahead = micro_fetch(a, ahead, micro_lanes(a, g));
                 while (w < end) {
+                    const __m256 w8 = _mm256_load_ps(blocks > 1 ? w + w_block : w);
                     __m512 w0 = _mm512_load_ps(w);
                     __m512 w1 = blocks > 1 ? _mm512_load_ps(w + w_block) : w0;
                     HOLD(w0);
@@ -128,7 +139,12 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels, const int b
                         if (blocks > 1) {
                             const __m512 x = _mm512_set1_ps(*at);
                             FMA(sum[p][0], x, w0);
-                            FMA(sum[p][1], x, w1);
+                            if (half)
+                                FMA(low[p], _mm512_castps512_ps256(x), w8);
+                            else
+                                FMA(sum[p][1], x, w1);
+                        } else if (half) {
+                            FMA_SPREAD_HALF(low[p], *at, w8);
                         } else {
                             FMA_SPREAD(sum[p][0], *at, w0);
                         }
@@ -141,6 +157,9 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels, const int b
                 }
             }
     }
+    MICRO_UNROLL
+    for (int p = 0; half && p < pixels; p++)
+        sum[p][blocks - 1] = _mm512_zextps256_ps512(low[p]);
     store(a, pixels, blocks, sum);
 }
 
@@ -148,19 +167,28 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels, const int b
     DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14)
 #define TILES(n)                                                                                   \
     static void one_##n(const struct micro_args *a) {                                              \
-        tile(a, n, 1);                                                                             \
+        tile(a, n, 1, false);                                                                      \
     }                                                                                              \
     static void two_##n(const struct micro_args *a) {                                              \
-        tile(a, n, 2);                                                                             \
+        tile(a, n, 2, false);                                                                      \
+    }                                                                                              \
+    static void half_##n(const struct micro_args *a) {                                             \
+        tile(a, n, 1, true);                                                                       \
+    }                                                                                              \
+    static void more_##n(const struct micro_args *a) {                                             \
+        tile(a, n, 2, true);                                                                       \
     }
 EACH(TILES)
 
-#define ONE(n) one_##n,
-#define TWO(n) two_##n,
+#define ONE(n)   one_##n,
+#define TWO(n)   two_##n,
+#define EIGHT(n) half_##n,
+#define MORE(n)  more_##n,
 
 static void run(const struct micro_args *a, int pixels) {
-    static const micro_tile_fn one[] = {EACH(ONE)}, two[] = {EACH(TWO)};
-    micro_drive(a, pixels, PIXELS, a->blocks > 1 ? two : one);
+    static const micro_tile_fn one[] = {EACH(ONE)}, two[] = {EACH(TWO)}, half[] = {EACH(EIGHT)},
+                               more[] = {EACH(MORE)};
+    micro_drive(a, pixels, PIXELS, a->blocks > 1 ? (a->half ? more : two) : a->half ? half : one);
 }
 
 const struct micro micro_avx512 = {

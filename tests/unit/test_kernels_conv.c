@@ -416,7 +416,7 @@ static struct conv_shape square(const struct tally *n, int in_c, int out_c, int 
     return s;
 }
 
-static const int channels[] = {1, 3, 8, 15, 16, 17, 24, 32, 48};
+static const int channels[] = {1, 3, 8, 15, 16, 17, 24, 32, 40, 48};
 enum { CHANNELS = sizeof channels / sizeof *channels };
 
 /* Every pair of channel counts. */
@@ -426,6 +426,16 @@ static void sweep_channels(struct tally *n) {
             try_shape(n, square(n, channels[i], channels[o], 1, 4, 5, 3, 1, 1, 1));
             try_shape(n, square(n, channels[i], channels[o], 1, 3, 7, 1, 1, 0, 1));
         }
+}
+
+/* One pixel: a vector times a matrix, of few and of many channels. */
+static void sweep_points(struct tally *n) {
+    static const int c[][2] = {{10, 40},  {20, 480}, {48, 24},  {63, 65},
+                               {64, 100}, {65, 8},   {129, 31}, {600, 17}};
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        try_shape(n, square(n, c[i][0], c[i][1], 1, 1, 1, 1, 1, 0, 1));
+        try_shape(n, square(n, c[i][1], c[i][0], 1, 1, 1, 1, 2, 0, 1));
+    }
 }
 
 /* Every small width, with every kernel, stride and dilation that meets its borders. */
@@ -587,6 +597,7 @@ static void sweep(bool transposed) {
                       .every = getenv("COHORT_EMULATOR") ? 3 : 1,
                       .r = {transposed ? 77u : 42u}};
     sweep_channels(&n);
+    sweep_points(&n);
     sweep_widths(&n);
     sweep_groups(&n);
     sweep_random(&n, 400);
