@@ -1,0 +1,52 @@
+/* What travels between boards when a plan is run: which rows of which tensor, from whom to whom.
+ *
+ * A tensor that goes from one segment to another has a layout: whole on one board, rows on each
+ * board, or whole on every board.  Before a segment reads it, each board gets just the rows that it
+ * lacks, from the board whose own they are.  Only where a plan wants outputs on the root are they
+ * gathered there, and dealt out again with their halos, whatever boards hold still.
+ *
+ * The runtime moves exactly this; a simulator may cost exactly this. */
+#ifndef COHORT_PLANNER_TRANSITIONS_H
+#define COHORT_PLANNER_TRANSITIONS_H
+
+#include "planner/part.h"
+
+enum transition_kind {
+    TRANSITION_SCATTER,  /* board 0 has all of it, each board gets rows[board] */
+    TRANSITION_GATHER,   /* board 0 gets all of it, each board has rows[board] */
+    TRANSITION_EXCHANGE, /* the moves */
+};
+
+struct transition_move {
+    int from, to;
+    struct rows rows;
+};
+
+struct transition {
+    enum transition_kind kind;
+    int value;
+    int made;   /* by this segment; -1: an input of the network */
+    bool after; /* it begins when `made` has ended, else one segment before it is needed */
+    int before; /* it has to be done when this segment reads it; segment_count: it goes out of the
+                   network */
+    struct rows *rows;             /* SCATTER, GATHER: one entry a board */
+    struct transition_move *moves; /* EXCHANGE: a board's own rows are not among them */
+    int move_count;
+};
+
+/* By segments, and there first what comes in and then what goes out.  The order of all boards. */
+struct transitions {
+    struct transition *list;
+    int count;
+    size_t capacity;
+};
+
+/* Errors: memory; plan (a tensor would have to travel whose shape is known only at run time, …). */
+enum cohort_code transitions_make(struct transitions *t, const struct plan *p,
+                                  const struct graph *g, struct cohort_error *err);
+void transitions_release(struct transitions *t);
+/* Rows that board b of `boards` sends to (receives from) others in a transition. */
+int64_t transition_rows_sent(const struct transition *t, int b, int boards);
+int64_t transition_rows_received(const struct transition *t, int b, int boards);
+
+#endif
