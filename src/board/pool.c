@@ -1,9 +1,13 @@
-/* The thread pool: items by one compare-and-swap, a short spin, then a futex.
+/* The thread pool: a band of items for each thread, stealing, a short spin, then a futex.
  *
- * `ticket` holds the number of the current job and the next item to hand out.  A thread takes an
- * item by moving the ticket on, which fails if the job has changed meanwhile; so nobody has to wait
- * for a thread that wakes up late, and a small job that the caller finishes alone costs no
- * hand-shake. `left` counts items not yet finished; the caller waits for zero.
+ * A job's items are dealt out in bands, one for each thread in the order of their numbers.  A
+ * thread takes its own items from the front; when none is left, those of the others from the back.
+ * So a thread gets the same part of one job after the other, and finds in its own cache what it
+ * wrote there, and yet no thread waits while another has items that it did not begin.
+ * A band's `ticket` holds the number of the job, and the first and the last item not handed out.
+ * It is moved by one compare-and-swap, which fails if the job has changed meanwhile; so nobody has
+ * to wait for a thread that wakes up late, and a small job that the caller finishes alone costs no
+ * hand-shake.  `left` counts items not yet finished; the caller waits for zero.
  *
  * Measured on two virtual x86-64 cores at 2.6 GHz, gcc 12, two bound threads; beside it libgomp 12
  * with OMP_WAIT_POLICY=passive OMP_PROC_BIND=true:
@@ -34,10 +38,11 @@
 /* Before a thread sleeps: as long as it usually waits for the others' last items, or for the next
  * operator's first, since waking up takes longer (40 us on a virtual core). */
 #define SPIN_NS       50000
-#define POLL_NS       500000    /* the caller looks after its poll so often while it waits */
-#define JOB_ITEMS_MAX (1 << 30) /* of one ticket; longer jobs are cut */
+#define POLL_NS       500000     /* the caller looks after its poll so often while it waits */
+#define JOB_ITEMS_MAX UINT16_MAX /* of one ticket; longer jobs are cut */
 
 struct worker {
+    _Alignas(64) atomic_uint_least64_t ticket; /* job number << 32 | first item << 16 | end */
     struct pool *pool;
     pthread_t id;
     int number;
@@ -59,10 +64,8 @@ struct pool {
     _Atomic(pool_item_fn) fn;
     _Atomic(void *) context;
     atomic_int_least64_t first; /* the job's item 0 is the caller's item `first` */
-    _Atomic uint32_t items;
 
-    _Alignas(64) atomic_uint_least64_t ticket; /* job number << 32 | next item */
-    _Alignas(64) _Atomic uint32_t left;        /* items not finished; a futex */
+    _Alignas(64) _Atomic uint32_t left; /* items not finished; a futex */
     _Atomic uint32_t caller_sleeps;
     _Alignas(64) _Atomic uint32_t bell; /* rung for each job; a futex */
     _Atomic uint32_t sleepers;
@@ -114,30 +117,44 @@ void pool_set_float_mode(void) {
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
-/* Takes the next item of the current job; false when none is left.  The job's fields are read
- * between two looks at the ticket.  The caller closes the ticket before it changes them, so if they
- * are of another job, the exchange fails. */
-static bool take_item(struct pool *p, pool_item_fn *fn, void **context, int64_t *item) {
-    uint64_t ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
+/* One item of the current job. */
+struct item {
+    pool_item_fn fn;
+    void *context;
+    int64_t number;
+};
+
+/* Takes an item of a thread's band, from the front or the back; false when none is left.  The job's
+ * fields are read between two looks at the ticket.  The caller closes all tickets before it changes
+ * them, so if they are of another job, the exchange fails. */
+static bool take_from(struct pool *p, int thread, bool back, struct item *item) {
+    atomic_uint_least64_t *band = &p->workers[thread].ticket;
+    uint64_t ticket = atomic_load_explicit(band, memory_order_acquire);
     for (;;) {
-        *fn = atomic_load_explicit(&p->fn, memory_order_acquire);
-        *context = atomic_load_explicit(&p->context, memory_order_acquire);
-        *item = atomic_load_explicit(&p->first, memory_order_acquire);
-        uint32_t items = atomic_load_explicit(&p->items, memory_order_acquire);
-        if ((uint32_t)ticket >= items)
+        uint32_t begin = (uint32_t)ticket >> 16, end = (uint32_t)ticket & UINT16_MAX;
+        if (begin >= end)
             return false;
-        if (atomic_compare_exchange_weak_explicit(&p->ticket, &ticket, ticket + 1,
-                                                  memory_order_acq_rel, memory_order_acquire)) {
-            *item += (uint32_t)ticket;
+        item->fn = atomic_load_explicit(&p->fn, memory_order_acquire);
+        item->context = atomic_load_explicit(&p->context, memory_order_acquire);
+        item->number = atomic_load_explicit(&p->first, memory_order_acquire);
+        uint64_t next = back ? ticket - 1 : ticket + (1 << 16);
+        if (atomic_compare_exchange_weak_explicit(band, &ticket, next, memory_order_acq_rel,
+                                                  memory_order_acquire)) {
+            item->number += back ? end - 1 : begin;
             return true;
         }
         relax();
     }
 }
 
-static bool has_items(const struct pool *p) {
-    uint64_t ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
-    return (uint32_t)ticket < atomic_load_explicit(&p->items, memory_order_acquire);
+/* The next of the thread's own, else one that another has not begun. */
+static bool take_item(struct pool *p, int thread, struct item *item) {
+    if (take_from(p, thread, false, item))
+        return true;
+    for (int i = 1; i < p->threads; i++)
+        if (take_from(p, (thread + i) % p->threads, true, item))
+            return true;
+    return false;
 }
 
 /* ---- dilation -------------------------------------------------------------------------------- */
@@ -201,14 +218,12 @@ struct dilation_counts pool_dilation(const struct pool *p) {
 
 /* Runs items of the current job until none is left; returns how many. */
 static uint32_t work(struct pool *p, int thread) {
-    pool_item_fn fn;
-    void *context;
-    int64_t item;
+    struct item item;
     uint32_t done = 0;
-    while (take_item(p, &fn, &context, &item)) {
+    while (take_item(p, thread, &item)) {
         if (p->dilating && thread > 0 && done == 0)
             begin_worker(p, thread);
-        fn(context, item, thread);
+        item.fn(item.context, item.number, thread);
         pad_item(p, thread);
         done++;
         if (thread == 0 && p->poll != NULL)
@@ -226,30 +241,30 @@ static void report_done(struct pool *p, uint32_t done) {
 
 /* ---- workers --------------------------------------------------------------------------------- */
 
-static bool wait_for_job(struct pool *p) {
-    uint32_t heard = atomic_load(&p->bell);
+/* Waits until the bell was rung since *heard; false at the end. */
+static bool wait_for_job(struct pool *p, uint32_t *heard) {
     int64_t until = p->spin_ns > 0 ? now_ns() + p->spin_ns : 0;
-    for (;;) {
-        if (atomic_load_explicit(&p->stop, memory_order_acquire))
-            return false;
-        if (has_items(p))
-            return true;
-        if (until == 0 || now_ns() >= until)
-            break;
+    uint32_t rung;
+    while ((rung = atomic_load_explicit(&p->bell, memory_order_acquire)) == *heard) {
+        if (until == 0 || now_ns() >= until) {
+            atomic_fetch_add(&p->sleepers, 1);
+            while (atomic_load(&p->bell) == *heard)
+                futex_sleep(&p->bell, *heard, 0);
+            atomic_fetch_sub(&p->sleepers, 1);
+            continue;
+        }
         for (int i = 0; i < 8; i++)
             relax();
     }
-    atomic_fetch_add(&p->sleepers, 1);
-    while (atomic_load(&p->bell) == heard)
-        futex_sleep(&p->bell, heard, 0);
-    atomic_fetch_sub(&p->sleepers, 1);
-    return true;
+    *heard = rung;
+    return !atomic_load_explicit(&p->stop, memory_order_acquire);
 }
 
 static void *worker_main(void *argument) {
     const struct worker *w = argument;
+    uint32_t heard = 0;
     pool_set_float_mode();
-    while (wait_for_job(w->pool))
+    while (wait_for_job(w->pool, &heard))
         report_done(w->pool, work(w->pool, w->number));
     return NULL;
 }
@@ -290,15 +305,25 @@ static void run_alone(struct pool *p, int64_t items, pool_item_fn fn, void *cont
     }
 }
 
+/* Gives every thread its band, at most JOB_ITEMS_MAX in all. */
+static void deal(struct pool *p, uint64_t job, uint32_t items) {
+    uint64_t threads = (uint64_t)p->threads, begin = 0;
+    for (uint64_t t = 0; t < threads; t++) {
+        uint64_t end = (items * (t + 1) + threads - 1) / threads;
+        atomic_store_explicit(&p->workers[t].ticket, job << 32 | begin << 16 | end,
+                              memory_order_release);
+        begin = end;
+    }
+}
+
 static void run_job(struct pool *p, int64_t first, uint32_t items, pool_item_fn fn, void *context) {
-    uint64_t job = (atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 32) + 1;
-    atomic_store_explicit(&p->ticket, job << 32 | UINT32_MAX, memory_order_release); /* closed */
+    uint64_t job = (atomic_load_explicit(&p->workers[0].ticket, memory_order_relaxed) >> 32) + 1;
+    deal(p, job, 0); /* closed */
     atomic_store_explicit(&p->fn, fn, memory_order_release);
     atomic_store_explicit(&p->context, context, memory_order_release);
     atomic_store_explicit(&p->first, first, memory_order_release);
-    atomic_store_explicit(&p->items, items, memory_order_release);
     atomic_store_explicit(&p->left, items, memory_order_release);
-    atomic_store_explicit(&p->ticket, job << 32, memory_order_release);
+    deal(p, job, items);
     wake_workers(p, items - 1 < (uint32_t)p->threads ? (int)items - 1 : p->threads - 1);
     uint32_t done = work(p, 0);
     if (p->dilating)
@@ -352,7 +377,8 @@ static enum cohort_code start_workers(struct pool *p, const struct board *board,
     p->threads = 1;
     while (code == COHORT_OK && p->threads < wanted) {
         struct worker *w = &p->workers[p->threads];
-        *w = (struct worker){.pool = p, .number = p->threads};
+        w->pool = p;
+        w->number = p->threads;
         int rc = pthread_create(&w->id, NULL, worker_main, w);
         if (rc != 0) {
             code = error_set(err, COHORT_ERR_MEMORY,

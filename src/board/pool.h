@@ -1,4 +1,4 @@
-/* The thread pool of one rank: items handed out dynamically, a short spin, then sleep.
+/* The thread pool of one rank: items dealt out in bands, stealing, a short spin, then sleep.
  *
  * Thread 0 is the caller.  It may be given a `poll` that runs between its items (the executor tests
  * its messages there).  A pool of one thread starts none. */
@@ -26,7 +26,8 @@ typedef void (*pool_item_fn)(void *context, int64_t item, int thread);
 typedef void (*pool_poll_fn)(void *context);
 
 /* Calls fn(context, i, thread) once for each i in [0, items), each on some thread, and returns when
- * all are done.  No allocation.  Not reentrant. */
+ * all are done.  Thread t begins with item items*t/threads, rounded up, and takes others' from
+ * their ends when it has none left.  No allocation.  Not reentrant. */
 void pool_run(struct pool *p, int64_t items, pool_item_fn fn, void *context);
 /* Called by thread 0 between items of every pool_run from now on, and while it waits there for the
  * other threads' last items; NULL: nothing. */

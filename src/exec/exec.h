@@ -65,7 +65,7 @@ const struct tensor *exec_slot_tensor(const struct program *p, int slot);
  */
 enum cohort_code exec_slot_store(struct program *p, int slot, const struct tensor *from,
                                  struct cohort_error *err);
-enum cohort_code exec_slot_fetch(const struct program *p, int slot, struct tensor *to,
+enum cohort_code exec_slot_fetch(struct program *p, int slot, struct tensor *to,
                                  struct cohort_error *err);
 
 /* Runs operators [first, last) in order on the pool. */

@@ -66,96 +66,57 @@ bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows 
 #define ITEM_NS   4000
 /* Items a thread when there is work enough: unequal cores then finish at nearly the same time, and
  * a dilated board sleeps between them. */
-#define ITEMS_EACH  4
-#define PAIRS_LEAST 4 /* of an item that does something once for all its channel blocks */
-#define PAIR        2 /* channel blocks that kernels compute together */
+#define ITEMS_EACH 4
 
-/* row_items x block_items items, each of as equal a size as possible. */
 struct work {
     work_fn fn;
     void *context;
-    int64_t y0, rows, row_items;
-    int64_t pairs, block_items;
-    int blocks;
+    int64_t y0;
+    struct cut cut;
 };
 
 static void work_item(void *context, int64_t item, int thread) {
     const struct work *w = context;
-    int64_t r = item % w->row_items, b = item / w->row_items;
-    int64_t block0 = w->pairs * b / w->block_items * PAIR;
-    int64_t block1 = w->pairs * (b + 1) / w->block_items * PAIR;
-    w->fn(w->context, w->y0 + w->rows * r / w->row_items, w->y0 + w->rows * (r + 1) / w->row_items,
-          (int)block0, (int)(block1 < w->blocks ? block1 : w->blocks), thread);
+    struct cut_part part = cut_part(&w->cut, item);
+    if (part.y0 < part.y1)
+        w->fn(w->context, w->y0 + part.y0, w->y0 + part.y1, part.block0, part.block1, thread);
 }
 
-static int64_t least(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-/* How many items the work should become; 1: the caller does it. */
-static int64_t items_wanted(const struct program *p, int64_t rows) {
+/* How many pieces each thread's band should have; 0: the caller does all of it. */
+static int pieces_wanted(const struct program *p, int64_t rows) {
     int threads = pool_threads(p->pool);
     double ns = p->row_ns * (double)rows;
     if (pool_share(p->pool) < 1) /* sleeping between items is what they are for */
-        return ITEMS_EACH * (threads > 1 ? threads : 2);
+        return ITEMS_EACH * (threads > 1 ? 1 : 2);
     if (threads == 1 || ns < SERIAL_NS)
-        return 1;
+        return 0;
     double each = ns / ITEM_NS / threads;
-    return threads * (each < 1 ? 1 : each < ITEMS_EACH ? (int64_t)each : ITEMS_EACH);
+    return each < 1 ? 1 : each < ITEMS_EACH ? (int)each : ITEMS_EACH;
 }
 
-void run_parallel_least(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
-                        int rows_least, work_fn fn, void *context) {
-    if (y0 >= y1 || channel_blocks <= 0)
+void run_cut(struct program *p, int64_t y0, int64_t y1, const struct cut *how, work_fn fn,
+             void *context) {
+    if (y0 >= y1 || how->blocks <= 0)
         return;
-    int64_t wanted = items_wanted(p, y1 - y0);
-    if (wanted == 1) {
-        fn(context, y0, y1, 0, channel_blocks, 0);
-        return;
-    }
-    struct work w = {
-        .fn = fn, .context = context, .y0 = y0, .rows = y1 - y0, .blocks = channel_blocks};
-    w.pairs = (channel_blocks + PAIR - 1) / PAIR;
-    w.row_items = w.rows / (rows_least > 1 ? rows_least : 1);
-    w.row_items = w.row_items < 1 ? 1 : least(w.row_items, wanted);
-    /* Wide items rather than four for each thread, as long as every thread has one. */
-    int64_t wide = (w.pairs + PAIRS_LEAST - 1) / PAIRS_LEAST;
-    int64_t busy = (pool_threads(p->pool) + w.row_items - 1) / w.row_items;
-    w.block_items = least(w.pairs, (wanted + w.row_items - 1) / w.row_items);
-    if (w.block_items > wide && pool_share(p->pool) >= 1)
-        w.block_items = least(w.block_items, wide > busy ? wide : busy);
-    pool_run(p->pool, w.row_items * w.block_items, work_item, &w);
-}
-
-static void run_split(struct program *p, int64_t y0, int64_t y1, int blocks, bool channels_first,
-                      work_fn fn, void *context) {
-    if (y0 >= y1 || blocks <= 0)
-        return;
-    int64_t wanted = items_wanted(p, y1 - y0);
-    if (wanted == 1) {
-        fn(context, y0, y1, 0, blocks, 0);
-        return;
-    }
-    struct work w = {.fn = fn, .context = context, .y0 = y0, .rows = y1 - y0, .blocks = blocks};
-    w.pairs = (blocks + PAIR - 1) / PAIR;
-    if (channels_first) {
-        w.block_items = least(w.pairs, wanted);
-        w.row_items = least(w.rows, (wanted + w.block_items - 1) / w.block_items);
-    } else {
-        w.row_items = least(w.rows, wanted);
-        w.block_items = least(w.pairs, (wanted + w.row_items - 1) / w.row_items);
-    }
-    pool_run(p->pool, w.row_items * w.block_items, work_item, &w);
+    struct work w = {.fn = fn, .context = context, .y0 = y0, .cut = *how};
+    w.cut.rows = y1 - y0;
+    w.cut.bands = pool_threads(p->pool);
+    w.cut.pieces = pieces_wanted(p, y1 - y0);
+    if (w.cut.pieces == 0)
+        fn(context, y0, y1, 0, how->blocks, 0);
+    else
+        pool_run(p->pool, cut_items(&w.cut), work_item, &w);
 }
 
 void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks, work_fn fn,
                   void *context) {
-    run_split(p, y0, y1, channel_blocks, false, fn, context);
+    run_cut(p, y0, y1, &(struct cut){.blocks = channel_blocks}, fn, context);
 }
 
 void run_parallel_channels(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
                            work_fn fn, void *context) {
-    run_split(p, y0, y1, channel_blocks, true, fn, context);
+    run_cut(p, y0, y1, &(struct cut){.blocks = channel_blocks, .channels_first = true}, fn,
+            context);
 }
 
 /* Nanoseconds at 2.5 GHz, roughly: what the kernel's own estimate says, or an operation each, and

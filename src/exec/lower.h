@@ -7,6 +7,7 @@
 #define COHORT_EXEC_LOWER_H
 
 #include "base/mem.h"
+#include "exec/cut.h"
 #include "exec/exec.h"
 #include "exec/share.h"
 #include "exec/signature.h"
@@ -140,20 +141,19 @@ struct image_rows {
 /* Walks the images that [begin, end) touches: start with *at = begin; false at the end. */
 bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows *part);
 
-/* Work split over the pool: rows [y0, y1) in blocks and `channel_blocks` in chunks, so that there
- * are a few items per thread; what is too small for that is done by the caller. */
+/* Work split over the pool: each thread has a band of the rows [y0, y1), in a few items (cut.h);
+ * what is too small for that is done by the caller.  Of `how`, rows, bands and pieces are found
+ * here. */
+void run_cut(struct program *p, int64_t y0, int64_t y1, const struct cut *how, work_fn fn,
+             void *context);
 void run_parallel(struct program *p, int64_t y0, int64_t y1, int channel_blocks, work_fn fn,
                   void *context);
-/* The same with as many channel chunks as possible: for weights larger than the map, which are then
- * streamed by one thread each, not by all. */
+/* The same with bands of channels: for weights much larger than the map, which are then streamed by
+ * one thread each, not by all. */
 void run_parallel_channels(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
                            work_fn fn, void *context);
 /* Time of an output row of a bound operator on one core, roughly: what is worth dividing. */
 double estimate_row_ns(const struct graph *g, const struct bound *b);
-/* The same for work that does something once for all rows and channel blocks of an item: at least
- * rows_least rows in each where there are as many, and wide ranges of channels. */
-void run_parallel_least(struct program *p, int64_t y0, int64_t y1, int channel_blocks,
-                        int rows_least, work_fn fn, void *context);
 /* What a part of an operator gets as its context: the operator, its state, and the views of input 0
  * and output 0. */
 struct part_work {

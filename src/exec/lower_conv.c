@@ -8,7 +8,7 @@ struct conv_state {
     const struct conv_kernel *kernel;
     void *weights;
     float *bias;
-    bool channels_first; /* the weights are larger than the map */
+    struct cut cut; /* what its items need */
 };
 
 static bool conv_accepts(const struct graph *g, const struct node *n) {
@@ -109,6 +109,27 @@ static enum cohort_code pack_deconv(const struct program *p, struct conv_state *
     return COHORT_OK;
 }
 
+/* Pixels of an item that make reading its weights worth while, and channel blocks that make
+ * transforming its rows so. */
+#define PIXELS_LEAST 56
+#define BLOCKS_LEAST 8
+
+/* Bands of rows or of channels?  Rows bring all weights to every thread.  Channels bring all of the
+ * input there, and both maps have moved between the threads when rows come again: to and fro. */
+static struct cut cut_of(const struct conv_state *s, size_t weights_bytes) {
+    const struct conv_shape *c = &s->shape;
+    double in = sizeof(float) * (double)c->in_c * c->in_h * c->in_w;
+    double out = sizeof(float) * (double)c->out_c * c->out_h * c->out_w;
+    struct cut cut = {.channels_first = (double)weights_bytes > in + 2 * (in + out)};
+    if (s->kernel->rows_least != NULL) {
+        cut.rows_least = s->kernel->rows_least(c);
+        cut.blocks_least = BLOCKS_LEAST;
+    } else if (c->groups == 1) {
+        cut.rows_least = (PIXELS_LEAST + c->out_w - 1) / c->out_w;
+    }
+    return cut;
+}
+
 static enum cohort_code bind_any(struct program *p, struct bound *b, bool transposed,
                                  struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -135,8 +156,7 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     b->weights_bytes = s->kernel->weights_bytes(&s->shape);
     b->workspace_bytes =
         s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
-    s->channels_first = b->weights_bytes > sizeof(float) * (size_t)s->shape.in_c *
-                                               (size_t)s->shape.in_h * (size_t)s->shape.in_w;
+    s->cut = cut_of(s, b->weights_bytes);
     s->weights = mem_zalloc(1, b->weights_bytes);
     if (s->weights == NULL) {
         code = error_memory(err, b->weights_bytes, "packed weights");
@@ -203,13 +223,9 @@ static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
             .out = slot_image(p, op->out_slots[0], part.image),
             .epilogue = op_epilogue(p, op, part.image, &residual),
         };
-        int blocks = view_blocks(&w.args.out);
-        if (s->kernel->rows_least != NULL)
-            run_parallel_least(p, part.y0, part.y1, blocks, s->kernel->rows_least(&s->shape),
-                               conv_part, &w);
-        else
-            (s->channels_first ? run_parallel_channels : run_parallel)(p, part.y0, part.y1, blocks,
-                                                                       conv_part, &w);
+        struct cut cut = s->cut;
+        cut.blocks = view_blocks(&w.args.out);
+        run_cut(p, part.y0, part.y1, &cut, conv_part, &w);
     }
     return COHORT_OK;
 }

@@ -136,13 +136,13 @@ static void sleepy_item(void *context, int64_t item, int thread) {
 struct meeting {
     int wanted;
     atomic_int present;
+    int thread_of[8]; /* of each item */
 };
 
 /* Ends when all are here, or after 10 s. */
 static void meet(void *context, int64_t item, int thread) {
     struct meeting *m = context;
-    (void)item;
-    (void)thread;
+    m->thread_of[item] = thread;
     atomic_fetch_add(&m->present, 1);
     for (int i = 0; i < 10000 && atomic_load(&m->present) < m->wanted; i++)
         nap(1000);
@@ -161,6 +161,42 @@ static void test_all_take_part(void **state) {
         pool_run(p, 4, meet, &m);
         clock_gettime(CLOCK_MONOTONIC, &b);
         assert_true(b.tv_sec - a.tv_sec < 8);
+        for (int i = 0; i < 4; i++) /* each its own: nobody was free to take another's */
+            assert_int_equal(m.thread_of[i], i);
+    }
+    pool_destroy(&p);
+}
+
+/* The caller's items take until all others are done, so those are done by the other thread; and the
+ * other way round. */
+struct held {
+    atomic_int done;
+    int busy, items; /* the thread that is held up in its first item */
+    int thread_of[8];
+};
+
+static void hold(void *context, int64_t item, int thread) {
+    struct held *h = context;
+    h->thread_of[item] = thread;
+    for (int i = 0; thread == h->busy && i < 10000 && atomic_load(&h->done) < h->items - 1; i++)
+        nap(1000);
+    atomic_fetch_add(&h->done, 1);
+}
+
+static void test_stealing(void **state) {
+    (void)state;
+    struct pool *p = make_pool(2, false);
+    for (int busy = 0; busy < 2; busy++) {
+        struct held h = {.busy = busy, .items = 8};
+        pool_run(p, 8, hold, &h);
+        int by_busy = 0;
+        for (int i = 0; i < 8; i++)
+            by_busy += h.thread_of[i] == busy;
+        assert_int_equal(atomic_load(&h.done), 8);
+        /* thread 1 may have come so late that the caller did everything */
+        assert_true(by_busy == 1 || (busy == 1 && by_busy == 0));
+        if (busy == 0)
+            assert_int_equal(h.thread_of[0], 0);
     }
     pool_destroy(&p);
 }
@@ -303,13 +339,10 @@ static int no_leaks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_item_once),
-        cmocka_unit_test(test_tiny_jobs),
-        cmocka_unit_test(test_all_take_part),
-        cmocka_unit_test(test_poll),
-        cmocka_unit_test(test_idle_burns_nothing),
-        cmocka_unit_test(test_float_mode),
-        cmocka_unit_test(test_binding),
+        cmocka_unit_test(test_each_item_once), cmocka_unit_test(test_tiny_jobs),
+        cmocka_unit_test(test_all_take_part),  cmocka_unit_test(test_stealing),
+        cmocka_unit_test(test_poll),           cmocka_unit_test(test_idle_burns_nothing),
+        cmocka_unit_test(test_float_mode),     cmocka_unit_test(test_binding),
         cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);
