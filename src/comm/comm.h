@@ -114,6 +114,32 @@ enum cohort_code comm_scatter_create(struct comm_transfer **t, struct comm *c,
 enum cohort_code comm_gather_create(struct comm_transfer **t, struct comm *c, size_t row_bytes,
                                     const struct comm_ranges *ranges, void *root_data, void *mine,
                                     struct cohort_error *err);
+
+/* Rows that go from one rank to another, straight. */
+struct comm_move {
+    int from, to;
+    int64_t begin, end; /* not empty */
+};
+struct comm_rows { /* memory: row `first` is at data */
+    void *data;
+    int64_t first;
+};
+/* Messages are no longer than this: below Open MPI's eager limit they leave, and arrive, while both
+ * sides compute (bench/overlap). */
+#define COMM_PIECE_BYTES (48 * 1024)
+
+/* Collective; the moves are the same on all ranks.  Each rank sends from `send` and receives into
+ * `receive`, which may be the same memory; a row that a rank receives comes from one rank only.
+ * Persistent messages of at most COMM_PIECE_BYTES; receives are started before sends.  Errors: as
+ * above, and internal (a move that is none). */
+enum cohort_code comm_exchange_create(struct comm_transfer **t, struct comm *c, size_t row_bytes,
+                                      const struct comm_move *moves, int count,
+                                      const struct comm_rows *send, const struct comm_rows *receive,
+                                      struct cohort_error *err);
+/* Starts an exchange's receives ahead of comm_transfer_begin(), which then starts the sends: what
+ * arrives early is not copied twice.  Local; not needed. */
+enum cohort_code comm_exchange_expect(struct comm_transfer *t, struct cohort_error *err);
+
 void comm_transfer_destroy(struct comm_transfer **t);
 
 /* Runs while waiting, at most every millisecond or so; NULL for none. */

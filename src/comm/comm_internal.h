@@ -82,6 +82,18 @@ struct comm {
     struct comm_notice agreed;
 };
 
+/* What all kinds of transfers have; the first member of each (rows.c, exchange.c). */
+struct comm_transfer {
+    struct comm *c;
+    struct comm_work work;
+    size_t bytes; /* that this rank sends plus receives */
+    int tag;
+    bool begun, done;
+    /* Starts what is to be started; done: nothing is under way. */
+    enum cohort_code (*start)(struct comm_transfer *t, struct cohort_error *err);
+    void (*release)(struct comm_transfer *t); /* everything but the work */
+};
+
 /* ---- calling MPI ----------------------------------------------------------------------------- */
 
 /* The one way to call MPI: counts the call, makes the one that a test asked for fail, turns an
@@ -100,6 +112,11 @@ enum cohort_code comm_mpi(struct comm *c, int rc, const char *function, struct c
  */
 enum cohort_code comm_test(struct comm *c, MPI_Request *request, bool *done,
                            struct cohort_error *err);
+
+/* The same for many: *completed of the requests have ended by now (their places are in `indices`,
+ * which has room for all); *completed < 0: none of them is under way. */
+enum cohort_code comm_test_some(struct comm *c, MPI_Request *requests, int count, int *indices,
+                                int *completed, struct cohort_error *err);
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 

@@ -15,15 +15,12 @@
 
 enum kind { SCATTERV, ORDERED, GATHER };
 
-struct comm_transfer {
-    struct comm *c;
+struct row_transfer {
+    struct comm_transfer base;
     enum kind kind;
-    struct comm_work work;
     MPI_Datatype row;
     unsigned char *root_data, *mine;
-    size_t row_bytes, bytes;
-    int tag;
-    bool begun, done;
+    size_t row_bytes;
     MPI_Request *requests; /* one of a collective; or ORDERED: a receive, or the root's sends */
     int *peer;             /* of each request of ORDERED */
     int request_count;
@@ -74,70 +71,125 @@ static enum cohort_code check_memory(const struct comm *c, const struct comm_ran
 
 static enum cohort_code progress_one(void *context, bool *done, bool *moved,
                                      struct cohort_error *err) {
-    struct comm_transfer *t = context;
+    struct row_transfer *t = context;
     *moved = false;
-    if (!t->done && t->request_count > 0) {
-        enum cohort_code code = comm_test(t->c, &t->requests[0], &t->done, err);
+    if (!t->base.done && t->request_count > 0) {
+        enum cohort_code code = comm_test(t->base.c, &t->requests[0], &t->base.done, err);
         if (code != COHORT_OK)
             return code;
     }
-    *done = t->done;
+    *done = t->base.done;
     return COHORT_OK;
 }
 
 static enum cohort_code progress_sends(void *context, bool *done, bool *moved,
                                        struct cohort_error *err) {
-    struct comm_transfer *t = context;
+    struct row_transfer *t = context;
     enum cohort_code code = COHORT_OK;
     *moved = false;
-    while (!t->done) {
+    while (!t->base.done) {
         bool sent = false;
-        TRY(comm_test(t->c, &t->requests[t->current], &sent, err));
+        TRY(comm_test(t->base.c, &t->requests[t->current], &sent, err));
         if (!sent)
             break;
         *moved = true;
         if (t->current + 1 == t->request_count) {
-            t->done = true;
+            t->base.done = true;
             break;
         }
-        TRY(COMM_MPI(t->c, MPI_Start, &t->requests[t->current + 1]));
+        TRY(COMM_MPI(t->base.c, MPI_Start, &t->requests[t->current + 1]));
         t->current++;
     }
-    *done = t->done;
+    *done = t->base.done;
 out:
     return code;
 }
 
 static int waits_for(const void *context) {
-    const struct comm_transfer *t = context;
+    const struct row_transfer *t = context;
     if (t->kind == ORDERED)
-        return t->c->rank == 0 ? t->peer[t->current] : 0;
-    return t->kind == SCATTERV && t->c->rank != 0 ? 0 : -1;
+        return t->base.c->rank == 0 ? t->peer[t->current] : 0;
+    return t->kind == SCATTERV && t->base.c->rank != 0 ? 0 : -1;
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+static unsigned char *root_rows(const struct row_transfer *t, int rank) {
+    return t->root_data == NULL ? NULL : t->root_data + (size_t)t->begin[rank] * t->row_bytes;
+}
+
+/* What the root keeps, where it does not stay in place. */
+static void copy_own_rows(const struct row_transfer *t) {
+    if (t->mine == NULL || t->rows[0] == 0)
+        return;
+    unsigned char *in_map = root_rows(t, 0);
+    size_t bytes = (size_t)t->rows[0] * t->row_bytes;
+    if (t->kind == GATHER)
+        memcpy(in_map, t->mine, bytes);
+    else
+        memcpy(t->mine, in_map, bytes);
+}
+
+static enum cohort_code begin_scatterv(struct row_transfer *t, struct cohort_error *err) {
+    struct comm *c = t->base.c;
+    static unsigned char nowhere; /* never written: for ranks without rows */
+    void *mine = c->rank == 0 ? MPI_IN_PLACE : t->mine == NULL ? &nowhere : t->mine;
+    return COMM_MPI(c, MPI_Iscatterv, t->root_data, t->rows, t->begin, t->row, mine,
+                    t->rows[c->rank], t->row, 0, c->comm, &t->requests[0]);
+}
+
+static enum cohort_code begin_gatherv(struct row_transfer *t, struct cohort_error *err) {
+    struct comm *c = t->base.c;
+    static unsigned char nowhere;
+    const void *mine = c->rank == 0 ? MPI_IN_PLACE : t->mine == NULL ? &nowhere : t->mine;
+    return COMM_MPI(c, MPI_Igatherv, mine, t->rows[c->rank], t->row, t->root_data, t->rows,
+                    t->begin, t->row, 0, c->comm, &t->requests[0]);
+}
+
+static enum cohort_code start(struct comm_transfer *base, struct cohort_error *err) {
+    struct row_transfer *t = (struct row_transfer *)base;
+    struct comm *c = base->c;
+    if (c->rank == 0)
+        copy_own_rows(t);
+    t->current = 0;
+    base->done = t->request_count == 0;
+    if (base->done)
+        return COHORT_OK;
+    if (t->kind == SCATTERV)
+        return begin_scatterv(t, err);
+    if (t->kind == GATHER)
+        return begin_gatherv(t, err);
+    return COMM_MPI(c, MPI_Start, &t->requests[0]);
+}
+
+static void release(struct comm_transfer *base) {
+    struct row_transfer *t = (struct row_transfer *)base;
+    for (int i = 0; t->kind == ORDERED && i < t->request_count; i++) {
+        if (t->requests[i] != MPI_REQUEST_NULL)
+            MPI_Request_free(&t->requests[i]);
+    }
+    if (t->row != MPI_DATATYPE_NULL)
+        MPI_Type_free(&t->row);
 }
 
 /* ---- creating -------------------------------------------------------------------------------- */
 
-static unsigned char *root_rows(const struct comm_transfer *t, int rank) {
-    return t->root_data == NULL ? NULL : t->root_data + (size_t)t->begin[rank] * t->row_bytes;
-}
-
 /* Bytes of messages: what the root keeps is no message. */
-static size_t count_bytes(const struct comm_transfer *t) {
+static size_t count_bytes(const struct row_transfer *t) {
     size_t rows = 0;
-    if (t->c->rank != 0)
-        return (size_t)t->rows[t->c->rank] * t->row_bytes;
-    for (int r = 1; r < t->c->size; r++)
+    if (t->base.c->rank != 0)
+        return (size_t)t->rows[t->base.c->rank] * t->row_bytes;
+    for (int r = 1; r < t->base.c->size; r++)
         rows += (size_t)t->rows[r];
     return rows * t->row_bytes;
 }
 
-static struct comm_transfer *new_transfer(struct comm *c) {
+static struct row_transfer *new_transfer(struct comm *c) {
     size_t n = (size_t)c->size;
-    struct comm_transfer *t =
-        mem_zalloc(1, sizeof *t + n * (sizeof(MPI_Request) + 3 * sizeof(int)));
+    struct row_transfer *t = mem_zalloc(1, sizeof *t + n * (sizeof(MPI_Request) + 3 * sizeof(int)));
     if (t == NULL)
         return NULL;
-    t->c = c;
+    t->base = (struct comm_transfer){.c = c, .start = start, .release = release};
     t->row = MPI_DATATYPE_NULL;
     t->requests = (MPI_Request *)(t + 1);
     for (size_t i = 0; i < n; i++)
@@ -148,8 +200,8 @@ static struct comm_transfer *new_transfer(struct comm *c) {
     return t;
 }
 
-static enum cohort_code make_requests(struct comm_transfer *t, struct cohort_error *err) {
-    struct comm *c = t->c;
+static enum cohort_code make_requests(struct row_transfer *t, struct cohort_error *err) {
+    struct comm *c = t->base.c;
     enum cohort_code code = COHORT_OK;
     if (c->alone)
         return code;
@@ -160,14 +212,14 @@ static enum cohort_code make_requests(struct comm_transfer *t, struct cohort_err
         return code;
     }
     if (c->rank != 0 && t->rows[c->rank] > 0) {
-        TRY(COMM_MPI(c, MPI_Recv_init, t->mine, t->rows[c->rank], t->row, 0, t->tag, c->comm,
+        TRY(COMM_MPI(c, MPI_Recv_init, t->mine, t->rows[c->rank], t->row, 0, t->base.tag, c->comm,
                      &t->requests[0]));
         t->request_count = 1;
     }
     for (int r = 1; c->rank == 0 && r < c->size; r++) {
         if (t->rows[r] == 0)
             continue;
-        TRY(COMM_MPI(c, MPI_Send_init, root_rows(t, r), t->rows[r], t->row, r, t->tag, c->comm,
+        TRY(COMM_MPI(c, MPI_Send_init, root_rows(t, r), t->rows[r], t->row, r, t->base.tag, c->comm,
                      &t->requests[t->request_count]));
         t->peer[t->request_count++] = r;
     }
@@ -175,9 +227,9 @@ out:
     return code;
 }
 
-static void describe_work(struct comm_transfer *t) {
-    bool sends = t->kind == ORDERED && t->c->rank == 0;
-    t->work =
+static void describe_work(struct row_transfer *t) {
+    bool sends = t->kind == ORDERED && t->base.c->rank == 0;
+    t->base.work =
         (struct comm_work){.what = t->kind == GATHER ? "gather of rows" : "scatter of rows",
                            .progress = sends ? progress_sends : progress_one,
                            .waits_for = waits_for,
@@ -185,14 +237,14 @@ static void describe_work(struct comm_transfer *t) {
                            .requests = t->requests,
                            .request_count = t->request_count,
                            .receive_count = t->kind == ORDERED && !sends ? t->request_count : 0,
-                           .bytes = t->bytes};
+                           .bytes = t->base.bytes};
 }
 
 static enum cohort_code create(struct comm_transfer **out, struct comm *c, enum kind kind,
                                size_t row_bytes, const struct comm_ranges *ranges, void *root_data,
                                void *mine, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    struct comm_transfer *t = NULL;
+    struct row_transfer *t = NULL;
     if (comm_enter(c, err) != COHORT_OK)
         return c->error.code;
     code = check_ranges(c, kind, row_bytes, ranges, err);
@@ -205,20 +257,23 @@ static enum cohort_code create(struct comm_transfer **out, struct comm *c, enum 
     t->row_bytes = row_bytes;
     t->root_data = c->rank == 0 ? root_data : NULL;
     t->mine = mine;
-    t->tag = c->next_tag++;
+    t->base.tag = c->next_tag++;
     for (int r = 0; r < c->size; r++) {
         t->begin[r] = (int)ranges->begin[r];
         t->rows[r] = (int)(ranges->end[r] - ranges->begin[r]);
     }
     if (c->rank == 0 && t->mine == root_rows(t, 0))
         t->mine = NULL;
-    t->bytes = count_bytes(t);
+    t->base.bytes = count_bytes(t);
     TRY(make_requests(t, err));
     describe_work(t);
-    *out = t;
+    *out = &t->base;
     t = NULL;
 out:
-    comm_transfer_destroy(&t);
+    if (t != NULL) {
+        struct comm_transfer *half = &t->base;
+        comm_transfer_destroy(&half);
+    }
     return code;
 }
 
@@ -234,89 +289,4 @@ enum cohort_code comm_gather_create(struct comm_transfer **t, struct comm *c, si
                                     const struct comm_ranges *ranges, void *root_data, void *mine,
                                     struct cohort_error *err) {
     return create(t, c, GATHER, row_bytes, ranges, root_data, mine, err);
-}
-
-void comm_transfer_destroy(struct comm_transfer **transfer) {
-    struct comm_transfer *t = *transfer;
-    if (t == NULL)
-        return;
-    comm_unlink(t->c, &t->work);
-    for (int i = 0; t->kind == ORDERED && i < t->request_count; i++) {
-        if (t->requests[i] != MPI_REQUEST_NULL)
-            MPI_Request_free(&t->requests[i]);
-    }
-    if (t->row != MPI_DATATYPE_NULL)
-        MPI_Type_free(&t->row);
-    mem_free(t);
-    *transfer = NULL;
-}
-
-/* ---- running --------------------------------------------------------------------------------- */
-
-/* What the root keeps, where it does not stay in place. */
-static void copy_own_rows(const struct comm_transfer *t) {
-    if (t->mine == NULL || t->rows[0] == 0)
-        return;
-    unsigned char *in_map = root_rows(t, 0);
-    size_t bytes = (size_t)t->rows[0] * t->row_bytes;
-    if (t->kind == GATHER)
-        memcpy(in_map, t->mine, bytes);
-    else
-        memcpy(t->mine, in_map, bytes);
-}
-
-static enum cohort_code begin_scatterv(struct comm_transfer *t, struct cohort_error *err) {
-    struct comm *c = t->c;
-    static unsigned char nowhere; /* never written: for ranks without rows */
-    void *mine = c->rank == 0 ? MPI_IN_PLACE : t->mine == NULL ? &nowhere : t->mine;
-    return COMM_MPI(c, MPI_Iscatterv, t->root_data, t->rows, t->begin, t->row, mine,
-                    t->rows[c->rank], t->row, 0, c->comm, &t->requests[0]);
-}
-
-static enum cohort_code begin_gatherv(struct comm_transfer *t, struct cohort_error *err) {
-    struct comm *c = t->c;
-    static unsigned char nowhere;
-    const void *mine = c->rank == 0 ? MPI_IN_PLACE : t->mine == NULL ? &nowhere : t->mine;
-    return COMM_MPI(c, MPI_Igatherv, mine, t->rows[c->rank], t->row, t->root_data, t->rows,
-                    t->begin, t->row, 0, c->comm, &t->requests[0]);
-}
-
-enum cohort_code comm_transfer_begin(struct comm_transfer *t, struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    struct comm *c = t->c;
-    if (comm_enter(c, err) != COHORT_OK)
-        return c->error.code;
-    BUG_UNLESS(!t->begun);
-    if (c->rank == 0)
-        copy_own_rows(t);
-    t->current = 0;
-    t->done = t->request_count == 0;
-    if (t->kind == SCATTERV && !t->done)
-        TRY(begin_scatterv(t, err));
-    else if (t->kind == GATHER && !t->done)
-        TRY(begin_gatherv(t, err));
-    else if (!t->done)
-        TRY(COMM_MPI(c, MPI_Start, &t->requests[0]));
-    t->begun = true;
-    if (!t->done)
-        comm_link(c, &t->work);
-out:
-    return code;
-}
-
-enum cohort_code comm_transfer_end(struct comm_transfer *t, struct cohort_error *err) {
-    struct comm *c = t->c;
-    if (comm_enter(c, err) != COHORT_OK)
-        return c->error.code;
-    BUG_UNLESS(t->begun);
-    t->begun = false;
-    if (t->done) {
-        comm_unlink(c, &t->work);
-        return COHORT_OK;
-    }
-    return comm_wait(c, &t->work, c->timeout_s, err);
-}
-
-size_t comm_transfer_bytes(const struct comm_transfer *t) {
-    return t->bytes;
 }

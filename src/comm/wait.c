@@ -73,6 +73,20 @@ enum cohort_code comm_test(struct comm *c, MPI_Request *request, bool *done,
     return code;
 }
 
+enum cohort_code comm_test_some(struct comm *c, MPI_Request *requests, int count, int *indices,
+                                int *completed, struct cohort_error *err) {
+    int some = 0;
+    enum cohort_code code =
+        c->uncounted
+            ? comm_mpi(c, MPI_Testsome(count, requests, &some, indices, MPI_STATUSES_IGNORE),
+                       "MPI_Testsome", err)
+            : COMM_MPI(c, MPI_Testsome, count, requests, &some, indices, MPI_STATUSES_IGNORE);
+    c->uncounted = true;
+    if (code == COHORT_OK)
+        *completed = some == MPI_UNDEFINED ? -1 : some;
+    return code;
+}
+
 /* ---- works ----------------------------------------------------------------------------------- */
 
 void comm_link(struct comm *c, struct comm_work *w) {

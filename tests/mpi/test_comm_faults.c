@@ -55,7 +55,10 @@ static enum cohort_code ignore_piece(void *context, int index, size_t at, const 
 static enum cohort_code small_run(int inject, long *calls, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct comm *c = NULL;
-    struct comm_transfer *transfers[3] = {NULL, NULL, NULL};
+    struct comm_transfer *transfers[4] = {NULL};
+    struct comm_rows rows = {map, 0};
+    struct comm_move moves[MAX_RANKS]; /* a ring */
+    int move_count = mt_size > 1 ? mt_size : 0;
     struct comm_ranges ranges = even_ranges();
     struct comm_options o = {.timeout_s = 20, .inject_call = inject};
     struct buf text = {0};
@@ -75,8 +78,14 @@ static enum cohort_code small_run(int inject, long *calls, struct cohort_error *
     TRY(comm_scatter_create(&transfers[0], c, COMM_SCATTERV, ROW_BYTES, &ranges, map, mine, err));
     TRY(comm_scatter_create(&transfers[1], c, COMM_ORDERED, ROW_BYTES, &ranges, map, mine, err));
     TRY(comm_gather_create(&transfers[2], c, ROW_BYTES, &ranges, map, mine, err));
+    for (int r = 0; r < move_count; r++)
+        moves[r] = (struct comm_move){r, (r + 1) % mt_size, 8 * r, 8 * r + 8};
+    TRY(comm_exchange_create(&transfers[3], c, ROW_BYTES / 8, moves, move_count, &rows, &rows,
+                             err));
     TRY(comm_barrier(c, err));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
+        if (i == 3)
+            TRY(comm_exchange_expect(transfers[i], err));
         TRY(comm_transfer_begin(transfers[i], err));
         TRY(comm_transfer_end(transfers[i], err));
     }
@@ -84,7 +93,7 @@ static enum cohort_code small_run(int inject, long *calls, struct cohort_error *
 out:
     if (c != NULL)
         *calls = comm_calls(c);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         comm_transfer_destroy(&transfers[i]);
     buf_release(&text);
     comm_destroy(&c);

@@ -1,0 +1,243 @@
+/* Exchange: rows go straight from the ranks that have them to the ranks that lack them.
+ *
+ * Every move is cut into messages below Open MPI's eager limit: a longer one would wait for both
+ * sides to answer each other, which they do only when they look, between two pieces of computing.
+ * Messages between two ranks keep their order, so all have one tag.  All requests are persistent:
+ * made once, started for every image, and nothing is packed. */
+#include "comm/comm_internal.h"
+
+#include "base/mem.h"
+
+#include <limits.h>
+
+struct exchange {
+    struct comm_transfer base;
+    MPI_Request *requests; /* receives, then sends */
+    int *peer, *indices;   /* of each request; room for comm_test_some() */
+    bool *ended;           /* of each request */
+    int count, receive_count;
+    int left; /* that have not ended */
+    bool expecting;
+};
+
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+static enum cohort_code check_move(const struct comm *c, const struct comm_move *m,
+                                   struct cohort_error *err) {
+    if (m->from < 0 || m->from >= c->size || m->to < 0 || m->to >= c->size || m->from == m->to)
+        return error_set(err, COHORT_ERR_INTERNAL, "a move from rank %d to rank %d of %d", m->from,
+                         m->to, c->size);
+    if (m->begin < 0 || m->end <= m->begin)
+        return error_set(err, COHORT_ERR_INTERNAL,
+                         "a move from rank %d to rank %d of rows [%lld, %lld)", m->from, m->to,
+                         (long long)m->begin, (long long)m->end);
+    return COHORT_OK;
+}
+
+static bool same_rows(const struct comm_move *a, const struct comm_move *b) {
+    return a->to == b->to && a->begin < b->end && b->begin < a->end;
+}
+
+static enum cohort_code check(const struct comm *c, size_t row_bytes, const struct comm_move *moves,
+                              int count, const struct comm_rows *send,
+                              const struct comm_rows *receive, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    if (row_bytes == 0)
+        return error_set(err, COHORT_ERR_UNSUPPORTED, "a row of 0 bytes");
+    for (int i = 0; i < count && code == COHORT_OK; i++) {
+        code = check_move(c, &moves[i], err);
+        const struct comm_rows *memory = moves[i].from == c->rank ? send
+                                         : moves[i].to == c->rank ? receive
+                                                                  : NULL;
+        if (code == COHORT_OK && memory != NULL &&
+            (memory->data == NULL || moves[i].begin < memory->first))
+            code = error_set(err, COHORT_ERR_INTERNAL,
+                             "an exchange without memory for rank %d's rows", c->rank);
+        for (int k = 0; k < i && code == COHORT_OK; k++)
+            if (moves[i].to == c->rank && same_rows(&moves[i], &moves[k]))
+                code = error_set(
+                    err, COHORT_ERR_INTERNAL, "ranks %d and %d both send rank %d row %lld",
+                    moves[k].from, moves[i].from, c->rank,
+                    (long long)(moves[i].begin > moves[k].begin ? moves[i].begin : moves[k].begin));
+    }
+    return code;
+}
+
+/* ---- progress -------------------------------------------------------------------------------- */
+
+static enum cohort_code progress(void *context, bool *done, bool *moved, struct cohort_error *err) {
+    struct exchange *t = context;
+    *moved = false;
+    if (t->left > 0) {
+        int some;
+        enum cohort_code code =
+            comm_test_some(t->base.c, t->requests, t->count, t->indices, &some, err);
+        if (code != COHORT_OK)
+            return code;
+        for (int i = 0; i < some; i++)
+            t->ended[t->indices[i]] = true;
+        t->left -= some > 0 ? some : 0;
+        *moved = some > 0;
+    }
+    t->base.done = t->left == 0;
+    *done = t->base.done;
+    return COHORT_OK;
+}
+
+static int waits_for(const void *context) {
+    const struct exchange *t = context;
+    for (int i = 0; i < t->count; i++)
+        if (!t->ended[i])
+            return t->peer[i];
+    return -1;
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+static enum cohort_code start_receives(struct exchange *t, struct cohort_error *err) {
+    struct comm *c = t->base.c;
+    enum cohort_code code = COHORT_OK;
+    if (t->expecting || t->receive_count == 0)
+        return COHORT_OK;
+    for (int i = 0; i < t->receive_count; i++)
+        t->ended[i] = false;
+    TRY(COMM_MPI(c, MPI_Startall, t->receive_count, t->requests));
+    t->expecting = true;
+    t->left = t->count;
+    comm_link(c, &t->base.work);
+out:
+    return code;
+}
+
+static enum cohort_code start(struct comm_transfer *base, struct cohort_error *err) {
+    struct exchange *t = (struct exchange *)base;
+    enum cohort_code code = COHORT_OK;
+    TRY(start_receives(t, err));
+    if (!t->expecting)
+        t->left = t->count;
+    t->expecting = false;
+    base->done = t->left == 0;
+    for (int i = t->receive_count; i < t->count; i++)
+        t->ended[i] = false;
+    if (t->count > t->receive_count)
+        TRY(COMM_MPI(base->c, MPI_Startall, t->count - t->receive_count,
+                     t->requests + t->receive_count));
+out:
+    return code;
+}
+
+enum cohort_code comm_exchange_expect(struct comm_transfer *t, struct cohort_error *err) {
+    if (comm_enter(t->c, err) != COHORT_OK)
+        return t->c->error.code;
+    BUG_UNLESS(!t->begun && t->start == start);
+    t->done = false;
+    return start_receives((struct exchange *)t, err);
+}
+
+static void release(struct comm_transfer *base) {
+    struct exchange *t = (struct exchange *)base;
+    for (int i = 0; i < t->count; i++)
+        if (t->requests[i] != MPI_REQUEST_NULL)
+            MPI_Request_free(&t->requests[i]);
+}
+
+/* ---- creating -------------------------------------------------------------------------------- */
+
+static size_t move_bytes(const struct comm_move *m, size_t row_bytes) {
+    return (size_t)(m->end - m->begin) * row_bytes;
+}
+
+/* Messages of this rank's moves, and their bytes. */
+static size_t count_pieces(const struct comm *c, const struct comm_move *moves, int count,
+                           size_t row_bytes, size_t *bytes) {
+    size_t pieces = 0;
+    *bytes = 0;
+    for (int i = 0; i < count; i++) {
+        if (moves[i].from != c->rank && moves[i].to != c->rank)
+            continue;
+        *bytes += move_bytes(&moves[i], row_bytes);
+        pieces += (move_bytes(&moves[i], row_bytes) + COMM_PIECE_BYTES - 1) / COMM_PIECE_BYTES;
+    }
+    return pieces;
+}
+
+static struct exchange *new_exchange(struct comm *c, size_t pieces) {
+    struct exchange *t =
+        mem_zalloc(1, sizeof *t + pieces * (sizeof(MPI_Request) + 2 * sizeof(int) + sizeof(bool)));
+    if (t == NULL)
+        return NULL;
+    t->base = (struct comm_transfer){.c = c, .start = start, .release = release};
+    t->requests = (MPI_Request *)(t + 1);
+    t->peer = (int *)(t->requests + pieces);
+    t->indices = t->peer + pieces;
+    t->ended = (bool *)(t->indices + pieces);
+    return t;
+}
+
+static enum cohort_code add_requests(struct exchange *t, const struct comm_move *m,
+                                     size_t row_bytes, const struct comm_rows *memory, bool send,
+                                     struct cohort_error *err) {
+    struct comm *c = t->base.c;
+    enum cohort_code code = COHORT_OK;
+    unsigned char *at =
+        (unsigned char *)memory->data + (size_t)(m->begin - memory->first) * row_bytes;
+    for (size_t left = move_bytes(m, row_bytes); left > 0;) {
+        int bytes = left < COMM_PIECE_BYTES ? (int)left : COMM_PIECE_BYTES;
+        MPI_Request *request = &t->requests[t->count];
+        t->peer[t->count] = send ? m->to : m->from;
+        t->ended[t->count] = true;
+        *request = MPI_REQUEST_NULL;
+        TRY(send ? COMM_MPI(c, MPI_Send_init, at, bytes, MPI_BYTE, m->to, t->base.tag, c->comm,
+                            request)
+                 : COMM_MPI(c, MPI_Recv_init, at, bytes, MPI_BYTE, m->from, t->base.tag, c->comm,
+                            request));
+        t->count++;
+        at += bytes;
+        left -= (size_t)bytes;
+    }
+out:
+    return code;
+}
+
+enum cohort_code comm_exchange_create(struct comm_transfer **out, struct comm *c, size_t row_bytes,
+                                      const struct comm_move *moves, int count,
+                                      const struct comm_rows *send, const struct comm_rows *receive,
+                                      struct cohort_error *err) {
+    struct exchange *t = NULL;
+    size_t bytes = 0, pieces = 0;
+    if (comm_enter(c, err) != COHORT_OK)
+        return c->error.code;
+    enum cohort_code code = check(c, row_bytes, moves, count, send, receive, err);
+    if (code == COHORT_OK)
+        pieces = count_pieces(c, moves, count, row_bytes, &bytes);
+    if (pieces > INT_MAX)
+        code = error_set(err, COHORT_ERR_UNSUPPORTED, "an exchange of %zu messages", pieces);
+    if (code == COHORT_OK && (t = new_exchange(c, pieces)) == NULL)
+        code = error_memory(err, sizeof *t + pieces * sizeof(MPI_Request), "an exchange");
+    TRY(comm_agree(c, code, err));
+    t->base.tag = c->next_tag++;
+    t->base.bytes = bytes;
+    for (int i = 0; i < count; i++)
+        if (moves[i].to == c->rank)
+            TRY(add_requests(t, &moves[i], row_bytes, receive, false, err));
+    t->receive_count = t->count;
+    for (int i = 0; i < count; i++)
+        if (moves[i].from == c->rank)
+            TRY(add_requests(t, &moves[i], row_bytes, send, true, err));
+    t->base.work = (struct comm_work){.what = "exchange of rows",
+                                      .progress = progress,
+                                      .waits_for = waits_for,
+                                      .context = t,
+                                      .requests = t->requests,
+                                      .request_count = t->count,
+                                      .receive_count = t->receive_count,
+                                      .bytes = bytes};
+    *out = &t->base;
+    t = NULL;
+out:
+    if (t != NULL) {
+        struct comm_transfer *half = &t->base;
+        comm_transfer_destroy(&half);
+    }
+    return code;
+}
