@@ -101,6 +101,11 @@ struct conv_kernel {
     void (*pack)(const struct conv_shape *s, const float *w, int oc0, int count, void *packed);
     size_t (*workspace_bytes)(const struct conv_shape *s); /* NULL: none */
     void (*run)(const struct conv_args *a);
+    /* Packed weights times factors[c] for each input channel c: those of output channel blocks
+     * [block0, block1), into `to`, where they lie as in the whole (aligned to 64, weights_bytes()
+     * of room).  One group.  NULL: cannot. */
+    void (*scale)(const struct conv_shape *s, const void *packed, const float *factors, int block0,
+                  int block1, void *to);
 };
 
 /* Transposed convolution: the same structs; shape->pad_* are ONNX's pads of the output, `w` for

@@ -207,6 +207,8 @@ size_t window_weights_bytes(const struct conv_shape *s);
 void window_pack(const struct conv_shape *s, const float *w, int oc0, int count, void *packed);
 void window_pack_transposed(const struct conv_shape *s, const float *w, int oc0, int count,
                             void *packed);
+void window_scale(const struct conv_shape *s, const void *packed, const float *factors, int block0,
+                  int block1, void *to);
 
 /* conv_kernel.rate of a window kernel that does `dense` multiply-adds a cycle: a block shared by
  * several groups computes all 16 lanes for each of them. */
@@ -235,7 +237,8 @@ static inline double window_rate_dense(const struct conv_shape *s, double dense)
                                        .rate = rate,                                               \
                                        .weights_bytes = window_weights_bytes,                      \
                                        .pack = TRANSPOSED ? window_pack_transposed : window_pack,  \
-                                       .run = run};
+                                       .run = run,                                                 \
+                                       .scale = TRANSPOSED ? NULL : window_scale};
 
 /* Matrix product by a micro-kernel: gemm_kernel.run with weights packed by panel_pack(). */
 void panel_run(const struct gemm_args *a, const struct micro *m);

@@ -129,6 +129,26 @@ void window_pack_transposed(const struct conv_shape *s, const float *w, int oc0,
     }
 }
 
+/* A block's weights are runs of 16 for each channel and tap, tap by tap in each segment. */
+void window_scale(const struct conv_shape *s, const void *packed, const float *factors, int block0,
+                  int block1, void *to) {
+    int taps = s->kernel_h * s->kernel_w, room = segment_room(s), segments = segments_of(s);
+    size_t at = (size_t)block0 * pass_floats(s);
+    const float *restrict from = (const float *)packed + at;
+    float *restrict out = (float *)to + at;
+    for (int block = block0; block < block1; block++)
+        for (int seg = 0; seg < segments; seg++) {
+            int lanes = least(room, s->in_c - seg * BLOCK);
+            for (int t = 0; t < taps; t++) {
+                for (int l = 0; l < lanes; l++, from += BLOCK, out += BLOCK)
+                    for (int j = 0; j < BLOCK; j++)
+                        out[j] = from[j] * factors[seg * BLOCK + l];
+                from += (room - lanes) * BLOCK;
+                out += (room - lanes) * BLOCK;
+            }
+        }
+}
+
 /* ---- running --------------------------------------------------------------------------------- */
 
 struct walk {

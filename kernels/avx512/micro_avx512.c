@@ -2,8 +2,8 @@
  *
  * 28 sums in registers, two registers of weights, and each pixel's input spread over a register
  * once for both blocks: 16 loads for 28 FMAs, so neither one FMA a cycle (Zen 4) nor two (Xeon)
- * wait for loads.  With one block 15 loads for 14 FMAs.  Of 24 or 40 channels the last half block is
- * computed in vectors of 8, which take half the time on Zen 4 and the same elsewhere.
+ * wait for loads.  With one block 15 loads for 14 FMAs.  Of 24 or 40 channels the last half block
+ * is computed in vectors of 8, which take half the time on Zen 4 and the same elsewhere.
  *
  * Pixels are found from two pointers, seven pixels apart, and three multiples of the pixel's pitch:
  * compilers left to themselves keep a pointer for each and spill them.  So two lines of seven

@@ -3,12 +3,16 @@
 
 #include <string.h>
 
+#define FACTORS 2 /* ScaledConv's input with a factor for each channel; the bias comes after it */
+
 struct conv_state {
     struct conv_shape shape;
     const struct conv_kernel *kernel;
     void *weights;
     float *bias;
-    struct cut cut; /* what its items need */
+    struct cut cut;      /* what its items need */
+    bool scaled;         /* with factors (ScaledConv) */
+    size_t scaled_bytes; /* of a thread's workspace: its copy of the weights */
 };
 
 static bool conv_accepts(const struct graph *g, const struct node *n) {
@@ -38,6 +42,11 @@ static struct conv_shape conv_shape_of(const struct graph *g, const struct node 
         .in_blocked = in.blocked,
         .out_blocked = out.blocked,
     };
+}
+
+/* Its S too is a map, of one pixel. */
+static bool scaled_accepts(const struct graph *g, const struct node *n) {
+    return conv_accepts(g, n) && node_in(g, n, FACTORS)->form == FORM_MAP;
 }
 
 void conv_signature(const struct graph *g, const struct node *n, struct signature *s) {
@@ -141,9 +150,12 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     s->shape = conv_shape_of(g, n);
     const struct conv_kernel *(*choose)(const struct conv_shape *, unsigned, const char *) =
         transposed ? kernel_choose_deconv : kernel_choose_conv;
+    s->scaled = strcmp(n->op->name, "ScaledConv") == 0;
     s->kernel = choose(&s->shape, p->isa_mask, wanted_kernel(p, n));
     if (s->kernel == NULL) /* --kernel may name one of another family */
         s->kernel = choose(&s->shape, p->isa_mask, NULL);
+    if (s->scaled && (s->kernel == NULL || s->kernel->scale == NULL)) /* all direct ones can */
+        s->kernel = choose(&s->shape, p->isa_mask, "direct");
     if (s->kernel == NULL) {
         code = error_set(err, COHORT_ERR_UNSUPPORTED,
                          "no kernel for %d to %d channels, %dx%d, stride %dx%d, %d groups",
@@ -157,13 +169,18 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     b->workspace_bytes =
         s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
     s->cut = cut_of(s, b->weights_bytes);
+    if (s->scaled) {
+        s->scaled_bytes = (b->weights_bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
+        b->workspace_bytes += s->scaled_bytes;
+    }
     s->weights = mem_zalloc(1, b->weights_bytes);
     if (s->weights == NULL) {
         code = error_memory(err, b->weights_bytes, "packed weights");
         goto out;
     }
+    int at = s->scaled ? FACTORS + 1 : 2;
     const struct tensor *bias =
-        n->in_count > 2 && n->epilogue.residual != 2 ? node_const(g, n, 2) : NULL;
+        n->in_count > at && n->epilogue.residual != at ? node_const(g, n, at) : NULL;
     TRY(vector_from_constant(&s->bias, p->options.zero_weights ? NULL : bias, s->shape.out_c, err));
     if (p->options.zero_weights)
         goto out;
@@ -192,19 +209,32 @@ static void unbind_conv(struct bound *b) {
 
 struct conv_work {
     const struct program *program;
-    const struct conv_kernel *kernel;
+    const struct conv_state *state;
+    const float *factors; /* one for each input channel, or NULL */
     struct conv_args args;
 };
 
 static void conv_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
     const struct conv_work *w = context;
+    const struct conv_state *s = w->state;
     struct conv_args a = w->args;
     a.y0 = y0;
     a.y1 = y1;
     a.block0 = block0;
     a.block1 = block1;
-    a.workspace = thread_workspace(w->program, thread);
-    w->kernel->run(&a);
+    char *workspace = thread_workspace(w->program, thread);
+    a.workspace = workspace + s->scaled_bytes;
+    if (w->factors != NULL) {
+        s->kernel->scale(&s->shape, s->weights, w->factors, block0, block1, workspace);
+        a.weights = workspace;
+    }
+    s->kernel->run(&a);
+}
+
+/* An image's factors, one behind the other: a map of one pixel is so in either layout. */
+static const float *factors_of(const struct program *p, int slot, int64_t image) {
+    struct view v = slot_image(p, slot, value_geometry(op_value(p, slot)).images == 1 ? 0 : image);
+    return view_at(&v, 0, 0, 0);
 }
 
 static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
@@ -214,7 +244,7 @@ static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
     struct image_rows part;
     for (int64_t at = op->out.begin; next_image(op->out, s->shape.out_h, &at, &part);) {
         struct view residual;
-        struct conv_work w = {.program = p, .kernel = s->kernel};
+        struct conv_work w = {.program = p, .state = s};
         w.args = (struct conv_args){
             .shape = &s->shape,
             .weights = s->weights,
@@ -223,6 +253,8 @@ static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
             .out = slot_image(p, op->out_slots[0], part.image),
             .epilogue = op_epilogue(p, op, part.image, &residual),
         };
+        if (s->scaled)
+            w.factors = factors_of(p, op->in_slots[FACTORS], part.image);
         struct cut cut = s->cut;
         cut.blocks = view_blocks(&w.args.out);
         run_cut(p, part.y0, part.y1, &cut, conv_part, &w);
@@ -232,6 +264,7 @@ static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
 
 const struct lowering lowerings_conv[] = {
     {"Conv", conv_accepts, bind_conv, unbind_conv, BY_ITSELF(run_conv)},
+    {"ScaledConv", scaled_accepts, bind_conv, unbind_conv, BY_ITSELF(run_conv)},
     {"ConvTranspose", conv_accepts, bind_deconv, unbind_conv, BY_ITSELF(run_conv)},
     {0},
 };

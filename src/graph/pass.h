@@ -37,6 +37,9 @@ enum cohort_code pass_fold_batchnorm(struct graph *g, struct cohort_error *err);
 /* Activations and residual Adds into the epilogue of the Conv, ConvTranspose, Gemm or Add before.
  */
 enum cohort_code pass_fuse_epilogue(struct graph *g, struct cohort_error *err);
+/* A Mul by one factor for each channel into the 1x1 Conv that alone reads it, where the weights are
+ * much smaller than the map. */
+enum cohort_code pass_fuse_scale(struct graph *g, struct cohort_error *err);
 /* Nodes and values that no output needs. */
 enum cohort_code pass_remove_dead(struct graph *g, struct cohort_error *err);
 /* Chooses FORM_MAP or FORM_PLAIN for every value and inserts ToMap / ToPlain where they meet;

@@ -10,6 +10,7 @@ static enum cohort_code improve(struct graph *g, struct cohort_error *err) {
     TRY(pass_infer(g, err)); /* of what was recognised */
     TRY(pass_fold_batchnorm(g, err));
     TRY(pass_fuse_epilogue(g, err));
+    TRY(pass_fuse_scale(g, err));
     TRY(pass_remove_dead(g, err));
     TRY(pass_choose_forms(g, err));
 out:

@@ -321,6 +321,35 @@ static void check_part(const struct conv_kernel *k, const struct conv_case *t, c
     test_map_free(&before);
 }
 
+/* Scaling packed weights is the same as packing scaled ones, and touches the asked blocks alone. */
+static void check_scale(const struct conv_kernel *k, const struct conv_case *t, const void *packed,
+                        struct random *r) {
+    const struct conv_shape *s = &t->s;
+    size_t bytes = k->weights_bytes(s), each = (size_t)(s->in_c * s->kernel_h * s->kernel_w);
+    int blocks = blocks_of(s->out_c), taps = s->kernel_h * s->kernel_w;
+    struct conv_case scaled = *t;
+    float *factors = mem_alloc((size_t)s->in_c * sizeof *factors), *got = mem_zalloc(1, bytes);
+    scaled.weights = mem_alloc((size_t)s->out_c * each * sizeof(float));
+    assert_true(factors != NULL && got != NULL && scaled.weights != NULL);
+    for (int c = 0; c < s->in_c; c++)
+        factors[c] = random_float(r);
+    for (size_t i = 0; i < (size_t)s->out_c * each; i++)
+        scaled.weights[i] = t->weights[i] * factors[i % each / (size_t)taps];
+    float *want = packed_weights(k, &scaled);
+    int cut = random_int(r, 0, blocks);
+    k->scale(s, packed, factors, cut, blocks, got);
+    size_t first = bytes / sizeof(float) / (size_t)blocks * (size_t)cut;
+    for (size_t i = 0; i < bytes / sizeof(float); i++)
+        assert_true(got[i] == (i < first ? 0 : want[i]));
+    k->scale(s, packed, factors, 0, cut, got);
+    for (size_t i = 0; i < bytes / sizeof(float); i++)
+        assert_true(got[i] == want[i]); /* of lanes beyond the last channel 0 or -0 */
+    mem_free(want);
+    mem_free(scaled.weights);
+    mem_free(got);
+    mem_free(factors);
+}
+
 static void check_kernel(const struct conv_kernel *k, const struct conv_case *t, struct random *r) {
     const struct conv_shape *s = &t->s;
     int blocks = blocks_of(s->out_c);
@@ -330,6 +359,8 @@ static void check_kernel(const struct conv_kernel *k, const struct conv_case *t,
     run_kernel(k, t, packed, &t->in, &out, 0, s->out_h, 0, blocks);
     assert_true(test_map_only(&out, &before, 0, s->out_h, 0, blocks));
     assert_true(close_to_reference(k, t, &out, 0, s->out_h, 0, blocks));
+    if (k->scale != NULL && s->groups == 1)
+        check_scale(k, t, packed, r);
     for (int i = 0; i < 3; i++) {
         int y0 = random_int(r, 0, s->out_h - 1), b0 = random_int(r, 0, blocks - 1);
         int y1 = i == 0 ? y0 + 1 : random_int(r, y0 + 1, s->out_h);

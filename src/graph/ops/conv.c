@@ -113,6 +113,55 @@ out:
     return code;
 }
 
+/* ---- with a factor for each input channel -----------------------------------------------------
+ */
+
+/* ScaledConv (made by pass_fuse_scale): X, W, S [N, C, 1, …], B or none: Conv of X * S. */
+#define FACTORS 2
+#define BIAS    3
+
+static enum cohort_code scaled_infer(struct node *n, const struct tensor *const in[],
+                                     struct tensor out[], struct cohort_error *err) {
+    const struct tensor *const conv_in[3] = {in[0], in[1], op_in(n, in, BIAS)};
+    enum cohort_code code = op_need_same(n, in, FACTORS, err);
+    return code == COHORT_OK ? conv_infer(n, conv_in, out, err) : code;
+}
+
+static enum cohort_code scaled_eval(const struct node *n, const struct tensor *const in[],
+                                    struct tensor *const out[], struct cohort_error *err) {
+    const struct tensor *x = in[0], *s = in[FACTORS];
+    struct tensor product = {0};
+    int64_t pixels = shape_product(&x->shape, 2, x->shape.rank), count = shape_count(&x->shape);
+    int64_t factors = shape_count(&s->shape); /* N * C, or C for all images */
+    enum cohort_code code = tensor_init(&product, x->type, &x->shape, err);
+    if (code != COHORT_OK)
+        return code;
+    for (int64_t i = 0; i < count; i++)
+        tensor_set_f64(&product, i, tensor_get_f64(x, i) * tensor_get_f64(s, i / pixels % factors));
+    const struct tensor *const conv_in[3] = {&product, in[1], op_in(n, in, BIAS)};
+    code = conv_eval(n, conv_in, out, err);
+    tensor_release(&product);
+    return code;
+}
+
+static bool scaled_map_input(const struct graph *g, const struct node *n, int i) {
+    return i == FACTORS || window_map_input(g, n, i);
+}
+
+static bool scaled_map_ok(const struct graph *g, const struct node *n) {
+    const struct value *bias = node_in(g, n, BIAS);
+    struct node conv = *n;
+    conv.in_count = FACTORS;
+    return map_value(g, n->in[FACTORS]) && !graph_value(g, n->in[FACTORS])->is_constant &&
+           (bias == NULL || bias->is_constant) && window_map_ok(g, &conv);
+}
+
+/* The factors are one row, which every row needs. */
+static void scaled_rows(const struct graph *g, const struct node *n, int i, struct rowmap *map) {
+    if (i != FACTORS)
+        window_rows(g, n, i, map);
+}
+
 static double conv_flops(const struct graph *g, const struct node *n) {
     const struct value *w = node_in(g, n, 1), *y = node_out(g, n, 0);
     int64_t count = y != NULL ? shape_count(&y->shape) : -1;
@@ -134,5 +183,22 @@ const struct op_desc op_conv = {
     .map_ok = window_map_ok,
     .map_input = window_map_input,
     .rows = window_rows,
+    .flops = conv_flops,
+};
+
+const struct op_desc op_scaled_conv = {
+    .name = "ScaledConv",
+    .domain = "cohort",
+    .since = 1,
+    .until = OPSET_LAST,
+    .min_inputs = 3,
+    .max_inputs = 4,
+    .max_outputs = 1,
+    .flags = OP_INTERNAL,
+    .infer = scaled_infer,
+    .eval = scaled_eval,
+    .map_ok = scaled_map_ok,
+    .map_input = scaled_map_input,
+    .rows = scaled_rows,
     .flops = conv_flops,
 };
