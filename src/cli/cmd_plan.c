@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "cli/plan_search.h"
 #include "runtime/model.h"
 
 #include <string.h>
@@ -34,16 +35,54 @@ out:
     return code;
 }
 
+static enum cohort_code search(const char *name, const struct cli_options *o,
+                               const struct search_options *s, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct cohort_model *model = NULL;
+    TRY(cli_open_model(&model, name, o, err));
+    TRY(cli_plan_search(cohort_model_graph(model), s, err));
+out:
+    cohort_model_free(&model);
+    return code;
+}
+
+/* A search needs to know the boards; a plan by hand does not search. */
+static enum cohort_code check_search(const struct cli_options *o, const struct search_options *s,
+                                     struct cohort_error *err) {
+    if (o->plan != NULL || o->groups != NULL || o->ratio != NULL)
+        return error_set(err, COHORT_ERR_USAGE,
+                         "--strategy divides by searching: leave out --plan, --groups and --ratio");
+    if (s->synthetic == NULL)
+        return error_set(err, COHORT_ERR_USAGE,
+                         "--strategy needs to know the boards: give --synthetic "
+                         "\"4xfast:100 2xslow:40 link:100Mbit:0.3ms\"");
+    return COHORT_OK;
+}
+
 int cmd_plan(const struct cli_command *self, int argc, char **argv) {
     struct cli_options o;
     struct cohort_error err = {0};
     const char *name = NULL, *path = NULL;
+    struct search_options s = {0};
     long boards = 0;
     int count, status;
     cli_options_init(&o);
     const struct option_spec specs[] = {
         {"boards", 'b', OPTION_INT, &boards, "N", "number of boards", 1, 512},
         {"output", 'o', OPTION_TEXT, &path, "FILE", "where the plan goes (standard output)", 0, 0},
+        {"strategy", 's', OPTION_TEXT, &s.strategy, "NAME",
+         "search: single, layerwise, early-fused, coedge; all compares them", 0, 0},
+        {"synthetic", 0, OPTION_TEXT, &s.synthetic, "TEXT",
+         "made-up boards (GFLOP/s) and links: \"4xfast:100 2xslow:40 link:100Mbit:0.3ms\"", 0, 0},
+        {"exclude", 0, OPTION_TEXT, &s.exclude, "LIST", "boards that compute nothing, by name", 0,
+         0},
+        {"wire", 0, OPTION_CHOICE, &s.wire, "f32|f16|i8", "what travels between boards", 0, 0},
+        {"image-input", 0, OPTION_FLAG, &s.image_input, NULL, "inputs travel as one byte a value",
+         0, 0},
+        {"memory-limit", 0, OPTION_DOUBLE, &s.memory_limit_mb, "MB", "of every board", 1, 1e9},
+        {"explain", 0, OPTION_FLAG, &s.explain, NULL, "segment by segment, and what was next best",
+         0, 0},
+        {"json", 0, OPTION_FLAG, &s.json, NULL, "one JSON document: times, memory, steps", 0, 0},
         CLI_PLAN_OPTIONS(o),
         CLI_MODEL_OPTIONS(o),
         CLI_COMMON_OPTIONS(o),
@@ -51,6 +90,17 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
     };
     if (!cli_parse(self, specs, &o.help, argc, argv, &name, 1, &count, &status))
         return status;
+    const bool searches = s.strategy != NULL || s.synthetic != NULL || s.explain || s.json;
+    if (count == 1 && searches) {
+        s.boards = boards;
+        s.output = path;
+        s.root_feeds = o.root == 1;
+        s.strategy = s.strategy != NULL ? s.strategy : "all";
+        enum cohort_code searched = check_search(&o, &s, &err);
+        if (searched == COHORT_OK)
+            searched = search(name, &o, &s, &err);
+        return searched == COHORT_OK ? 0 : cli_fail(&err);
+    }
     if (count != 1 || (boards == 0 && o.plan == NULL)) {
         error_set(&err, COHORT_ERR_USAGE, "%s is missing: %s",
                   count != 1 ? "the network" : "--boards N", self->usage);

@@ -1,0 +1,246 @@
+/* The cost model's tables: what is looked up often, computed once. */
+#include "planner/cost.h"
+
+#include "base/mem.h"
+#include "planner/plan_parts.h"
+
+#include <string.h>
+
+#define TABLE_ROWS 4096 /* operators with more rows than that ask the profile each time */
+
+/* ---- values and nodes ----------------------------------------------------------------------- */
+
+static double wire_row_bytes(const struct cost_model *m, const struct value *v, double row_bytes,
+                             bool *coded) {
+    *coded = false;
+    if (v->type != DT_F32)
+        return row_bytes;
+    if (v->producer < 0 && m->options.input_u8)
+        return row_bytes / 4;
+    *coded = m->options.wire != PLAN_WIRE_F32;
+    switch (m->options.wire) {
+    case PLAN_WIRE_F16:
+        return row_bytes / 2;
+    case PLAN_WIRE_I8:
+        return row_bytes / 4 + 4; /* and the row's scale */
+    case PLAN_WIRE_F32:
+        break;
+    }
+    return row_bytes;
+}
+
+static void fill_values(struct cost_model *m) {
+    const struct graph *g = m->g;
+    for (int i = 0; i < g->value_count; i++) {
+        const struct value *v = graph_value(g, i);
+        struct cost_value *c = &m->values[i];
+        *c = (struct cost_value){.rows = 1,
+                                 .producer = v->producer,
+                                 .last_use = -1,
+                                 .known = shape_known(&v->shape),
+                                 .constant = v->is_constant};
+        if (c->known && !v->is_constant) {
+            const struct geometry geo = value_geometry(v);
+            c->rows = geo.images * geo.height;
+            c->row_bytes = (double)geo.row_bytes;
+            c->wire_bytes = wire_row_bytes(m, v, c->row_bytes, &c->coded);
+        }
+    }
+    for (int k = 0; k < g->node_count; k++)
+        for (int i = 0; i < g->nodes[k].in_count; i++)
+            if (g->nodes[k].in[i] >= 0)
+                m->values[g->nodes[k].in[i]].last_use = k;
+    for (int i = 0; i < g->output_count; i++)
+        m->values[g->outputs[i]].last_use = g->node_count;
+}
+
+static void fill_nodes(struct cost_model *m, const bool *wide) {
+    const struct graph *g = m->g;
+    for (int k = 0; k < g->node_count; k++) {
+        const struct node *n = &g->nodes[k];
+        m->outputs[k] = -1;
+        for (int i = n->out_count - 1; i >= 0; i--)
+            m->outputs[k] = n->out[i] >= 0 ? n->out[i] : m->outputs[k];
+        m->nodes[k].wide = wide[k];
+        m->nodes[k].rows = m->outputs[k] >= 0 ? m->values[m->outputs[k]].rows : 1;
+        for (int i = 0; i < n->in_count; i++) {
+            const struct tensor *t = node_const(g, n, i);
+            if (t != NULL && shape_known(&t->shape))
+                m->nodes[k].weight_bytes +=
+                    (double)shape_count(&t->shape) * (double)dtype_bytes(t->type);
+        }
+    }
+}
+
+/* ---- times ---------------------------------------------------------------------------------- */
+
+static enum cohort_code fill_table(struct cost_model *m, struct cohort_error *err) {
+    const struct profile *p = m->p;
+    size_t count = 0;
+    for (int k = 0; k < m->g->node_count; k++)
+        if (m->nodes[k].rows <= TABLE_ROWS)
+            count += (size_t)p->type_count * ((size_t)m->nodes[k].rows + 1);
+    m->table = mem_alloc((count + 1) * sizeof *m->table);
+    if (m->table == NULL)
+        return error_memory(err, count * sizeof *m->table, "the planner's tables");
+    double *at = m->table;
+    for (int k = 0; k < m->g->node_count; k++) {
+        if (m->nodes[k].rows > TABLE_ROWS)
+            continue;
+        m->nodes[k].ms = at;
+        for (int t = 0; t < p->type_count; t++)
+            for (int64_t y = 0; y <= m->nodes[k].rows; y++) {
+                const int curve = p->types[t].curve_of[k];
+                *at++ = curve < 0 ? 0 : profile_curve_ms(&p->types[t].curves[curve], (double)y);
+            }
+    }
+    for (int k = 0; k < m->g->node_count; k++)
+        if (m->nodes[k].rows > 0)
+            m->nodes[k].unit = cost_node_ms(m, 0, k, m->nodes[k].rows) / (double)m->nodes[k].rows;
+    return COHORT_OK;
+}
+
+double cost_node_ms(const struct cost_model *m, int board, int node, int64_t rows) {
+    const struct cost_node *n = &m->nodes[node];
+    const struct profile_board *b = &m->p->boards[board];
+    if (n->ms == NULL || rows > n->rows || rows < 0)
+        return profile_node_ms(m->p, board, node, rows);
+    return b->scale * n->ms[(size_t)b->type * ((size_t)n->rows + 1) + (size_t)rows];
+}
+
+double cost_whole_ms(const struct cost_model *m, int board, int first, int end) {
+    double ms = 0;
+    for (int k = first; k < end; k++)
+        ms += cost_node_ms(m, board, k, m->nodes[k].rows);
+    return ms;
+}
+
+/* What a message of no bytes would take, by the curve's first piece. */
+static double curve_latency(const struct profile_curve *c) {
+    if (c->count < 2)
+        return 0;
+    const struct profile_point *p = c->points;
+    const double ms = p[0].ms - p[0].x * (p[1].ms - p[0].ms) / (p[1].x - p[0].x);
+    return ms > 0 ? (ms < p[0].ms ? ms : p[0].ms) : 0;
+}
+
+static void fill_links(struct cost_model *m) {
+    for (int from = 0; from < m->boards; from++)
+        for (int to = 0; to < m->boards; to++) {
+            struct cost_link *l = &m->links[(size_t)from * (size_t)m->boards + (size_t)to];
+            const int curve = m->p->link_of[(size_t)from * (size_t)m->p->board_count + (size_t)to];
+            if (from == to || curve < 0)
+                continue;
+            l->curve = &m->p->links[curve];
+            l->latency = curve_latency(l->curve);
+        }
+}
+
+double cost_transfer_ms(const struct cost_model *m, int from, int to, double bytes) {
+    const struct cost_link *l = &m->links[(size_t)from * (size_t)m->boards + (size_t)to];
+    if (l->curve == NULL || !(bytes > 0))
+        return 0;
+    const double ms = profile_curve_ms(l->curve, bytes) - l->latency;
+    return ms > 0 ? ms : 0;
+}
+
+/* ---- who computes --------------------------------------------------------------------------- */
+
+static void order_boards(struct cost_model *m) {
+    bool any_wide = false;
+    for (int k = 0; k < m->g->node_count; k++)
+        any_wide = any_wide || m->nodes[k].wide;
+    for (int b = 0; b < m->boards; b++) {
+        double ms = 0;
+        for (int k = 0; k < m->g->node_count; k++)
+            if (m->nodes[k].wide || !any_wide)
+                ms += cost_node_ms(m, b, k, m->nodes[k].rows);
+        m->speed[b] = ms > 0 ? 1 / ms : 1;
+        m->usable[b] = !(m->options.root_feeds && b == 0) &&
+                       !(m->options.left_out != NULL && m->options.left_out[b]);
+        if (!m->usable[b])
+            continue;
+        int at = m->usable_count++; /* insertion keeps equal boards in their order */
+        for (; at > 0 && m->speed[m->order[at - 1]] < m->speed[b]; at--)
+            m->order[at] = m->order[at - 1];
+        m->order[at] = b;
+    }
+}
+
+void cost_fastest(const struct cost_model *m, int count, bool *who) {
+    memset(who, 0, (size_t)m->boards * sizeof *who);
+    for (int i = 0; i < count && i < m->usable_count; i++)
+        who[m->order[i]] = true;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+void cost_destroy(struct cost_model **mm) {
+    struct cost_model *m = *mm;
+    if (m == NULL)
+        return;
+    mem_free(m->usable);
+    mem_free(m->order);
+    mem_free(m->speed);
+    mem_free(m->values);
+    mem_free(m->nodes);
+    mem_free(m->links);
+    mem_free(m->table);
+    mem_free(m->outputs);
+    mem_free(m);
+    *mm = NULL;
+}
+
+static bool allocate(struct cost_model *m) {
+    const size_t boards = (size_t)m->boards, nodes = (size_t)m->g->node_count;
+    m->usable = mem_zalloc(boards, sizeof *m->usable);
+    m->order = mem_zalloc(boards, sizeof *m->order);
+    m->speed = mem_zalloc(boards, sizeof *m->speed);
+    m->values = mem_zalloc((size_t)m->g->value_count + 1, sizeof *m->values);
+    m->nodes = mem_zalloc(nodes + 1, sizeof *m->nodes);
+    m->outputs = mem_zalloc(nodes + 1, sizeof *m->outputs);
+    m->links = mem_zalloc(boards * boards, sizeof *m->links);
+    return m->usable != NULL && m->order != NULL && m->speed != NULL && m->values != NULL &&
+           m->nodes != NULL && m->outputs != NULL && m->links != NULL;
+}
+
+enum cohort_code cost_create(struct cost_model **out, const struct graph *g,
+                             const struct profile *p, const struct cost_options *o,
+                             struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    bool *wide = NULL;
+    struct cost_model *m = NULL;
+    TRY(profile_check(p, g, err));
+    if (o->boards < 0 || o->boards > p->board_count)
+        return error_set(err, COHORT_ERR_PLAN, "a plan for %d boards, but the profile has only %d",
+                         o->boards, p->board_count);
+    m = mem_zalloc(1, sizeof *m);
+    wide = mem_zalloc((size_t)g->node_count + 1, sizeof *wide);
+    if (m != NULL)
+        *m = (struct cost_model){
+            .g = g, .p = p, .options = *o, .boards = o->boards > 0 ? o->boards : p->board_count};
+    if (m == NULL || wide == NULL || !allocate(m)) {
+        code = error_memory(err, (size_t)p->board_count * (size_t)p->board_count * 16,
+                            "the planner's tables");
+        goto out;
+    }
+    plan_find_wide(g, wide);
+    fill_values(m);
+    fill_nodes(m, wide);
+    TRY(fill_table(m, err));
+    fill_links(m);
+    order_boards(m);
+    if (m->usable_count == 0) {
+        code = error_set(err, COHORT_ERR_USAGE,
+                         "no board is left to compute: all %d are excluded (--root feed excludes "
+                         "board 0)",
+                         m->boards);
+        goto out;
+    }
+    *out = m;
+    m = NULL;
+out:
+    mem_free(wide);
+    cost_destroy(&m);
+    return code;
+}

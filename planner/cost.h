@@ -1,0 +1,186 @@
+/* The cost model: what a piece of a network costs on a cluster, from a profile.
+ *
+ * Pure arithmetic; docs/planning.md states every formula.  A model is built once from (graph,
+ * profile, options) and then only read, apart from scratch memory of its own.  Everything that the
+ * strategies, the simulator and `auto` count goes through here, so that they agree:
+ *   - demand.c:    which rows a segment needs under a split, and computing time;
+ *   - traffic.c: which rows travel between boards, and the time that takes;
+ *   - minimax.c: the split whose slowest board is fastest. */
+#ifndef COHORT_PLANNER_COST_H
+#define COHORT_PLANNER_COST_H
+
+#include "graph/graph.h"
+#include "graph/rows.h"
+#include "planner/plan.h"
+#include "planner/profile.h"
+
+struct cost_options {
+    int boards; /* of the profile's, the first so many; 0: all */
+    enum plan_wire wire;
+    bool input_u8;         /* the network's inputs travel as one byte a value */
+    bool root_feeds;       /* board 0 computes nothing */
+    const bool *left_out;  /* per board: computes nothing; NULL: all compute */
+    uint64_t memory_limit; /* bytes per board; 0: none */
+};
+
+/* What the model keeps of a value of the graph. */
+struct cost_value {
+    int64_t rows;      /* 1 where the shape is not known */
+    double row_bytes;  /* in memory */
+    double wire_bytes; /* of one row on its way between boards */
+    int producer;      /* node, or -1 */
+    int last_use;      /* node; node_count for outputs of the network; -1: never read */
+    bool known;        /* its shape is */
+    bool constant;
+    bool coded; /* converted for the wire */
+};
+
+struct cost_node {
+    const double *ms; /* [type * (rows + 1) + number of rows]; NULL: ask the profile */
+    int64_t rows;     /* of its first output */
+    bool wide;        /* can be divided by rows */
+    double weight_bytes;
+    double unit; /* time of one of its rows on the first board's type: to weigh rows by */
+};
+
+struct cost_link { /* a pair of boards */
+    double latency;
+    const struct profile_curve *curve; /* NULL: none, to itself */
+};
+
+struct cost_model {
+    const struct graph *g;
+    const struct profile *p;
+    struct cost_options options;
+    int boards;
+    bool *usable; /* per board */
+    int *order;   /* usable boards, fastest first; ties by number */
+    int usable_count;
+    double *speed; /* per board: 1 / its time for all wide nodes (for all, without any) */
+    struct cost_value *values;
+    struct cost_node *nodes;
+    struct cost_link *links; /* [from * boards + to] */
+    double *table;           /* the nodes' times */
+    int *outputs;            /* the value that stands for node k, as `until`; -1: none */
+};
+
+/* The graph and the profile are borrowed.  Errors: plan (the profile is for another network),
+ * usage (nobody is left to compute), memory. */
+enum cohort_code cost_create(struct cost_model **m, const struct graph *g, const struct profile *p,
+                             const struct cost_options *o, struct cohort_error *err);
+void cost_destroy(struct cost_model **m);
+
+/* Milliseconds of `rows` rows of a node on a board. */
+double cost_node_ms(const struct cost_model *m, int board, int node, int64_t rows);
+/* The same for all rows of nodes [first, end). */
+double cost_whole_ms(const struct cost_model *m, int board, int first, int end);
+/* Milliseconds of a message without its latency, which is m->links[].latency. */
+double cost_transfer_ms(const struct cost_model *m, int from, int to, double bytes);
+
+/* ---- layouts -------------------------------------------------------------------------------- */
+
+/* Where a value lies. */
+enum layout_kind { LAYOUT_AT, LAYOUT_ROWS, LAYOUT_REPLICATED };
+struct layout {
+    enum layout_kind kind;
+    int board;            /* LAYOUT_AT */
+    const int64_t *split; /* LAYOUT_ROWS: boards+1, in rows of the value; borrowed */
+};
+/* The rows that board b holds. */
+struct rows layout_rows(const struct cost_model *m, const struct layout *l, int value, int b);
+
+/* split[boards+1], rows of `value`, from a split of `until`. */
+void cost_scale_split(const struct cost_model *m, int until, const int64_t *split, int value,
+                      int64_t *scaled);
+
+/* ---- rows and computing of a segment -------------------------------------------------------- */
+
+/* Walks a segment backwards from its end, all boards at once: after demand_step() to node `at`,
+ * need[b * value_count + v] is what board b needs of v for segment [at, end), and ms[b] its time.
+ */
+struct demand {
+    const struct cost_model *m;
+    struct rows *need;
+    double *ms;      /* per board */
+    double *work;    /* per board: rows computed, weighed by cost_node.unit */
+    double *first;   /* per board: time of the node stepped over last */
+    int64_t *scaled; /* scratch */
+    const int64_t *split;
+    const bool *who; /* whole: these boards compute everything */
+    int end, at, until;
+};
+enum cohort_code demand_init(struct demand *w, const struct cost_model *m,
+                             struct cohort_error *err);
+void demand_release(struct demand *w);
+/* Begins at node `end` (one past the last): every board computes its rows, by split[boards+1] of
+ * value `until`, of all that is read behind the end; or the boards with who[b] compute everything.
+ * Both are borrowed until the next begin. */
+void demand_begin(struct demand *w, int end, int until, const int64_t *split);
+void demand_begin_whole(struct demand *w, int end, const bool *who);
+void demand_step(struct demand *w);
+static inline const struct rows *demand_need(const struct demand *w, int b) {
+    return w->need + (size_t)b * (size_t)w->m->g->value_count;
+}
+
+/* ---- what travels --------------------------------------------------------------------------- */
+
+/* Bytes per ordered pair of boards, all values of one transition together. */
+struct traffic {
+    const struct cost_model *m;
+    double *bytes; /* [from * boards + to] */
+    int *pairs;    /* that have any, in order of first appearance; count */
+    int count;
+    int main;                     /* value whose sent rows are counted */
+    int64_t *sent;                /* per board: rows of `main` */
+    bool *sends, *receives;       /* per board */
+    double *coded_out, *coded_in; /* per board: float32 bytes that it converts */
+    double *out_ms, *in_ms;       /* scratch */
+    struct rows *want;            /* scratch: [board * value_count + value], all empty */
+};
+enum cohort_code traffic_init(struct traffic *t, const struct cost_model *m,
+                              struct cohort_error *err);
+void traffic_release(struct traffic *t);
+/* main: the value that the operator before the transition made, or -1. */
+void traffic_clear(struct traffic *t, int main);
+/* Board b needs rows `need` of `value`, which lies as `l` says: from whoever holds them. */
+void traffic_add(struct traffic *t, int value, const struct layout *l, int b, struct rows need);
+/* Every board needs need[b * value_count + value] of count values, which lie as where[value]. */
+void traffic_add_all(struct traffic *t, const int *values, int count, const struct layout *where,
+                     const struct rows *need);
+/* Time of one message, without latency; measured factors of the root's sending to all at once and
+ * receiving from all at once included. */
+double traffic_message_ms(const struct traffic *t, int pair);
+double traffic_encode_ms(const struct traffic *t, int board);
+double traffic_decode_ms(const struct traffic *t, int board);
+/* One-port time: every board sends one and receives one message at a time, both at once; the
+ * largest latency and the longest conversions once.  0 when nothing travels. */
+double traffic_ms(struct traffic *t);
+
+/* ---- the overlap window --------------------------------------------------------------------- */
+
+/* What is left of the last operator before a transition when board b has made the rows of its
+ * output that others wait for: they are computed first. */
+double window_tail_ms(const struct traffic *t, const struct layout *where, int b);
+/* Time on board b of the rows of node `node` that need none of the rows still on their way: they
+ * are computed while others travel.  need: of board b, per value. */
+double window_head_ms(const struct cost_model *m, int node, int b, const struct rows *need,
+                      const struct layout *where);
+/* The part of a transition's time that nothing hides: its one-port time less the shortest tail of
+ * those that send and the shortest head of those that receive, at least 0.  first: the node behind
+ * the transition, -1: none. */
+double transition_wait_ms(struct traffic *t, const struct layout *where, int first,
+                          const struct rows *need);
+
+/* ---- splits --------------------------------------------------------------------------------- */
+
+/* split[boards+1]: rows of `until` among the boards with who[b], so that the slowest one's time for
+ * nodes [first, end) is least, by bisection on that time.  Boards keep their order (rank). */
+enum cohort_code cost_minimax(const struct cost_model *m, int first, int end, int until,
+                              const bool *who, int64_t *split, struct cohort_error *err);
+/* In proportion to the boards' speeds. */
+enum cohort_code cost_proportional(const struct cost_model *m, int until, const bool *who,
+                                   int64_t *split, struct cohort_error *err);
+/* who[boards]: the `count` fastest usable boards. */
+void cost_fastest(const struct cost_model *m, int count, bool *who);
+
+#endif

@@ -1,0 +1,158 @@
+/* How much memory a plan takes on each board: activations in one arena, by lifetime as the runtime
+ * has them, and the weights of every operator that the board runs. */
+#include "planner/replay.h"
+
+#include "base/mem.h"
+#include "exec/arena.h"
+
+#include <string.h>
+
+/* Tensors of one board. */
+struct tally {
+    struct arena_item *items;
+    size_t count, capacity;
+};
+
+struct ledger {
+    struct replay r;
+    struct tally *boards;
+    bool *runs; /* per board and node: does it run here? */
+};
+
+static enum cohort_code enter(struct tally *t, double bytes, int first, int last,
+                              struct cohort_error *err) {
+    if (!(bytes > 0))
+        return COHORT_OK;
+    if (!MEM_GROW(t->items, t->capacity, t->count))
+        return error_memory(err, t->count * sizeof *t->items, "a plan's memory");
+    t->items[t->count++] =
+        (struct arena_item){.bytes = (size_t)bytes, .first = first, .last = last};
+    return COHORT_OK;
+}
+
+static double bytes_of(const struct ledger *l, int value, struct rows rows) {
+    return (double)rows_count(rows) * l->r.m->values[value].row_bytes;
+}
+
+/* The last node of [first, end) that reads `id`; `otherwise` when none does. */
+static int last_reader(const struct graph *g, int first, int end, int id, int otherwise) {
+    for (int k = end - 1; k >= first; k--)
+        for (int i = 0; i < g->nodes[k].in_count; i++)
+            if (g->nodes[k].in[i] == id)
+                return k;
+    return otherwise;
+}
+
+/* What board b gets for the segment beyond what it holds, until it is read. */
+static enum cohort_code enter_inputs(struct ledger *l, int b, struct cohort_error *err) {
+    const struct replay *r = &l->r;
+    const struct rows *need = demand_need(&r->w, b);
+    for (int i = 0; i < r->input_count; i++) {
+        const int id = r->inputs[i];
+        const struct rows have = layout_rows(r->m, &r->where[id], id, b);
+        if (rows_empty(need[id]) || (need[id].begin >= have.begin && need[id].end <= have.end))
+            continue;
+        const enum cohort_code code =
+            enter(&l->boards[b], bytes_of(l, id, need[id]), r->first,
+                  last_reader(r->m->g, r->first, r->end, id, r->first), err);
+        if (code != COHORT_OK)
+            return code;
+    }
+    return COHORT_OK;
+}
+
+/* What it makes, until the last operator here or (where it stays) anywhere has read it. */
+static enum cohort_code enter_made(struct ledger *l, int b, struct cohort_error *err) {
+    const struct replay *r = &l->r;
+    const struct cost_model *m = r->m;
+    const struct plan_segment *s = &r->plan->segments[r->segment];
+    const struct rows *need = demand_need(&r->w, b);
+    for (int k = r->first; k < r->end; k++)
+        for (int i = 0; i < m->g->nodes[k].out_count; i++) {
+            const int id = m->g->nodes[k].out[i];
+            if (id < 0)
+                continue;
+            const bool leaves = m->values[id].last_use >= r->end;
+            const bool gathered = leaves && s->output == PLAN_TO_ROOT;
+            struct rows rows = need[id];
+            int last = leaves && !gathered ? m->values[id].last_use
+                                           : last_reader(m->g, r->first, r->end, id, k);
+            if (gathered) {
+                last = b == 0 ? m->values[id].last_use : r->end;
+                if (b == 0)
+                    rows = (struct rows){0, m->values[id].rows};
+            }
+            if (!rows_empty(need[id]))
+                l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k] = true;
+            const enum cohort_code code = enter(&l->boards[b], bytes_of(l, id, rows), k, last, err);
+            if (code != COHORT_OK)
+                return code;
+        }
+    return COHORT_OK;
+}
+
+/* The root keeps the network's inputs, and has its outputs whole. */
+static enum cohort_code enter_root(struct ledger *l, struct cohort_error *err) {
+    const struct cost_model *m = l->r.m;
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < m->g->input_count && code == COHORT_OK; i++) {
+        const int id = m->g->inputs[i];
+        if (!m->values[id].constant)
+            code = enter(&l->boards[0], bytes_of(l, id, (struct rows){0, m->values[id].rows}), 0,
+                         m->g->node_count, err);
+    }
+    for (int i = 0; i < m->g->output_count && code == COHORT_OK; i++) {
+        const int id = m->g->outputs[i];
+        if (l->r.where[id].kind != LAYOUT_AT || l->r.where[id].board != 0)
+            code = enter(&l->boards[0], bytes_of(l, id, (struct rows){0, m->values[id].rows}),
+                         m->g->node_count, m->g->node_count, err);
+    }
+    return code;
+}
+
+static enum cohort_code add_up(const struct ledger *l, double *bytes, struct cohort_error *err) {
+    const struct cost_model *m = l->r.m;
+    for (int b = 0; b < m->boards; b++) {
+        size_t arena = 0;
+        const enum cohort_code code =
+            arena_assign(l->boards[b].items, (int)l->boards[b].count, &arena, err);
+        if (code != COHORT_OK)
+            return code;
+        bytes[b] = (double)arena;
+        for (int k = 0; k < m->g->node_count; k++)
+            if (l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k])
+                bytes[b] += m->nodes[k].weight_bytes;
+    }
+    return COHORT_OK;
+}
+
+enum cohort_code plan_peak_bytes(const struct cost_model *m, const struct plan *plan, double *bytes,
+                                 struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const size_t boards = (size_t)m->boards;
+    struct ledger l = {.boards = mem_zalloc(boards, sizeof *l.boards),
+                       .runs = mem_zalloc(boards, (size_t)m->g->node_count + 1)};
+    if (l.boards == NULL || l.runs == NULL) {
+        code = error_memory(err, boards * (size_t)m->g->node_count, "a plan's memory");
+        goto out;
+    }
+    TRY(replay_begin(&l.r, m, plan, false, err));
+    for (enum replay_kind k = replay_next(&l.r); k != REPLAY_END; k = replay_next(&l.r)) {
+        if (k != REPLAY_IN)
+            continue;
+        for (int b = 0; b < m->boards; b++) {
+            TRY(enter_inputs(&l, b, err));
+            TRY(enter_made(&l, b, err));
+        }
+    }
+    TRY(replay_code(&l.r, err));
+    TRY(enter_root(&l, err));
+    TRY(add_up(&l, bytes, err));
+out:
+    replay_release(&l.r);
+    for (size_t b = 0; l.boards != NULL && b < boards; b++)
+        mem_free(l.boards[b].items);
+    mem_free(l.boards);
+    mem_free(l.runs);
+    return code;
+}

@@ -1,0 +1,89 @@
+/* A profile as data: its life, whether it fits a network, and the curves' arithmetic. */
+#include "planner/profile.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+static void curves_free(struct profile_curve *curves, int count) {
+    for (int i = 0; curves != NULL && i < count; i++)
+        mem_free(curves[i].points);
+    mem_free(curves);
+}
+
+void profile_destroy(struct profile **pp) {
+    struct profile *p = *pp;
+    if (p == NULL)
+        return;
+    for (int t = 0; p->types != NULL && t < p->type_count; t++) {
+        mem_free(p->types[t].cpu);
+        mem_free(p->types[t].isa);
+        mem_free(p->types[t].kernels);
+        mem_free(p->types[t].curve_of);
+        curves_free(p->types[t].curves, p->types[t].curve_count);
+    }
+    for (int b = 0; p->boards != NULL && b < p->board_count; b++) {
+        mem_free(p->boards[b].host);
+        mem_free(p->boards[b].remark);
+    }
+    curves_free(p->links, p->link_count);
+    mem_free(p->network);
+    mem_free(p->version);
+    mem_free(p->types);
+    mem_free(p->boards);
+    mem_free(p->link_of);
+    mem_free(p->groups);
+    mem_free(p);
+    *pp = NULL;
+}
+
+enum cohort_code profile_check(const struct profile *p, const struct graph *g,
+                               struct cohort_error *err) {
+    char signature[sizeof p->signature];
+    enum cohort_code code = graph_signature(g, signature, err);
+    if (code != COHORT_OK)
+        return code;
+    if (strcmp(signature, p->signature) != 0)
+        return error_set(err, COHORT_ERR_PLAN,
+                         "the profile is of another network: of '%s' with signature %s, not of "
+                         "'%s' with signature %s (sizes of inputs count too); make a new one",
+                         p->network, p->signature, g->name, signature);
+    if (p->node_count != g->node_count)
+        return error_set(err, COHORT_ERR_PLAN,
+                         "the profile has %d operators, but '%s' has %d: make a new one",
+                         p->node_count, g->name, g->node_count);
+    return COHORT_OK;
+}
+
+/* ---- curves --------------------------------------------------------------------------------- */
+
+double profile_curve_ms(const struct profile_curve *c, double x) {
+    if (!(x > 0) || c->count <= 0)
+        return 0;
+    const struct profile_point *p = c->points;
+    if (c->count == 1) /* one point: in proportion */
+        return p[0].ms * x / p[0].x;
+    int low = 0, high = c->count - 1; /* the piece [low, low + 1] that holds x, or an end's */
+    while (high - low > 1) {
+        const int middle = (low + high) / 2;
+        if (p[middle].x <= x)
+            low = middle;
+        else
+            high = middle;
+    }
+    const double slope = (p[low + 1].ms - p[low].ms) / (p[low + 1].x - p[low].x);
+    const double ms = p[low].ms + (x - p[low].x) * slope;
+    return ms > 0 ? ms : 0;
+}
+
+double profile_node_ms(const struct profile *p, int board, int node, int64_t rows) {
+    const struct profile_board *b = &p->boards[board];
+    const struct profile_type *t = &p->types[b->type];
+    const int curve = t->curve_of[node];
+    return curve < 0 ? 0 : b->scale * profile_curve_ms(&t->curves[curve], (double)rows);
+}
+
+double profile_link_ms(const struct profile *p, int from, int to, double bytes) {
+    const int curve = p->link_of[(size_t)from * (size_t)p->board_count + (size_t)to];
+    return from == to || curve < 0 ? 0 : profile_curve_ms(&p->links[curve], bytes);
+}

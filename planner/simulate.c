@@ -1,0 +1,330 @@
+/* Timelines of a plan; see simulate.h. */
+#include "planner/simulate.h"
+
+#include "base/mem.h"
+#include "planner/replay.h"
+
+#include <math.h>
+#include <string.h>
+
+struct timelines {
+    struct simulation *s;
+    struct replay r;
+    double *cpu;      /* per board: when it has finished what it was given so far */
+    double *before;   /* when it began with the segment before */
+    double *out, *in; /* when its port is free */
+    double *ready;    /* when its messages of this transition can leave */
+    double *arrival;  /* when it has everything of this transition; < 0: waits for nothing */
+    double result;    /* when the root has what the network gives */
+    int *queue;       /* pairs, sender by sender */
+    int *head, *tail; /* per board: its part of the queue */
+    bool traced;
+};
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+void simulation_destroy(struct simulation **ss) {
+    struct simulation *s = *ss;
+    if (s == NULL)
+        return;
+    mem_free(s->segments);
+    mem_free(s->board_ms);
+    mem_free(s->peak_bytes);
+    mem_free(s->pair_bytes);
+    mem_free(s->trace);
+    mem_free(s);
+    *ss = NULL;
+}
+
+static bool allocate(struct timelines *l, const struct cost_model *m, int segments) {
+    const size_t boards = (size_t)m->boards;
+    struct simulation *s = l->s;
+    s->boards = m->boards;
+    s->segment_count = segments;
+    s->segments = mem_zalloc((size_t)segments + 1, sizeof *s->segments);
+    s->board_ms = mem_zalloc(2 * boards * ((size_t)segments + 1), sizeof *s->board_ms);
+    s->peak_bytes = mem_zalloc(boards, sizeof *s->peak_bytes);
+    s->pair_bytes = mem_zalloc(boards * boards, sizeof *s->pair_bytes);
+    l->cpu = mem_zalloc(boards, 6 * sizeof *l->cpu);
+    l->queue = mem_zalloc(boards * boards + 2 * boards, sizeof *l->queue);
+    if (s->segments == NULL || s->board_ms == NULL || s->peak_bytes == NULL ||
+        s->pair_bytes == NULL || l->cpu == NULL || l->queue == NULL)
+        return false;
+    l->out = l->cpu + boards;
+    l->in = l->out + boards;
+    l->ready = l->in + boards;
+    l->arrival = l->ready + boards;
+    l->before = l->arrival + boards;
+    l->head = l->queue + boards * boards;
+    l->tail = l->head + boards;
+    for (int i = 0; i <= segments; i++) {
+        s->segments[i].board_compute_ms = s->board_ms + 2 * boards * (size_t)i;
+        s->segments[i].board_wait_ms = s->segments[i].board_compute_ms + boards;
+    }
+    return true;
+}
+
+static enum cohort_code record(struct timelines *l, struct sim_interval i,
+                               struct cohort_error *err) {
+    struct simulation *s = l->s;
+    if (!l->traced || !(i.end_ms > i.begin_ms))
+        return COHORT_OK;
+    if (!MEM_GROW(s->trace, s->trace_capacity, s->trace_count))
+        return error_memory(err, s->trace_count * sizeof i, "a simulation's trace");
+    s->trace[s->trace_count++] = i;
+    return COHORT_OK;
+}
+
+/* ---- messages ------------------------------------------------------------------------------- */
+
+/* A board sends to the one behind it first, then further round, so that not all begin with the same
+ * receiver; the root to boards in their order. */
+static int order_of(int boards, int pair) {
+    const int from = pair / boards, to = pair % boards;
+    return (to - from + boards) % boards;
+}
+
+static void fill_queue(struct timelines *l, const struct traffic *t) {
+    const int boards = l->s->boards;
+    memset(l->tail, 0, (size_t)boards * sizeof *l->tail);
+    for (int i = 0; i < t->count; i++)
+        l->tail[t->pairs[i] / boards]++;
+    int at = 0;
+    for (int b = 0; b < boards; b++) {
+        l->head[b] = at;
+        at += l->tail[b];
+        l->tail[b] = l->head[b];
+    }
+    for (int i = 0; i < t->count; i++) {
+        const int from = t->pairs[i] / boards;
+        int k = l->tail[from]++;
+        for (;
+             k > l->head[from] && order_of(boards, l->queue[k - 1]) > order_of(boards, t->pairs[i]);
+             k--)
+            l->queue[k] = l->queue[k - 1];
+        l->queue[k] = t->pairs[i];
+    }
+}
+
+/* The sender whose next message can begin first; -1 when all is sent. */
+static int next_sender(const struct timelines *l, double *begin) {
+    int best = -1;
+    for (int b = 0; b < l->s->boards; b++) {
+        if (l->head[b] == l->tail[b])
+            continue;
+        const int to = l->queue[l->head[b]] % l->s->boards;
+        const double at = fmax(l->ready[b], fmax(l->out[b], l->in[to]));
+        if (best < 0 || at < *begin) {
+            best = b;
+            *begin = at;
+        }
+    }
+    return best;
+}
+
+/* Sends everything of one transition; `early`: its rows were there when the segment before began.
+ */
+static enum cohort_code send_all(struct timelines *l, const struct traffic *t, bool early,
+                                 int segment, struct cohort_error *err) {
+    const int boards = l->s->boards;
+    if (t->count == 0)
+        return COHORT_OK;
+    for (int b = 0; b < boards; b++)
+        if (t->sends[b])
+            l->ready[b] = early ? l->before[b] + traffic_encode_ms(t, b)
+                                : fmax(0, l->cpu[b] - window_tail_ms(t, l->r.where, b)) +
+                                      traffic_encode_ms(t, b);
+    fill_queue(l, t);
+    double begin = 0;
+    for (int from = next_sender(l, &begin); from >= 0; from = next_sender(l, &begin)) {
+        const int pair = l->queue[l->head[from]++], to = pair % boards;
+        const double end = begin + traffic_message_ms(t, pair);
+        l->out[from] = l->in[to] = end;
+        l->arrival[to] =
+            fmax(l->arrival[to], end + l->r.m->links[pair].latency + traffic_decode_ms(t, to));
+        l->s->pair_bytes[pair] += t->bytes[pair];
+        l->s->bytes += t->bytes[pair];
+        const enum cohort_code code = record(l,
+                                             (struct sim_interval){.kind = SIM_SEND,
+                                                                   .segment = segment,
+                                                                   .board = from,
+                                                                   .to = to,
+                                                                   .bytes = t->bytes[pair],
+                                                                   .begin_ms = begin,
+                                                                   .end_ms = end},
+                                             err);
+        if (code != COHORT_OK)
+            return code;
+    }
+    return COHORT_OK;
+}
+
+static void expect_nothing(struct timelines *l) {
+    for (int b = 0; b < l->s->boards; b++)
+        l->arrival[b] = -1;
+}
+
+static double sum_bytes(const struct traffic *t) {
+    double sum = 0;
+    for (int i = 0; i < t->count; i++)
+        sum += t->bytes[t->pairs[i]];
+    return sum;
+}
+
+/* ---- computing ------------------------------------------------------------------------------ */
+
+static enum cohort_code wait_for(struct timelines *l, int segment, int b, double from, double until,
+                                 struct cohort_error *err) {
+    if (until <= from)
+        return COHORT_OK;
+    l->s->segments[segment].board_wait_ms[b] += until - from;
+    return record(
+        l,
+        (struct sim_interval){
+            .kind = SIM_WAIT, .segment = segment, .board = b, .begin_ms = from, .end_ms = until},
+        err);
+}
+
+static enum cohort_code compute(struct timelines *l, int segment, int b, struct cohort_error *err) {
+    const struct replay *r = &l->r;
+    struct sim_segment *s = &l->s->segments[segment];
+    const double ms = r->w.ms[b], begin = l->cpu[b];
+    double head = 0, resume = begin;
+    enum cohort_code code = COHORT_OK;
+    if (l->arrival[b] >= 0) {
+        head = fmin(ms, window_head_ms(r->m, r->first, b, demand_need(&r->w, b), r->where));
+        resume = fmax(begin + head, l->arrival[b]);
+        TRY(wait_for(l, segment, b, begin + head, resume, err));
+    }
+    struct sim_interval i = {.kind = SIM_COMPUTE,
+                             .segment = segment,
+                             .board = b,
+                             .begin_ms = begin,
+                             .end_ms = begin + head};
+    TRY(record(l, i, err));
+    i.begin_ms = resume;
+    i.end_ms = l->arrival[b] >= 0 ? resume + ms - head : begin + ms;
+    TRY(record(l, i, err));
+    l->cpu[b] = i.end_ms;
+    s->board_compute_ms[b] = ms;
+    if (s->begin_ms < 0 || begin < s->begin_ms)
+        s->begin_ms = begin;
+    s->end_ms = fmax(s->end_ms, l->cpu[b]);
+out:
+    return code;
+}
+
+/* A segment: what it gets, and computing.  Both at once, because the overlap needs to know where
+ * tensors lay before it. */
+static enum cohort_code take_in(struct timelines *l, struct cohort_error *err) {
+    struct replay *r = &l->r;
+    const int segment = r->segment;
+    struct sim_segment *s = &l->s->segments[segment];
+    enum cohort_code code = COHORT_OK;
+    s->first = r->first;
+    s->end = r->end;
+    s->begin_ms = -1;
+    s->bytes_in = sum_bytes(&r->early) + sum_bytes(&r->t);
+    expect_nothing(l);
+    TRY(send_all(l, &r->early, true, segment, err));
+    TRY(send_all(l, &r->t, false, segment, err));
+    memcpy(l->before, l->cpu, (size_t)l->s->boards * sizeof *l->cpu);
+    double whole = 0, done = 0;
+    for (int b = 0; b < l->s->boards; b++) {
+        if (r->w.ms[b] > 0 || l->arrival[b] >= 0)
+            TRY(compute(l, segment, b, err));
+        s->compute_ms = fmax(s->compute_ms, r->w.ms[b]);
+        s->wait_ms = fmax(s->wait_ms, s->board_wait_ms[b]);
+        done += r->w.work[b];
+    }
+    for (int k = r->first; k < r->end; k++)
+        whole += (double)r->m->nodes[k].rows * r->m->nodes[k].unit;
+    s->redundant = r->mode == PLAN_TILE && whole > 0 ? fmax(0, done / whole - 1) : 0;
+out:
+    return code;
+}
+
+/* To the root, which waits for it. */
+static enum cohort_code take_out(struct timelines *l, struct cohort_error *err) {
+    struct sim_segment *s = &l->s->segments[l->r.segment];
+    enum cohort_code code = COHORT_OK;
+    expect_nothing(l);
+    TRY(send_all(l, &l->r.t, false, l->r.segment, err));
+    if (l->arrival[0] >= 0) {
+        const double before = s->board_wait_ms[0];
+        TRY(wait_for(l, l->r.segment, 0, l->cpu[0], l->arrival[0], err));
+        s->wait_ms += s->board_wait_ms[0] - before;
+        l->cpu[0] = fmax(l->cpu[0], l->arrival[0]);
+    }
+    s->bytes_out = sum_bytes(&l->r.t);
+    s->end_ms = fmax(s->end_ms, l->cpu[0]);
+out:
+    return code;
+}
+
+/* To the root, which needs it at the very end. */
+static enum cohort_code take_result(struct timelines *l, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    expect_nothing(l);
+    TRY(send_all(l, &l->r.t, false, l->r.segment, err));
+    l->result = fmax(l->result, l->arrival[0]);
+    l->s->segments[l->r.segment].bytes_out += sum_bytes(&l->r.t);
+out:
+    return code;
+}
+
+/* ---- together ------------------------------------------------------------------------------- */
+
+enum cohort_code simulate(struct simulation **out, const struct cost_model *m,
+                          const struct plan *plan, bool trace, bool peak,
+                          struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct timelines l = {.traced = trace, .s = mem_zalloc(1, sizeof *l.s)};
+    if (l.s == NULL || !allocate(&l, m, plan->segment_count)) {
+        code = error_memory(err, (size_t)m->boards * (size_t)m->boards * sizeof(double),
+                            "the simulator");
+        goto out;
+    }
+    TRY(replay_begin(&l.r, m, plan, false, err));
+    for (enum replay_kind k = replay_next(&l.r); k != REPLAY_END; k = replay_next(&l.r)) {
+        if (k == REPLAY_IN)
+            TRY(take_in(&l, err));
+        else if (k == REPLAY_ROOT)
+            TRY(take_out(&l, err));
+        else if (k == REPLAY_RESULT)
+            TRY(take_result(&l, err));
+    }
+    TRY(replay_code(&l.r, err));
+    l.s->total_ms = fmax(l.cpu[0], l.result);
+    l.s->last_wait_ms = l.s->total_ms - l.cpu[0];
+    if (peak)
+        TRY(plan_peak_bytes(m, plan, l.s->peak_bytes, err));
+    *out = l.s;
+    l.s = NULL;
+out:
+    replay_release(&l.r);
+    mem_free(l.queue);
+    mem_free(l.cpu);
+    simulation_destroy(&l.s);
+    return code;
+}
+
+enum cohort_code simulate_ms(double *ms, const struct cost_model *m, const struct plan *plan,
+                             struct cohort_error *err) {
+    struct simulation *s = NULL;
+    enum cohort_code code = simulate(&s, m, plan, false, false, err);
+    if (code == COHORT_OK)
+        *ms = s->total_ms;
+    simulation_destroy(&s);
+    return code;
+}
+
+void simulation_annotate(const struct simulation *s, struct plan *plan) {
+    plan->predicted_ms = s->total_ms;
+    for (int i = 0; i < plan->segment_count; i++) {
+        plan->segments[i].predicted_ms = s->segments[i].compute_ms;
+        plan->segments[i].predicted_wait_ms = s->segments[i].wait_ms;
+    }
+    if (plan->segment_count > 0)
+        plan->segments[plan->segment_count - 1].predicted_wait_ms += s->last_wait_ms;
+}

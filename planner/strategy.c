@@ -1,0 +1,178 @@
+/* The table of strategies, and what they share. */
+#include "planner/strategy.h"
+
+#include "base/mem.h"
+#include "base/options.h"
+#include "planner/replay.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct strategy strategies[] = {
+    {"single", strategy_single, "everything on the best board"},
+    {"layerwise", strategy_layerwise,
+     "every operator divided by itself, scattered and gathered (MoDNN)"},
+    {"early-fused", strategy_early_fused,
+     "one group of the first operators, the rest on one board (DeepThings)"},
+    {"coedge", strategy_coedge,
+     "every operator divided, halos between neighbours, small shares dropped (CoEdge)"},
+};
+
+const struct strategy *strategy_table(int *count) {
+    *count = (int)(sizeof strategies / sizeof strategies[0]);
+    return strategies;
+}
+
+enum cohort_code strategy_find(const struct strategy **s, const char *name,
+                               struct cohort_error *err) {
+    const char *names[sizeof strategies / sizeof strategies[0]];
+    const size_t count = sizeof strategies / sizeof strategies[0];
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(strategies[i].name, name) == 0) {
+            *s = &strategies[i];
+            return COHORT_OK;
+        }
+        names[i] = strategies[i].name;
+    }
+    const char *closest = closest_name(name, names, count);
+    if (closest != NULL)
+        return error_set(err, COHORT_ERR_USAGE, "there is no strategy '%.60s': did you mean %s?",
+                         name, closest);
+    char list[300];
+    size_t used = 0;
+    for (size_t i = 0; i < count && used < sizeof list; i++)
+        used +=
+            (size_t)snprintf(list + used, sizeof list - used, "%s%s", i > 0 ? ", " : "", names[i]);
+    return error_set(err, COHORT_ERR_USAGE, "there is no strategy '%.60s': there are %s", name,
+                     list);
+}
+
+/* ---- what strategies share ------------------------------------------------------------------ */
+
+enum cohort_code plan_create(struct plan **out, const struct cost_model *m, const char *strategy,
+                             struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct plan *p = mem_zalloc(1, sizeof *p);
+    if (p == NULL)
+        return error_memory(err, sizeof *p, "a plan");
+    p->boards = m->boards;
+    p->wire = m->options.wire;
+    p->predicted_ms = -1;
+    p->network = mem_strdup(m->g->name);
+    p->strategy = mem_strdup(strategy);
+    if (p->network == NULL || p->strategy == NULL) {
+        code = error_memory(err, strlen(m->g->name) + 1, "a plan");
+        goto out;
+    }
+    memcpy(p->signature, m->p->signature, sizeof p->signature); /* of this graph: checked */
+    *out = p;
+    p = NULL;
+out:
+    plan_destroy(&p);
+    return code;
+}
+
+static bool joins(const struct plan_segment *before, enum plan_mode mode, enum plan_output output,
+                  int board) {
+    return before->mode == mode && mode != PLAN_TILE && before->output == output &&
+           (mode == PLAN_REPLICATE || before->board == board);
+}
+
+enum cohort_code strategy_add(struct strategy_run *run, int end, enum plan_mode mode,
+                              enum plan_output output, int board, const int64_t *split,
+                              struct cohort_error *err) {
+    struct plan *p = run->plan;
+    struct plan_segment *before = p->segment_count > 0 ? &p->segments[p->segment_count - 1] : NULL;
+    const size_t n = (size_t)p->boards + 1;
+    struct plan_segment s = {.mode = mode,
+                             .output = output,
+                             .board = mode == PLAN_LOCAL ? board : 0,
+                             .predicted_ms = -1,
+                             .predicted_wait_ms = -1};
+    s.until = mem_strdup(graph_value(run->m->g, run->m->outputs[end - 1])->name);
+    if (s.until != NULL && before != NULL && joins(before, mode, output, board)) {
+        mem_free(before->until);
+        before->until = s.until;
+        return COHORT_OK;
+    }
+    if (mode == PLAN_TILE)
+        s.split = mem_alloc(n * sizeof *s.split);
+    if (s.until == NULL || (mode == PLAN_TILE && s.split == NULL) ||
+        !MEM_GROW(p->segments, run->capacity, (size_t)p->segment_count)) {
+        mem_free(s.until);
+        mem_free(s.split);
+        return error_memory(err, n * sizeof *s.split, "a plan");
+    }
+    if (mode == PLAN_TILE)
+        memcpy(s.split, split, n * sizeof *s.split);
+    p->segments[p->segment_count++] = s;
+    return COHORT_OK;
+}
+
+enum cohort_code strategy_note(struct strategy_run *run, struct cohort_error *err, const char *fmt,
+                               ...) {
+    char line[400];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    char *all = mem_printf("%s%s\n", run->notes != NULL ? run->notes : "", line);
+    if (all == NULL)
+        return error_memory(err, sizeof line, "a plan's notes");
+    mem_free(run->notes);
+    run->notes = all;
+    return COHORT_OK;
+}
+
+int strategy_home(const struct cost_model *m) {
+    return m->usable[0] ? 0 : m->order[0];
+}
+
+/* ---- planning ------------------------------------------------------------------------------- */
+
+void planned_release(struct planned *p) {
+    plan_destroy(&p->plan);
+    simulation_destroy(&p->simulation);
+    mem_free(p->notes);
+    *p = (struct planned){0};
+}
+
+static enum cohort_code check_memory(const struct cost_model *m, const struct simulation *s,
+                                     const char *strategy, struct cohort_error *err) {
+    const double limit = (double)m->options.memory_limit;
+    for (int b = 0; limit > 0 && b < m->boards; b++)
+        if (s->peak_bytes[b] > limit)
+            return error_set(err, COHORT_ERR_PLAN,
+                             "strategy %s: board %d would need %.1f MB, more than the limit of "
+                             "%.1f MB",
+                             strategy, b, s->peak_bytes[b] / 1e6, limit / 1e6);
+    return COHORT_OK;
+}
+
+enum cohort_code planner_make(struct planned *out, const struct cost_model *m, const char *strategy,
+                              const struct planner_options *o, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const struct strategy *s = NULL;
+    struct strategy_run run = {.m = m, .options = o, .own_ms = -1, .exact = true};
+    struct simulation *simulation = NULL;
+    TRY(strategy_find(&s, strategy, err));
+    TRY(plan_create(&run.plan, m, s->name, err));
+    TRY(s->make(&run, err));
+    TRY(simulate(&simulation, m, run.plan, true, true, err));
+    TRY(check_memory(m, simulation, s->name, err));
+    simulation_annotate(simulation, run.plan);
+    *out = (struct planned){.plan = run.plan,
+                            .simulation = simulation,
+                            .own_ms = run.own_ms,
+                            .notes = run.notes,
+                            .states = run.states,
+                            .exact = run.exact};
+    run = (struct strategy_run){0};
+    simulation = NULL;
+out:
+    plan_destroy(&run.plan);
+    mem_free(run.notes);
+    simulation_destroy(&simulation);
+    return code;
+}

@@ -1,0 +1,243 @@
+/* What travels between boards in one transition, how long that takes, and what of it computing
+ * hides. */
+#include "planner/cost.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+
+enum cohort_code traffic_init(struct traffic *t, const struct cost_model *m,
+                              struct cohort_error *err) {
+    const size_t boards = (size_t)m->boards, values = (size_t)m->g->value_count + 1;
+    *t = (struct traffic){.m = m,
+                          .bytes = mem_zalloc(boards * boards, sizeof *t->bytes),
+                          .pairs = mem_zalloc(boards * boards, sizeof *t->pairs),
+                          .main = -1,
+                          .sent = mem_zalloc(boards, sizeof *t->sent),
+                          .sends = mem_zalloc(boards, sizeof *t->sends),
+                          .receives = mem_zalloc(boards, sizeof *t->receives),
+                          .coded_out = mem_zalloc(boards, sizeof *t->coded_out),
+                          .coded_in = mem_zalloc(boards, sizeof *t->coded_in),
+                          .out_ms = mem_zalloc(boards, sizeof *t->out_ms),
+                          .in_ms = mem_zalloc(boards, sizeof *t->in_ms),
+                          .want = mem_zalloc(boards * values, sizeof *t->want)};
+    if (t->bytes != NULL && t->pairs != NULL && t->sent != NULL && t->sends != NULL &&
+        t->receives != NULL && t->coded_out != NULL && t->coded_in != NULL && t->out_ms != NULL &&
+        t->in_ms != NULL && t->want != NULL)
+        return COHORT_OK;
+    traffic_release(t);
+    return error_memory(err, boards * values * sizeof *t->want, "the planner's tables");
+}
+
+void traffic_release(struct traffic *t) {
+    mem_free(t->bytes);
+    mem_free(t->pairs);
+    mem_free(t->sent);
+    mem_free(t->sends);
+    mem_free(t->receives);
+    mem_free(t->coded_out);
+    mem_free(t->coded_in);
+    mem_free(t->out_ms);
+    mem_free(t->in_ms);
+    mem_free(t->want);
+    *t = (struct traffic){0};
+}
+
+void traffic_clear(struct traffic *t, int main) {
+    for (int i = 0; i < t->count; i++)
+        t->bytes[t->pairs[i]] = 0;
+    t->count = 0;
+    t->main = main;
+    for (int b = 0; b < t->m->boards; b++) {
+        t->sent[b] = 0;
+        t->sends[b] = t->receives[b] = false;
+        t->coded_out[b] = t->coded_in[b] = 0;
+    }
+}
+
+/* ---- who sends what ------------------------------------------------------------------------- */
+
+static void add_message(struct traffic *t, int value, int from, int to, int64_t rows) {
+    const struct cost_value *v = &t->m->values[value];
+    const int pair = from * t->m->boards + to;
+    if (v->wire_bytes > 0 && t->bytes[pair] <= 0)
+        t->pairs[t->count++] = pair;
+    t->bytes[pair] += (double)rows * v->wire_bytes;
+    t->sends[from] = t->receives[to] = true;
+    if (value == t->main)
+        t->sent[from] += rows;
+    if (v->coded) {
+        t->coded_out[from] += (double)rows * v->row_bytes;
+        t->coded_in[to] += (double)rows * v->row_bytes;
+    }
+}
+
+/* The first board whose rows end behind row y. */
+static int owner(const int64_t *split, int boards, int64_t y) {
+    int low = 0, high = boards - 1;
+    while (low < high) {
+        const int middle = (low + high) / 2;
+        if (split[middle + 1] > y)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+void traffic_add(struct traffic *t, int value, const struct layout *l, int b, struct rows need) {
+    if (rows_empty(need) || l->kind == LAYOUT_REPLICATED)
+        return;
+    if (l->kind == LAYOUT_AT) {
+        if (l->board != b)
+            add_message(t, value, l->board, b, rows_count(need));
+        return;
+    }
+    if (need.begin >= l->split[b] && need.end <= l->split[b + 1])
+        return;
+    const int boards = t->m->boards;
+    for (int p = owner(l->split, boards, need.begin); p < boards && l->split[p] < need.end; p++) {
+        const struct rows part = rows_intersect(need, (struct rows){l->split[p], l->split[p + 1]});
+        if (p != b && !rows_empty(part))
+            add_message(t, value, p, b, rows_count(part));
+    }
+}
+
+void traffic_add_all(struct traffic *t, const int *values, int count, const struct layout *where,
+                     const struct rows *need) {
+    const size_t stride = (size_t)t->m->g->value_count;
+    for (int i = 0; i < count; i++)
+        for (int b = 0; b < t->m->boards; b++)
+            traffic_add(t, values[i], &where[values[i]], b,
+                        need[(size_t)b * stride + (size_t)values[i]]);
+}
+
+/* ---- how long it takes ---------------------------------------------------------------------- */
+
+/* How many boards the root sends to (or receives from): with more than one, at its measured rate
+ * for that. */
+static double root_factor(const struct traffic *t, int from, int to) {
+    const int boards = t->m->boards;
+    int partners = 0;
+    if (from != 0 && to != 0)
+        return 1;
+    for (int b = 1; b < boards && partners < 2; b++)
+        partners += t->bytes[from == 0 ? b : b * boards] > 0;
+    const double factor = from == 0 ? t->m->p->scatter_factor : t->m->p->gather_factor;
+    return partners > 1 && factor > 0 ? factor : 1;
+}
+
+double traffic_message_ms(const struct traffic *t, int pair) {
+    const int from = pair / t->m->boards, to = pair % t->m->boards;
+    return root_factor(t, from, to) * cost_transfer_ms(t->m, from, to, t->bytes[pair]);
+}
+
+double traffic_encode_ms(const struct traffic *t, int board) {
+    const struct profile_board *b = &t->m->p->boards[board];
+    return t->coded_out[board] * 1e-6 * t->m->p->types[b->type].encode_ms_per_mb * b->scale;
+}
+
+double traffic_decode_ms(const struct traffic *t, int board) {
+    const struct profile_board *b = &t->m->p->boards[board];
+    return t->coded_in[board] * 1e-6 * t->m->p->types[b->type].decode_ms_per_mb * b->scale;
+}
+
+double traffic_ms(struct traffic *t) {
+    double port = 0, latency = 0, encode = 0, decode = 0;
+    if (t->count == 0)
+        return 0;
+    for (int b = 0; b < t->m->boards; b++)
+        t->out_ms[b] = t->in_ms[b] = 0;
+    for (int i = 0; i < t->count; i++) {
+        const int from = t->pairs[i] / t->m->boards, to = t->pairs[i] % t->m->boards;
+        const double ms = traffic_message_ms(t, t->pairs[i]);
+        t->out_ms[from] += ms;
+        t->in_ms[to] += ms;
+        latency = fmax(latency, t->m->links[t->pairs[i]].latency);
+    }
+    for (int b = 0; b < t->m->boards; b++) {
+        port = fmax(port, fmax(t->out_ms[b], t->in_ms[b]));
+        encode = fmax(encode, traffic_encode_ms(t, b));
+        decode = fmax(decode, traffic_decode_ms(t, b));
+    }
+    return port + latency + encode + decode;
+}
+
+/* ---- what computing hides ------------------------------------------------------------------- */
+
+double window_tail_ms(const struct traffic *t, const struct layout *where, int b) {
+    if (t->main < 0 || t->m->values[t->main].producer < 0)
+        return 0;
+    const int node = t->m->values[t->main].producer;
+    const int64_t own = rows_count(layout_rows(t->m, &where[t->main], t->main, b));
+    const int64_t sent = t->sent[b] < own ? t->sent[b] : own;
+    return own > 0 ? cost_node_ms(t->m, b, node, own) * (double)(own - sent) / (double)own : 0;
+}
+
+/* Rounds up; b > 0. */
+static int64_t ceil_div(int64_t a, int64_t b) {
+    return a > 0 ? (a + b - 1) / b : -(-a / b);
+}
+
+/* Of output rows `out`, those for which every row of input i that they read is in `have`; `need`
+ * is what all of `out` reads. */
+static struct rows rows_ready(const struct node *n, int i, struct rows out, struct rows need,
+                              struct rows have) {
+    const struct rowmap *m = &n->rowmap[i];
+    if (rows_empty(need) || (need.begin >= have.begin && need.end <= have.end))
+        return out;
+    if (m->kind != ROWMAP_AFFINE || m->num <= 0 || m->out_height <= 0 || m->one_image ||
+        rows_empty(have) || out.begin / m->out_height != (out.end - 1) / m->out_height)
+        return (struct rows){0, 0};
+    const int64_t image = out.begin / m->out_height, shift = image * m->in_height;
+    if (need.begin < have.begin) { /* floor((y*num + lo)/den) >= begin */
+        const int64_t y = ceil_div((have.begin - shift) * m->den - m->lo, m->num);
+        out.begin = y + image * m->out_height > out.begin ? y + image * m->out_height : out.begin;
+    }
+    if (need.end > have.end) { /* floor((y*num + hi)/den) < end */
+        const int64_t y = ceil_div((have.end - shift) * m->den - m->hi, m->num);
+        out.end = y + image * m->out_height < out.end ? y + image * m->out_height : out.end;
+    }
+    return rows_empty(out) ? (struct rows){0, 0} : out;
+}
+
+double window_head_ms(const struct cost_model *m, int node, int b, const struct rows *need,
+                      const struct layout *where) {
+    const struct node *n = &m->g->nodes[node];
+    struct rows out = {0, 0};
+    for (int i = 0; i < n->out_count; i++)
+        if (n->out[i] >= 0)
+            out = rows_hull(out, need[n->out[i]]);
+    if (rows_empty(out))
+        return 0;
+    struct rows ready = out;
+    for (int i = 0; i < n->in_count; i++) {
+        const int id = n->in[i];
+        if (id < 0 || m->values[id].constant)
+            continue;
+        const struct rows r =
+            rows_ready(n, i, out, rows_needed(n, i, out), layout_rows(m, &where[id], id, b));
+        ready = rows_intersect(ready, r);
+    }
+    const int64_t rows = rows_count(out);
+    return cost_node_ms(m, b, node, rows) * (double)rows_count(ready) / (double)rows;
+}
+
+double transition_wait_ms(struct traffic *t, const struct layout *where, int first,
+                          const struct rows *need) {
+    const double ms = traffic_ms(t);
+    if (!(ms > 0))
+        return 0;
+    double tail = INFINITY, head = INFINITY;
+    for (int b = 0; b < t->m->boards; b++) {
+        if (t->sends[b])
+            tail = fmin(tail, window_tail_ms(t, where, b));
+        if (t->receives[b])
+            head = fmin(head, first < 0
+                                  ? 0
+                                  : window_head_ms(t->m, first, b,
+                                                   need + (size_t)b * (size_t)t->m->g->value_count,
+                                                   where));
+    }
+    return fmax(0, ms - tail - head);
+}

@@ -1,0 +1,23 @@
+/* Random small networks and clusters for tests of planning.  Everything is drawn from a seed, which
+ * is advanced; every function fails the running test when memory is short. */
+#ifndef COHORT_TESTS_PLANCASE_H
+#define COHORT_TESTS_PLANCASE_H
+
+#include "planner/profile.h"
+#include "tests/support/toynet.h"
+
+int case_draw(uint64_t *seed, int n); /* 0 … n-1 */
+double case_range(uint64_t *seed, double a, double b);
+
+/* A chain of windows and elementwise operators on maps of `height` rows; `tail`: a dense end. */
+struct graph *case_chain(uint64_t *seed, int nodes, int height, bool tail);
+/* A chain of such, with skips over one to three operators. */
+struct graph *case_skips(uint64_t *seed, int nodes, int height);
+/* Anything: heads, gates, dense ends. */
+struct graph *case_any(uint64_t *seed, int nodes, int height);
+
+/* Boards of one to three kinds, curves with a bend, links of their own (link_ms: about what a map
+ * takes on a link, beside about 1 for an operator on a board). */
+struct profile *case_profile(const struct graph *g, int boards, double link_ms, uint64_t *seed);
+
+#endif
