@@ -120,24 +120,42 @@ enum cohort_code cli_broadcast(const struct cli_ranks *r, long *value, struct co
     return cli_broadcast_bytes(r, value, sizeof *value, err);
 }
 
-enum cohort_code cli_broadcast_bytes(const struct cli_ranks *r, void *data, size_t bytes,
-                                     struct cohort_error *err) {
+/* Until the request is done, without spinning; a lost rank never answers. */
+static enum cohort_code wait_for(const struct cli_ranks *r, MPI_Request *request, const char *whom,
+                                 struct cohort_error *err) {
     const struct timespec nap = {.tv_nsec = 200000};
-    MPI_Request request;
     double until = now_ms() + BROADCAST_S * 1e3;
     int done = 0;
+    while (MPI_Test(request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done) {
+        if (now_ms() > until)
+            return error_set(err, COHORT_ERR_TIMEOUT, "rank %d: no answer within %g s from %s",
+                             r->rank, BROADCAST_S, whom);
+        nanosleep(&nap, NULL);
+    }
+    return done ? COHORT_OK : error_set(err, COHORT_ERR_COMM, "rank %d: MPI_Test failed", r->rank);
+}
+
+enum cohort_code cli_broadcast_bytes(const struct cli_ranks *r, void *data, size_t bytes,
+                                     struct cohort_error *err) {
+    MPI_Request request;
     if (r->comm == MPI_COMM_NULL)
         return COHORT_OK;
     if (MPI_Ibcast(data, (int)bytes, MPI_BYTE, 0, r->comm, &request) != MPI_SUCCESS)
         return error_set(err, COHORT_ERR_COMM, "rank %d: MPI_Ibcast failed", r->rank);
-    while (MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done) {
-        if (now_ms() > until)
-            return error_set(err, COHORT_ERR_TIMEOUT,
-                             "rank %d: no answer within %g s from rank 0 or a rank between",
-                             r->rank, BROADCAST_S);
-        nanosleep(&nap, NULL);
+    return wait_for(r, &request, "rank 0 or a rank between", err);
+}
+
+enum cohort_code cli_gather_bytes(const struct cli_ranks *r, const void *mine, void *all,
+                                  size_t bytes, struct cohort_error *err) {
+    MPI_Request request;
+    if (r->comm == MPI_COMM_NULL) {
+        memcpy(all, mine, bytes);
+        return COHORT_OK;
     }
-    return done ? COHORT_OK : error_set(err, COHORT_ERR_COMM, "rank %d: MPI_Test failed", r->rank);
+    if (MPI_Igather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, 0, r->comm, &request) !=
+        MPI_SUCCESS)
+        return error_set(err, COHORT_ERR_COMM, "rank %d: MPI_Igather failed", r->rank);
+    return wait_for(r, &request, "a rank", err);
 }
 
 bool cli_lost(enum cohort_code code) {

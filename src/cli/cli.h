@@ -65,6 +65,9 @@ enum cohort_code cli_broadcast(const struct cli_ranks *r, long *value, struct co
 /* The same for `bytes` bytes, at most INT_MAX. */
 enum cohort_code cli_broadcast_bytes(const struct cli_ranks *r, void *data, size_t bytes,
                                      struct cohort_error *err);
+/* Collective.  Everybody's `bytes` bytes, in rank order, to rank 0 (all: NULL elsewhere). */
+enum cohort_code cli_gather_bytes(const struct cli_ranks *r, const void *mine, void *all,
+                                  size_t bytes, struct cohort_error *err);
 /* Are the ranks' collectives of no more use: a board was lost, or MPI failed? */
 bool cli_lost(enum cohort_code code);
 

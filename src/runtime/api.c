@@ -150,14 +150,15 @@ size_t cohort_tensor_bytes(const struct cohort_tensor *c) {
 
 /* ---- plans ----------------------------------------------------------------------------------- */
 
-static enum cohort_code wrap_plan(struct cohort_plan **out, struct plan *p,
+enum cohort_code cohort_plan_wrap(struct cohort_plan **out, struct plan **plan,
                                   struct cohort_error *err) {
     struct cohort_plan *c = mem_zalloc(1, sizeof *c);
     if (c == NULL) {
-        plan_destroy(&p);
+        plan_destroy(plan);
         return error_memory(err, sizeof *c, "a plan");
     }
-    c->plan = p;
+    c->plan = *plan;
+    *plan = NULL;
     *out = c;
     return COHORT_OK;
 }
@@ -174,14 +175,14 @@ enum cohort_code cohort_plan_make(struct cohort_plan **plan, const struct cohort
                                   .names = options->board_names,
                                   .root_feeds = options->root_feeds != 0};
     enum cohort_code code = plan_make(&p, model->graph, &r, err);
-    return code != COHORT_OK ? code : wrap_plan(plan, p, err);
+    return code != COHORT_OK ? code : cohort_plan_wrap(plan, &p, err);
 }
 
 enum cohort_code cohort_plan_load(struct cohort_plan **plan, const char *path,
                                   struct cohort_error *err) {
     struct plan *p = NULL;
     enum cohort_code code = plan_load(&p, path, err);
-    return code != COHORT_OK ? code : wrap_plan(plan, p, err);
+    return code != COHORT_OK ? code : cohort_plan_wrap(plan, &p, err);
 }
 
 enum cohort_code cohort_plan_save(const struct cohort_plan *plan, const char *path,
