@@ -20,6 +20,7 @@ enum whose {
 struct place {
     enum whose whose;
     int board;           /* ONE */
+    bool brought;        /* ONE: by an `after` transition */
     int made;            /* the segment that made it */
     struct rows *share;  /* SHARED: of each board */
     struct rowset *held; /* of each board; NULL: nobody holds anything but his own */
@@ -66,8 +67,12 @@ static enum cohort_code add_transition(struct walk *w, enum transition_kind kind
     if (!MEM_GROW(t->list, t->capacity, (size_t)t->count))
         return error_memory(err, sizeof *t->list, "a plan's transitions");
     struct transition *one = &t->list[t->count++];
-    *one = (struct transition){
-        .kind = kind, .value = id, .after = after, .made = w->places[id].made, .before = before};
+    *one = (struct transition){.kind = kind,
+                               .value = id,
+                               .after = after,
+                               .from_root = w->places[id].brought,
+                               .made = w->places[id].made,
+                               .before = before};
     if (kind != TRANSITION_EXCHANGE) {
         one->rows = mem_zalloc((size_t)w->plan->boards, sizeof *one->rows);
         if (one->rows == NULL)
@@ -207,6 +212,7 @@ static enum cohort_code send_to_root(struct walk *w, const struct plan_part *par
     p->held = NULL;
     p->whose = ONE;
     p->board = 0;
+    p->brought = true;
 out:
     return code;
 }

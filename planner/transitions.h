@@ -25,8 +25,9 @@ struct transition_move {
 struct transition {
     enum transition_kind kind;
     int value;
-    int made;   /* by this segment; -1: an input of the network */
-    bool after; /* it begins when `made` has ended, else one segment before it is needed */
+    int made;       /* by this segment; -1: an input of the network */
+    bool from_root; /* the tensor was brought to the root first, so that has to be over */
+    bool after;     /* it begins when `made` has ended, else one segment before it is needed */
     int before; /* it has to be done when this segment reads it; segment_count: it goes out of the
                    network */
     struct rows *rows;             /* SCATTER, GATHER: one entry a board */

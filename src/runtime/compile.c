@@ -1,478 +1,444 @@
 /* From a plan to steps: which rows of which tensor this board holds, computes, sends and receives.
  *
- * Every rank compiles the same steps in the same order; only slots and rows differ.  Between
- * segments every live tensor is whole on rank 0 (layout AT(0)); a tiled segment scatters the rows
- * (with halo) that each board needs of its inputs, and gathers each board's share of its outputs.
- */
+ * Every rank compiles the same steps in the same order; only slots and rows differ.  What travels
+ * is planner/transitions.c's to say.  A tensor that goes from one segment to another has one slot
+ * on each board, which covers all rows that this board ever has of it: its own, and those that it
+ * gets for later segments, so that halos arrive in their place.  Tensors that the root deals out
+ * have a slot for the one segment that reads them. */
 #include "runtime/session.h"
 
 #include "base/mem.h"
 #include "graph/op.h"
-#include "graph/rows.h"
 
 #include <string.h>
 
 /* What compiling keeps track of; arrays have one entry per value of the graph. */
 struct compiler {
     struct cohort_session *s;
-    int *root_slot;      /* rank 0: the slot with the whole tensor, or -1 */
-    int *last_use;       /* the last segment that reads it; segment_count: a network output */
+    bool *lives;         /* this board has it between segments … */
+    struct rows *extent; /* … these rows of it, at most (an empty tensor has none) */
+    int *kept;           /* the slot for these, or -1 */
     int *slot;           /* within one segment: this board's slot, or -1 */
-    struct rows *need;   /* rows wanted inside the segment, on this rank … */
-    struct rows *others; /* … and, one at a time, on another */
-    int clock;           /* lifetimes are in this board's own steps */
+    bool *pinned;        /* goes in or out of the network here */
+    struct rows *need;   /* rows of this board in the segment at hand */
+    int clock;           /* lifetimes are in this board's own steps and operators */
 };
 
-/* The segment that is being compiled. */
-struct part {
-    int segment;
-    int first, last; /* nodes */
-    int until;       /* the value that ends it */
-    int *inputs, *outputs;
-    int input_count, output_count;
-    bool tiled;
-};
-
-static enum cohort_code add_step(struct cohort_session *s, enum step_kind kind, int segment,
-                                 struct step **step, struct cohort_error *err) {
-    if (!MEM_GROW(s->steps, s->step_capacity, (size_t)s->step_count))
-        return error_memory(err, sizeof *s->steps, "a plan's steps");
-    *step = &s->steps[s->step_count++];
-    **step =
-        (struct step){.kind = kind, .segment = segment, .value = -1, .slot = -1, .root_slot = -1};
-    return COHORT_OK;
-}
-
-static enum cohort_code add_move(struct cohort_session *s, enum step_kind kind, int segment,
-                                 int value, struct step **step, struct cohort_error *err) {
-    enum cohort_code code = add_step(s, kind, segment, step, err);
-    if (code != COHORT_OK)
-        return code;
-    (*step)->value = value;
-    (*step)->begin = mem_zalloc((size_t)s->size, sizeof(int64_t));
-    (*step)->end = mem_zalloc((size_t)s->size, sizeof(int64_t));
-    if ((*step)->begin == NULL || (*step)->end == NULL)
-        return error_memory(err, (size_t)s->size * 16, "a plan's steps");
-    return COHORT_OK;
-}
-
-void session_release_steps(struct cohort_session *s) {
-    for (int i = 0; i < s->step_count; i++) {
-        comm_transfer_destroy(&s->steps[i].transfer);
-        mem_free(s->steps[i].begin);
-        mem_free(s->steps[i].end);
-    }
-    mem_free(s->steps);
-    s->steps = NULL;
-    s->step_count = 0;
-}
-
-/* A tensor whose shape depends on data counts as one row: it only ever moves as a whole. */
-static struct rows all_rows(const struct graph *g, int id) {
-    const struct value *v = graph_value(g, id);
-    return (struct rows){0, shape_known(&v->shape) ? value_rows(v) : 1};
-}
-
-/* ---- rows of a tiled segment ------------------------------------------------------------- */
-
-/* The rows of value `id` that board b owns, in proportion to the segment's split. */
-static struct rows share_of(const struct cohort_session *s, const struct part *part, int id,
-                            int b) {
-    const struct plan_segment *seg = &s->plan->segments[part->segment];
-    return (struct rows){plan_scaled_row(seg, s->graph, part->until, id, b),
-                         plan_scaled_row(seg, s->graph, part->until, id, b + 1)};
-}
-
-/* All rows that board b touches to make its share of the outputs. */
-static void rows_of_board(const struct cohort_session *s, const struct part *part, int b,
-                          struct rows *need) {
-    memset(need, 0, (size_t)s->graph->value_count * sizeof *need);
-    for (int i = 0; i < part->output_count; i++)
-        need[part->outputs[i]] = share_of(s, part, part->outputs[i], b);
-    rows_of_segment(s->graph, part->first, part->last, need);
+static const struct transition *transition(const struct compiler *c, int i) {
+    return &c->s->transitions.list[i];
 }
 
 /* ---- slots ----------------------------------------------------------------------------------- */
 
-/* The whole tensor on rank 0, from now on; end_root_slots() ends its life. */
-static enum cohort_code add_root_slot(struct compiler *c, int id, struct cohort_error *err) {
-    struct cohort_session *s = c->s;
-    if (s->rank != 0 || c->root_slot[id] >= 0)
+static void use_slot(struct compiler *c, int slot) {
+    if (slot >= 0)
+        exec_slot_ends(c->s->program, slot, c->clock);
+}
+
+static enum cohort_code new_slot(struct compiler *c, int id, struct rows rows, bool pinned,
+                                 int *slot, struct cohort_error *err) {
+    return exec_add_slot(c->s->program, id, rows, c->clock, c->clock, pinned, slot, err);
+}
+
+/* The slot between segments; made when it is first asked for. */
+static enum cohort_code kept_slot(struct compiler *c, int id, struct cohort_error *err) {
+    if (c->kept[id] >= 0 || !c->lives[id])
         return COHORT_OK;
-    bool pinned = c->last_use[id] == s->plan->segment_count;
-    return exec_add_slot(s->program, id, all_rows(s->graph, id), c->clock, INT32_MAX, pinned,
-                         &c->root_slot[id], err);
+    return new_slot(c, id, c->extent[id], c->pinned[id], &c->kept[id], err);
 }
 
-/* Ends the life of whole tensors that no later segment reads. */
-static void end_root_slots(struct compiler *c, int segment) {
-    for (int id = 0; c->s->rank == 0 && id < c->s->graph->value_count; id++)
-        if (c->root_slot[id] >= 0 && c->last_use[id] == segment)
-            exec_slot_ends(c->s->program, c->root_slot[id], c->clock);
+static bool deals_out(const struct compiler *c, int segment, int id) {
+    for (int i = 0; i < c->s->transitions.count; i++)
+        if (transition(c, i)->kind == TRANSITION_SCATTER && transition(c, i)->value == id &&
+            transition(c, i)->before == segment)
+            return true;
+    return false;
 }
 
-/* The step in which the last node of the part that reads `id` runs, when its first node runs in
- * step `clock`; `otherwise` when none does. */
-static int last_reader(const struct graph *g, const struct part *part, int id, int clock,
-                       int otherwise) {
-    for (int i = part->last - 1; i >= part->first; i--)
-        for (int k = 0; k < g->nodes[i].in_count; k++)
-            if (g->nodes[i].in[k] == id)
-                return clock + (i - part->first);
-    return otherwise;
+/* Does this board keep the output when the segment has ended? */
+static bool keeps(const struct compiler *c, const struct plan_part *part) {
+    return c->s->rank == 0 || !part->to_root;
 }
 
-/* Slots for all values that this board makes, beside those already set.  Values that later segments
- * read live until step `end`. */
-static enum cohort_code add_inner_slots(struct compiler *c, const struct part *part, int end,
-                                        struct cohort_error *err) {
-    struct cohort_session *s = c->s;
-    for (int i = part->first; i < part->last; i++)
-        for (int k = 0; k < s->graph->nodes[i].out_count; k++) {
-            int id = s->graph->nodes[i].out[k];
-            if (id < 0 || c->slot[id] >= 0 || (part->tiled && rows_empty(c->need[id])))
-                continue;
-            int born = c->clock + (i - part->first);
-            int dies = c->last_use[id] > part->segment
-                           ? end
-                           : last_reader(s->graph, part, id, c->clock, born);
-            enum cohort_code code =
-                exec_add_slot(s->program, id, c->need[id], born, dies, false, &c->slot[id], err);
-            if (code != COHORT_OK)
-                return code;
-        }
-    return COHORT_OK;
+static void extend(struct compiler *c, int id, struct rows rows, bool whole) {
+    c->extent[id] = rows_hull(c->extent[id], rows);
+    c->lives[id] |= whole || !rows_empty(rows);
 }
 
-static void clear_slots(struct compiler *c) {
-    for (int id = 0; id < c->s->graph->value_count; id++)
-        c->slot[id] = -1;
+/* Does this board compute all of the segment? */
+static bool runs_whole(const struct compiler *c, const struct plan_part *part) {
+    return part->mode == PLAN_REPLICATE || (part->mode == PLAN_LOCAL && part->board == c->s->rank);
+}
+
+/* Adds what this segment has of tensors that outlive it. */
+static void extend_part(struct compiler *c, const struct plan_part *part) {
+    const bool root = c->s->rank == 0, whole = runs_whole(c, part);
+    plan_part_rows(part, c->s->rank, c->need);
+    for (int i = 0; i < part->input_count; i++)
+        if (root || !deals_out(c, part->segment, part->inputs[i]))
+            extend(c, part->inputs[i], c->need[part->inputs[i]], whole);
+    for (int i = 0; i < part->output_count; i++) {
+        int id = part->outputs[i];
+        if (root && (part->to_root || c->pinned[id]))
+            extend(c, id, plan_all_rows(c->s->graph, id), true);
+        else if (keeps(c, part))
+            extend(c, id, c->need[id], whole);
+    }
 }
 
 /* ---- operators ------------------------------------------------------------------------------- */
 
-/* Nothing to do where a tile has no rows; a whole tensor without rows (an empty one) still gets its
- * operator, which gives it its shape. */
-static enum cohort_code add_op(struct compiler *c, const struct part *part, int node, int *in,
-                               int *out, struct cohort_error *err) {
+/* This board's slots of what node `i` reads and makes.  Outputs that outlive the segment have one
+ * for all rows, others for those that are computed. */
+static enum cohort_code bind_slots(struct compiler *c, const struct plan_part *part, int i, int *in,
+                                   int *out, struct cohort_error *err) {
     const struct graph *g = c->s->graph;
-    const struct node *n = &g->nodes[node];
-    struct rows rows = {0, 0};
-    for (int k = 0; k < n->in_count; k++)
+    const struct node *n = &g->nodes[i];
+    enum cohort_code code = COHORT_OK;
+    for (int k = 0; k < n->in_count; k++) {
         in[k] = n->in[k] >= 0 && !g->values[n->in[k]].is_constant ? c->slot[n->in[k]] : -1;
-    for (int k = 0; k < n->out_count; k++) {
-        out[k] = n->out[k] >= 0 ? c->slot[n->out[k]] : -1;
-        if (n->out[k] >= 0)
-            rows = rows_hull(rows, c->need[n->out[k]]);
+        use_slot(c, in[k]);
     }
-    if (part->tiled && rows_empty(rows))
-        return COHORT_OK;
-    return exec_add_op(c->s->program, node, rows, in, out, NULL, err);
+    for (int k = 0; k < n->out_count; k++) {
+        int id = n->out[k];
+        bool wanted = id >= 0 && (part->mode != PLAN_TILE || !rows_empty(c->need[id]));
+        if (wanted && c->slot[id] < 0 && c->lives[id]) {
+            TRY(kept_slot(c, id, err));
+            c->slot[id] = c->kept[id];
+        } else if (wanted && c->slot[id] < 0) {
+            TRY(new_slot(c, id, c->need[id], false, &c->slot[id], err));
+        }
+        out[k] = id >= 0 ? c->slot[id] : -1;
+        use_slot(c, out[k]);
+    }
+out:
+    return code;
 }
 
-static enum cohort_code add_ops(struct compiler *c, const struct part *part, struct step *step,
+/* Rows `rows` of node i's outputs.  Nothing to do where a tile has no rows; a whole tensor without
+ * rows (an empty one) still gets its operator, which gives it its shape. */
+static enum cohort_code add_op(struct compiler *c, const struct plan_part *part, int i,
+                               struct rows rows, int *ports, struct cohort_error *err) {
+    const struct node *n = &c->s->graph->nodes[i];
+    if (part->mode == PLAN_TILE && rows_empty(rows))
+        return COHORT_OK;
+    enum cohort_code code = bind_slots(c, part, i, ports, ports + n->in_count, err);
+    if (code == COHORT_OK)
+        code = exec_add_op(c->s->program, i, rows, ports, ports + n->in_count, NULL, err);
+    c->clock++;
+    return code;
+}
+
+/* All rows that this board makes of node i. */
+static struct rows node_rows(const struct compiler *c, int i) {
+    const struct node *n = &c->s->graph->nodes[i];
+    struct rows rows = {0, 0};
+    for (int k = 0; k < n->out_count; k++)
+        if (n->out[k] >= 0)
+            rows = rows_hull(rows, c->need[n->out[k]]);
+    return rows;
+}
+
+static enum cohort_code add_ops(struct compiler *c, const struct plan_part *part,
                                 struct cohort_error *err) {
-    const struct graph *g = c->s->graph;
+    struct cohort_session *s = c->s;
     enum cohort_code code = COHORT_OK;
-    int ports = 1;
+    size_t most = 1;
+    int *ports = NULL;
+    TRY(session_add_step(s, STEP_COMPUTE, part->segment, -1, err));
+    struct step *step = &s->steps[s->step_count - 1];
+    step->first_op = step->last_op = exec_op_count(s->program);
+    if (part->mode == PLAN_LOCAL && part->board != s->rank)
+        goto out;
     for (int i = part->first; i < part->last; i++) {
-        ports = g->nodes[i].in_count > ports ? g->nodes[i].in_count : ports;
-        ports = g->nodes[i].out_count > ports ? g->nodes[i].out_count : ports;
+        size_t ports_of =
+            (size_t)s->graph->nodes[i].in_count + (size_t)s->graph->nodes[i].out_count;
+        most = ports_of > most ? ports_of : most;
     }
-    int *in = mem_alloc((size_t)ports * 2 * sizeof *in);
-    if (in == NULL)
-        return error_memory(err, (size_t)ports * 2 * sizeof *in, "a plan's operators");
-    step->first_op = exec_op_count(c->s->program);
-    for (int i = part->first; i < part->last; i++)
-        TRY(add_op(c, part, i, in, in + ports, err));
-    step->last_op = exec_op_count(c->s->program);
+    ports = mem_alloc(most * sizeof *ports);
+    if (ports == NULL)
+        code = error_memory(err, most * sizeof *ports, "a plan's operators");
+    for (int i = part->first; i < part->last && code == COHORT_OK; i++)
+        code = add_op(c, part, i, node_rows(c, i), ports, err);
+    step->last_op = exec_op_count(s->program);
 out:
-    mem_free(in);
+    mem_free(ports);
+    return code;
+}
+
+/* ---- moving ---------------------------------------------------------------------------------- */
+
+static bool takes_part(const struct compiler *c, const struct transition *t) {
+    for (int k = 0; k < t->move_count; k++)
+        if (t->moves[k].from == c->s->rank || t->moves[k].to == c->s->rank)
+            return true;
+    return t->rows != NULL && !rows_empty(t->rows[c->s->rank]);
+}
+
+static enum cohort_code add_move_step(struct compiler *c, enum step_kind kind, int i, int segment,
+                                      struct cohort_error *err) {
+    struct move *m = &c->s->moves[i];
+    use_slot(c, m->slot);
+    use_slot(c, m->root_slot);
+    c->clock++;
+    return session_add_step(c->s, kind, segment, i, err);
+}
+
+/* This board's slot for an exchange: where the tensor is kept, or, on a board that made it and
+ * gives it away, where it was made. */
+static enum cohort_code find_exchange_slot(struct compiler *c, int i, struct cohort_error *err) {
+    struct move *m = &c->s->moves[i];
+    const int id = transition(c, i)->value;
+    enum cohort_code code = COHORT_OK;
+    if (m->slot >= 0 || !takes_part(c, transition(c, i)))
+        return code;
+    TRY(kept_slot(c, id, err));
+    m->slot = c->kept[id] >= 0 ? c->kept[id] : c->slot[id];
+    if (m->slot >= 0)
+        exec_slot_travels(c->s->program, m->slot);
+out:
+    return code;
+}
+
+static enum cohort_code add_exchange_step(struct compiler *c, enum step_kind kind, int i,
+                                          int segment, struct cohort_error *err) {
+    enum cohort_code code = find_exchange_slot(c, i, err);
+    return code != COHORT_OK ? code : add_move_step(c, kind, i, segment, err);
+}
+
+static enum cohort_code add_scatter(struct compiler *c, const struct plan_part *part, int i,
+                                    struct cohort_error *err) {
+    struct move *m = &c->s->moves[i];
+    const int id = transition(c, i)->value;
+    enum cohort_code code = COHORT_OK;
+    if (c->s->rank == 0)
+        m->root_slot = c->kept[id];
+    else if (!rows_empty(c->need[id]))
+        TRY(new_slot(c, id, c->need[id], false, &m->slot, err));
+    c->slot[id] = c->s->rank == 0 ? m->root_slot : m->slot;
+    if (c->slot[id] >= 0)
+        exec_slot_travels(c->s->program, c->slot[id]);
+    code = add_move_step(c, STEP_SCATTER, i, part->segment, err);
+out:
+    return code;
+}
+
+static enum cohort_code add_gather(struct compiler *c, const struct plan_part *part, int i,
+                                   struct cohort_error *err) {
+    struct move *m = &c->s->moves[i];
+    const int id = transition(c, i)->value;
+    enum cohort_code code = COHORT_OK;
+    if (c->s->rank == 0) {
+        TRY(kept_slot(c, id, err));
+        m->root_slot = c->kept[id];
+        exec_slot_travels(c->s->program, m->root_slot);
+    } else if (c->slot[id] >= 0) {
+        m->slot = c->slot[id];
+        exec_slot_travels(c->s->program, m->slot);
+    }
+    code = add_move_step(c, STEP_GATHER, i, part->segment, err);
+out:
+    return code;
+}
+
+/* When an exchange begins: behind the segment that makes its tensor, or, when that is long ago, in
+ * front of the one before the segment that reads it, so that it has that one's time to arrive. */
+struct start {
+    int segment;
+    bool behind;
+};
+
+static struct start start_of(const struct transition *t) {
+    if (t->after || (!t->from_root && t->made >= 0 && t->made == t->before - 1))
+        return (struct start){t->made, true};
+    int first = t->made + (t->from_root ? 1 : 0), late = t->before - 1;
+    return (struct start){late > first ? late : first > 0 ? first : 0, false};
+}
+
+/* Sends of all exchanges that begin there. */
+static enum cohort_code add_sends(struct compiler *c, const struct plan_part *part, bool behind,
+                                  struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++) {
+        const struct transition *t = transition(c, i);
+        struct start start = start_of(t);
+        if (t->kind == TRANSITION_EXCHANGE && start.segment == part->segment &&
+            start.behind == behind)
+            code = add_exchange_step(c, STEP_SEND, i, part->segment, err);
+    }
+    return code;
+}
+
+/* Waits for all exchanges that bring tensors to the root, or for the others. */
+static enum cohort_code add_waits(struct compiler *c, bool after, int before, int segment,
+                                  struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++) {
+        const struct transition *t = transition(c, i);
+        if (t->kind == TRANSITION_EXCHANGE && t->before == before && t->after == after)
+            code = add_exchange_step(c, STEP_WAIT, i, segment, err);
+    }
     return code;
 }
 
 /* ---- segments -------------------------------------------------------------------------------- */
 
-static enum cohort_code compile_local(struct compiler *c, const struct part *part,
-                                      struct cohort_error *err) {
-    struct cohort_session *s = c->s;
-    enum cohort_code code = COHORT_OK;
-    struct step *step;
-    TRY(add_step(s, STEP_COMPUTE, part->segment, &step, err));
-    if (s->rank != 0)
-        goto out;
-    clear_slots(c);
-    for (int i = 0; i < part->input_count; i++)
-        c->slot[part->inputs[i]] = c->root_slot[part->inputs[i]];
-    for (int i = 0; i < part->output_count; i++) {
-        TRY(add_root_slot(c, part->outputs[i], err));
-        c->slot[part->outputs[i]] = c->root_slot[part->outputs[i]];
-    }
-    for (int i = part->first; i < part->last; i++)
-        for (int k = 0; k < s->graph->nodes[i].out_count; k++) {
-            int id = s->graph->nodes[i].out[k];
-            if (id >= 0)
-                c->need[id] = all_rows(s->graph, id);
-        }
-    TRY(add_inner_slots(c, part, c->clock + part->last - part->first, err));
-    TRY(add_ops(c, part, step, err));
-    step->rows = all_rows(s->graph, part->until).end;
-    c->clock += part->last - part->first;
-out:
-    return code;
-}
-
-/* Board b's rows of the tensor that a step moves. */
-static void enter_range(struct step *step, int b, struct rows r) {
-    step->begin[b] = rows_empty(r) ? 0 : r.begin;
-    step->end[b] = rows_empty(r) ? 0 : r.end;
-}
-
-/* The scatter of each input, and this board's slots for them. */
-static enum cohort_code add_scatters(struct compiler *c, const struct part *part,
+static enum cohort_code bring_inputs(struct compiler *c, const struct plan_part *part,
                                      struct cohort_error *err) {
-    struct cohort_session *s = c->s;
     enum cohort_code code = COHORT_OK;
-    struct step *step;
-    int first_step = s->step_count;
+    for (int i = 0; i < c->s->graph->value_count; i++)
+        c->slot[i] = -1;
+    TRY(add_waits(c, true, part->segment, part->segment, err));
+    TRY(add_sends(c, part, false, err));
+    for (int i = 0; i < c->s->transitions.count; i++)
+        if (transition(c, i)->kind == TRANSITION_SCATTER &&
+            transition(c, i)->before == part->segment)
+            TRY(add_scatter(c, part, i, err));
+    TRY(add_waits(c, false, part->segment, part->segment, err));
     for (int i = 0; i < part->input_count; i++)
-        TRY(add_move(s, STEP_SCATTER, part->segment, part->inputs[i], &step, err));
-    for (int b = 0; b < s->size; b++) {
-        struct rows *need = b == s->rank ? c->need : c->others;
-        rows_of_board(s, part, b, need);
-        for (int i = 0; i < part->input_count; i++)
-            enter_range(&s->steps[first_step + i], b, need[part->inputs[i]]);
-    }
-    for (int i = 0; i < part->input_count; i++) {
-        int id = part->inputs[i];
-        step = &s->steps[first_step + i];
-        if (s->rank == 0)
-            c->slot[id] = step->root_slot = c->root_slot[id];
-        else if (!rows_empty(c->need[id]))
-            TRY(exec_add_slot(s->program, id, c->need[id], c->clock,
-                              last_reader(s->graph, part, id, c->clock + 1, c->clock), false,
-                              &c->slot[id], err));
-        if (s->rank != 0)
-            step->slot = c->slot[id];
-        if (c->slot[id] >= 0)
-            exec_slot_travels(s->program, c->slot[id]);
-    }
-    c->clock++;
+        if (c->slot[part->inputs[i]] < 0)
+            c->slot[part->inputs[i]] = c->kept[part->inputs[i]];
 out:
     return code;
 }
 
-static enum cohort_code add_gathers(struct compiler *c, const struct part *part,
-                                    struct cohort_error *err) {
-    struct cohort_session *s = c->s;
-    for (int i = 0; i < part->output_count; i++) {
-        int id = part->outputs[i];
-        struct step *step;
-        enum cohort_code code = add_move(s, STEP_GATHER, part->segment, id, &step, err);
-        if (code != COHORT_OK)
-            return code;
-        for (int b = 0; b < s->size; b++)
-            enter_range(step, b, share_of(s, part, id, b));
-        step->root_slot = c->root_slot[id];
-        step->slot = s->rank == 0 ? -1 : c->slot[id];
-        if (c->slot[id] >= 0)
-            exec_slot_travels(s->program, c->slot[id]);
-    }
-    c->clock++;
-    return COHORT_OK;
+static enum cohort_code bring_outputs(struct compiler *c, const struct plan_part *part,
+                                      struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    TRY(add_sends(c, part, true, err));
+    for (int i = 0; i < c->s->transitions.count; i++)
+        if (transition(c, i)->kind == TRANSITION_GATHER && transition(c, i)->made == part->segment)
+            TRY(add_gather(c, part, i, err));
+out:
+    return code;
 }
 
 /* Input rows that this board needs beyond its share of them. */
-static int64_t halo_rows(const struct compiler *c, const struct part *part) {
+static int64_t halo_rows(const struct compiler *c, const struct plan_part *part) {
     int64_t halo = 0;
-    for (int i = 0; i < part->input_count; i++) {
+    for (int i = 0; i < part->input_count && part->mode == PLAN_TILE; i++) {
         int id = part->inputs[i];
-        int64_t more = rows_count(c->need[id]) - rows_count(share_of(c->s, part, id, c->s->rank));
+        int64_t more = rows_count(c->need[id]) - rows_count(plan_part_share(part, id, c->s->rank));
         halo += more > 0 ? more : 0;
     }
     return halo;
 }
 
-static enum cohort_code compile_tile(struct compiler *c, const struct part *part,
+static enum cohort_code compile_part(struct compiler *c, const struct plan_part *part,
                                      struct cohort_error *err) {
-    struct cohort_session *s = c->s;
     enum cohort_code code = COHORT_OK;
-    struct step *step;
-    clear_slots(c);
-    TRY(add_scatters(c, part, err));
-    TRY(add_step(s, STEP_COMPUTE, part->segment, &step, err));
-    for (int i = 0; i < part->output_count; i++) {
-        TRY(add_root_slot(c, part->outputs[i], err));
-        if (s->rank == 0)
-            c->slot[part->outputs[i]] = c->root_slot[part->outputs[i]];
-    }
-    TRY(add_inner_slots(c, part, c->clock + part->last - part->first, err));
-    TRY(add_ops(c, part, step, err));
-    step->rows = rows_count(share_of(s, part, part->until, s->rank));
-    step->halo_rows = halo_rows(c, part);
-    c->clock += part->last - part->first;
-    TRY(add_gathers(c, part, err));
+    plan_part_rows(part, c->s->rank, c->need);
+    TRY(bring_inputs(c, part, err));
+    TRY(add_ops(c, part, err));
+    TRY(bring_outputs(c, part, err));
+    c->s->segments[part->segment] =
+        (struct segment_rows){.rows = rows_count(plan_part_share(part, part->until, c->s->rank)),
+                              .halo_rows = halo_rows(c, part)};
 out:
     return code;
 }
 
-/* The rows of a tiled segment must be known before anything runs; one with an empty tensor inside
- * is not worth dividing, and runs locally. */
-static enum cohort_code check_shapes(const struct graph *g, const struct part *part, bool *empty,
-                                     struct cohort_error *err) {
-    for (int i = part->first; i < part->last; i++)
-        for (int k = 0; k < g->nodes[i].out_count; k++) {
-            const struct value *v = node_out(g, &g->nodes[i], k);
-            if (v != NULL && !shape_known(&v->shape))
-                return error_set(
-                    err, COHORT_ERR_PLAN,
-                    "segment %d of the plan is tiled, but the shape of '%s' depends on "
-                    "data: end the segment before it",
-                    part->segment, v->name);
-            if (v != NULL && shape_count(&v->shape) == 0)
-                *empty = true;
-        }
+typedef enum cohort_code (*part_fn)(struct compiler *c, const struct plan_part *part,
+                                    struct cohort_error *err);
+
+static enum cohort_code extend_fn(struct compiler *c, const struct plan_part *part,
+                                  struct cohort_error *err) {
+    (void)err;
+    extend_part(c, part);
     return COHORT_OK;
 }
 
-/* What plans can say and this cannot run yet. */
-static enum cohort_code check_segment(const struct cohort_session *s, int segment,
-                                      struct cohort_error *err) {
-    const struct plan_segment *seg = &s->plan->segments[segment];
-    const char *what = NULL;
-    if (s->size == 1)
-        return COHORT_OK;
-    if (s->plan->wire != PLAN_WIRE_F32)
-        what = "values of other types than f32 between boards";
-    else if (seg->mode == PLAN_REPLICATE)
-        what = "segments on every board";
-    else if (seg->mode == PLAN_LOCAL && seg->board != 0)
-        what = "local segments on other boards than board 0";
-    else if (seg->mode == PLAN_TILE && seg->output == PLAN_STAY)
-        what = "outputs that stay on their boards";
-    if (what == NULL)
-        return COHORT_OK;
-    return error_set(err, COHORT_ERR_UNSUPPORTED, "segment %d of the plan: %s cannot be run yet",
-                     segment, what);
-}
-
-static enum cohort_code compile_segment(struct compiler *c, int segment, int first, int last,
-                                        struct cohort_error *err) {
-    struct cohort_session *s = c->s;
+static enum cohort_code each_part(struct compiler *c, part_fn fn, struct cohort_error *err) {
+    const struct plan *p = c->s->plan;
     enum cohort_code code = COHORT_OK;
-    struct part part = {.segment = segment, .first = first, .last = last};
-    part.until = graph_find_value(s->graph, s->plan->segments[segment].until);
-    TRY(check_segment(s, segment, err));
-    TRY(segment_inputs(s->graph, first, last, &part.inputs, &part.input_count, err));
-    TRY(segment_outputs(s->graph, first, last, &part.outputs, &part.output_count, err));
-    if (s->plan->segments[segment].mode == PLAN_TILE && s->size > 1) {
-        bool empty = false;
-        TRY(check_shapes(s->graph, &part, &empty, err));
-        part.tiled = !empty;
+    for (int i = 0, first = 0; i < p->segment_count && code == COHORT_OK; i++) {
+        struct plan_part part;
+        code = plan_part_init(&part, p, c->s->graph, i, first, err);
+        if (code != COHORT_OK)
+            break;
+        code = fn(c, &part, err);
+        first = part.last;
+        plan_part_release(&part);
     }
-    TRY((part.tiled ? compile_tile : compile_local)(c, &part, err));
-    end_root_slots(c, segment);
-out:
-    mem_free(part.inputs);
-    mem_free(part.outputs);
     return code;
 }
 
-/* Which segment reads each value last.  What comes in and goes out of the network stays. */
-static void find_last_uses(struct compiler *c) {
+/* What goes in and out of the network is whole on rank 0. */
+static void find_ends(struct compiler *c) {
     const struct graph *g = c->s->graph;
-    const struct plan *p = c->s->plan;
-    for (int id = 0; id < g->value_count; id++)
-        c->last_use[id] = -1;
-    int first = 0;
-    for (int i = 0; i < p->segment_count; i++) {
-        int last = plan_segment_end(p, g, i);
-        for (int n = first; n < last; n++)
-            for (int k = 0; k < g->nodes[n].in_count; k++)
-                if (g->nodes[n].in[k] >= 0)
-                    c->last_use[g->nodes[n].in[k]] = i;
-        first = last;
+    for (int i = 0; i < g->value_count; i++) {
+        c->kept[i] = c->slot[i] = -1;
     }
-    for (int i = 0; i < g->input_count; i++)
-        c->last_use[g->inputs[i]] = p->segment_count;
-    for (int i = 0; i < g->output_count; i++)
-        c->last_use[g->outputs[i]] = p->segment_count;
+    for (int i = 0; c->s->rank == 0 && i < g->input_count + g->output_count; i++) {
+        int id = i < g->input_count ? g->inputs[i] : g->outputs[i - g->input_count];
+        c->pinned[id] = true;
+        extend(c, id, plan_all_rows(g, id), true);
+    }
 }
 
 static enum cohort_code compile_all(struct compiler *c, struct cohort_error *err) {
     struct cohort_session *s = c->s;
     const struct graph *g = s->graph;
     enum cohort_code code = COHORT_OK;
-    for (int id = 0; id < g->value_count; id++)
-        c->root_slot[id] = -1;
-    find_last_uses(c);
+    find_ends(c);
+    TRY(each_part(c, extend_fn, err));
     for (int i = 0; i < g->input_count; i++)
-        TRY(add_root_slot(c, g->inputs[i], err));
+        TRY(kept_slot(c, g->inputs[i], err));
     for (int i = 0; i < g->output_count; i++) /* an output that is an input or a constant */
         if (g->values[g->outputs[i]].producer < 0)
-            TRY(add_root_slot(c, g->outputs[i], err));
-    int first = 0;
-    for (int i = 0; i < s->plan->segment_count; i++) {
-        int last = plan_segment_end(s->plan, g, i);
-        TRY(compile_segment(c, i, first, last, err));
-        first = last;
-    }
+            TRY(kept_slot(c, g->outputs[i], err));
+    TRY(each_part(c, compile_part, err));
+    TRY(add_waits(c, true, s->plan->segment_count, s->plan->segment_count - 1, err));
     for (int i = 0; s->rank == 0 && i < g->input_count; i++)
-        s->input_slots[i] = c->root_slot[g->inputs[i]];
+        s->input_slots[i] = c->kept[g->inputs[i]];
     for (int i = 0; s->rank == 0 && i < g->output_count; i++)
-        s->output_slots[i] = c->root_slot[g->outputs[i]];
+        s->output_slots[i] = c->kept[g->outputs[i]];
 out:
     return code;
 }
 
-enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *err) {
-    const struct graph *g = s->graph;
-    size_t values = (size_t)g->value_count + 1;
-    struct compiler c = {.s = s};
-    enum cohort_code code;
-    c.root_slot = mem_zalloc(values, sizeof *c.root_slot);
-    c.last_use = mem_zalloc(values, sizeof *c.last_use);
-    c.slot = mem_zalloc(values, sizeof *c.slot);
-    c.need = mem_zalloc(values, sizeof *c.need);
-    c.others = mem_zalloc(values, sizeof *c.others);
-    s->input_slots = mem_zalloc((size_t)g->input_count + 1, sizeof(int));
-    s->output_slots = mem_zalloc((size_t)g->output_count + 1, sizeof(int));
-    if (c.root_slot == NULL || c.last_use == NULL || c.slot == NULL || c.need == NULL ||
-        c.others == NULL || s->input_slots == NULL || s->output_slots == NULL)
-        code = error_memory(err, values * 64, "compiling the plan");
-    else
-        code = compile_all(&c, err);
-    mem_free(c.root_slot);
-    mem_free(c.last_use);
-    mem_free(c.slot);
-    mem_free(c.need);
-    mem_free(c.others);
-    return code;
+/* What plans can say and this cannot run yet. */
+static enum cohort_code check_plan(const struct cohort_session *s, struct cohort_error *err) {
+    if (s->size > 1 && s->plan->wire != PLAN_WIRE_F32)
+        return error_set(err, COHORT_ERR_UNSUPPORTED,
+                         "the plan's values travel as another type than f32: this cannot be run "
+                         "yet");
+    return COHORT_OK;
 }
 
-/* ---- transfers ------------------------------------------------------------------------------- */
-
-enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err) {
-    for (int i = 0; i < s->step_count && s->comm != NULL; i++) {
-        struct step *t = &s->steps[i];
-        if (t->kind == STEP_COMPUTE)
-            continue;
-        size_t row_bytes = value_geometry(graph_value(s->graph, t->value)).row_bytes;
-        struct comm_ranges ranges = {.begin = t->begin, .end = t->end};
-        char *mine = t->slot >= 0 ? exec_slot_data(s->program, t->slot) : NULL;
-        void *whole = s->rank == 0 ? exec_slot_data(s->program, t->root_slot) : NULL;
-        if (mine != NULL) /* the slot may begin before the rows that travel */
-            mine +=
-                (size_t)(t->begin[s->rank] - exec_slot_rows(s->program, t->slot).begin) * row_bytes;
-        enum comm_scatter how =
-            s->options.scatter == COHORT_SCATTER_ORDERED ? COMM_ORDERED : COMM_SCATTERV;
-        enum cohort_code code =
-            t->kind == STEP_SCATTER
-                ? comm_scatter_create(&t->transfer, s->comm, how, row_bytes, &ranges, whole, mine,
-                                      err)
-                : comm_gather_create(&t->transfer, s->comm, row_bytes, &ranges, whole, mine, err);
-        if (code != COHORT_OK)
-            return code;
+enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *err) {
+    const struct graph *g = s->graph;
+    size_t values = (size_t)g->value_count + 1, segments = (size_t)s->plan->segment_count + 1;
+    struct compiler c = {.s = s};
+    enum cohort_code code = COHORT_OK;
+    TRY(check_plan(s, err));
+    TRY(transitions_make(&s->transitions, s->plan, g, err));
+    size_t moves = (size_t)s->transitions.count + 1;
+    s->moves = mem_zalloc(moves, sizeof *s->moves);
+    s->segments = mem_zalloc(segments, sizeof *s->segments);
+    c.extent = mem_zalloc(values, sizeof *c.extent);
+    c.lives = mem_zalloc(values, sizeof *c.lives);
+    c.kept = mem_zalloc(values, sizeof *c.kept);
+    c.slot = mem_zalloc(values, sizeof *c.slot);
+    c.pinned = mem_zalloc(values, sizeof *c.pinned);
+    c.need = mem_zalloc(values, sizeof *c.need);
+    s->input_slots = mem_zalloc((size_t)g->input_count + 1, sizeof(int));
+    s->output_slots = mem_zalloc((size_t)g->output_count + 1, sizeof(int));
+    if (s->moves == NULL || s->segments == NULL || c.extent == NULL || c.lives == NULL ||
+        c.kept == NULL || c.slot == NULL || c.pinned == NULL || c.need == NULL ||
+        s->input_slots == NULL || s->output_slots == NULL) {
+        code = error_memory(err, values * 64, "compiling the plan");
+        goto out;
     }
-    return COHORT_OK;
+    for (int i = 0; i < s->transitions.count; i++)
+        s->moves[i] = (struct move){.slot = -1, .root_slot = -1};
+    code = compile_all(&c, err);
+out:
+    mem_free(c.extent);
+    mem_free(c.lives);
+    mem_free(c.kept);
+    mem_free(c.slot);
+    mem_free(c.pinned);
+    mem_free(c.need);
+    return code;
 }

@@ -6,9 +6,12 @@
 
 #include <string.h>
 
-/* What each rank tells of a step, and of itself. */
-struct step_row {
-    double ms, bytes, rows, halo_rows;
+/* What each rank tells of a transfer, of a segment, and of itself. */
+struct move_row {
+    double wait_ms, start_ms, bytes, rows;
+};
+struct segment_row {
+    double compute_ms, rows, halo_rows;
 };
 struct board_row {
     char host[BOARD_NAME_BYTES];
@@ -18,13 +21,45 @@ struct board_row {
     double half_weights, half_saturated, half_error;
 };
 
-static struct step_row row_of(const struct step *t) {
-    return (struct step_row){
-        .ms = t->ms,
-        .bytes = t->transfer != NULL ? (double)comm_transfer_bytes(t->transfer) : 0,
-        .rows = (double)t->rows,
-        .halo_rows = (double)t->halo_rows,
-    };
+/* The reports of all ranks, or of one: of each its transfers first, then its segments. */
+struct report {
+    const struct cohort_session *s;
+    size_t moves, segments, bytes; /* counts; bytes of one rank's rows */
+    unsigned char *all;
+};
+
+static struct move_row *move_rows(const struct report *r, int rank) {
+    return (struct move_row *)(void *)(r->all + (size_t)rank * r->bytes);
+}
+
+static struct segment_row *segment_rows(const struct report *r, int rank) {
+    return (struct segment_row *)(void *)(move_rows(r, rank) + r->moves);
+}
+
+/* This rank's rows, in the first place. */
+static void fill_rows(const struct report *r) {
+    const struct cohort_session *s = r->s;
+    struct move_row *moves = move_rows(r, 0);
+    struct segment_row *segments = segment_rows(r, 0);
+    for (size_t i = 0; i < r->moves; i++) {
+        const struct transition *t = &s->transitions.list[i];
+        int64_t rows = t->rows != NULL ? rows_count(t->rows[s->rank])
+                                       : transition_rows_received(t, s->rank, s->size);
+        moves[i] = (struct move_row){.bytes = (double)comm_transfer_bytes(s->moves[i].transfer),
+                                     .rows = (double)rows};
+    }
+    for (size_t i = 0; i < r->segments; i++)
+        segments[i] = (struct segment_row){.rows = (double)s->segments[i].rows,
+                                           .halo_rows = (double)s->segments[i].halo_rows};
+    for (int i = 0; i < s->step_count; i++) {
+        const struct step *t = &s->steps[i];
+        if (t->kind == STEP_COMPUTE)
+            segments[t->segment].compute_ms += t->ms;
+        else if (t->kind == STEP_EXPECT || t->kind == STEP_SEND)
+            moves[t->move].start_ms += t->ms;
+        else
+            moves[t->move].wait_ms += t->ms;
+    }
 }
 
 static struct board_row board_of(const struct cohort_session *s) {
@@ -51,40 +86,120 @@ static struct board_row board_of(const struct cohort_session *s) {
 
 const char *step_kind_name(enum step_kind kind) {
     static const char *const names[] = {
-        [STEP_SCATTER] = "scatter", [STEP_COMPUTE] = "compute", [STEP_GATHER] = "gather"};
+        [STEP_SCATTER] = "scatter", [STEP_COMPUTE] = "compute", [STEP_GATHER] = "gather",
+        [STEP_EXPECT] = "expect",   [STEP_SEND] = "send",       [STEP_WAIT] = "wait"};
     return names[kind];
 }
 
 const char *step_tensor(const struct cohort_session *s, const struct step *t) {
-    return t->kind == STEP_COMPUTE ? s->plan->segments[t->segment].until
-                                   : graph_value(s->graph, t->value)->name;
+    return t->kind == STEP_COMPUTE
+               ? s->plan->segments[t->segment].until
+               : graph_value(s->graph, s->transitions.list[t->move].value)->name;
 }
 
-/* One object per step with an array per board. */
-static void add_steps(cJSON *root, const struct cohort_session *s, const struct step_row *rows) {
+static cJSON *new_step(cJSON *steps, int segment, const char *kind, const char *tensor) {
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddNumberToObject(o, "segment", segment);
+    cJSON_AddStringToObject(o, "kind", kind);
+    cJSON_AddStringToObject(o, "tensor", tensor);
+    json_append(steps, o);
+    return cJSON_AddArrayToObject(o, "boards");
+}
+
+static void add_move(cJSON *steps, const struct report *r, int i, int segment) {
+    static const char *const kinds[] = {[TRANSITION_SCATTER] = "scatter",
+                                        [TRANSITION_GATHER] = "gather",
+                                        [TRANSITION_EXCHANGE] = "exchange"};
+    const struct transition *t = &r->s->transitions.list[i];
+    cJSON *boards =
+        new_step(steps, segment, kinds[t->kind], graph_value(r->s->graph, t->value)->name);
+    for (int b = 0; b < r->s->size; b++) {
+        const struct move_row *row = &move_rows(r, b)[i];
+        cJSON *cell = cJSON_CreateObject();
+        cJSON_AddNumberToObject(cell, "wait_ms", row->wait_ms);
+        if (t->kind == TRANSITION_EXCHANGE)
+            cJSON_AddNumberToObject(cell, "start_ms", row->start_ms);
+        cJSON_AddNumberToObject(cell, "rows", row->rows);
+        cJSON_AddNumberToObject(cell, "bytes", row->bytes);
+        json_append(boards, cell);
+    }
+}
+
+static void add_compute(cJSON *steps, const struct report *r, int segment) {
+    cJSON *boards = new_step(steps, segment, "compute", r->s->plan->segments[segment].until);
+    for (int b = 0; b < r->s->size; b++) {
+        const struct segment_row *row = &segment_rows(r, b)[segment];
+        cJSON *cell = cJSON_CreateObject();
+        cJSON_AddNumberToObject(cell, "compute_ms", row->compute_ms);
+        cJSON_AddNumberToObject(cell, "rows", row->rows);
+        cJSON_AddNumberToObject(cell, "halo_rows", row->halo_rows);
+        json_append(boards, cell);
+    }
+}
+
+/* Is it for this segment, before it computes, or because of it, behind? */
+static bool comes_in(const struct transition *t, int segment) {
+    return !t->after && t->before == segment;
+}
+static bool goes_out(const struct transition *t, int segment) {
+    return t->after && t->made == segment;
+}
+
+/* One object per transfer and per segment, with an array per board. */
+static void add_steps(cJSON *root, const struct report *r) {
     cJSON *steps = cJSON_AddArrayToObject(root, "steps");
-    for (int i = 0; i < s->step_count; i++) {
-        const struct step *t = &s->steps[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddNumberToObject(o, "segment", t->segment);
-        cJSON_AddStringToObject(o, "kind", step_kind_name(t->kind));
-        cJSON_AddStringToObject(o, "tensor", step_tensor(s, t));
-        cJSON *boards = cJSON_AddArrayToObject(o, "boards");
-        for (int b = 0; b < s->size; b++) {
-            const struct step_row *r = &rows[b * s->step_count + i];
-            cJSON *cell = cJSON_CreateObject();
-            cJSON_AddNumberToObject(cell, t->kind == STEP_COMPUTE ? "compute_ms" : "wait_ms",
-                                    r->ms);
-            if (t->kind == STEP_COMPUTE) {
-                cJSON_AddNumberToObject(cell, "rows", r->rows);
-                cJSON_AddNumberToObject(cell, "halo_rows", r->halo_rows);
-            } else {
-                cJSON_AddNumberToObject(cell, "rows", (double)(t->end[b] - t->begin[b]));
-                cJSON_AddNumberToObject(cell, "bytes", r->bytes);
-            }
-            json_append(boards, cell);
+    const struct transitions *t = &r->s->transitions;
+    for (int segment = 0; segment < r->s->plan->segment_count; segment++) {
+        for (int i = 0; i < t->count; i++)
+            if (comes_in(&t->list[i], segment))
+                add_move(steps, r, i, segment);
+        add_compute(steps, r, segment);
+        for (int i = 0; i < t->count; i++)
+            if (goes_out(&t->list[i], segment))
+                add_move(steps, r, i, segment);
+    }
+}
+
+static void add_prediction(cJSON *o, const char *key, double ms) {
+    if (ms >= 0)
+        cJSON_AddNumberToObject(o, key, ms);
+    else
+        cJSON_AddNullToObject(o, key);
+}
+
+/* What board b waited for a segment's transfers. */
+static double waited(const struct report *r, int segment, int b) {
+    double sum = 0;
+    for (int i = 0; i < r->s->transitions.count; i++)
+        if (comes_in(&r->s->transitions.list[i], segment) ||
+            goes_out(&r->s->transitions.list[i], segment))
+            sum += move_rows(r, b)[i].wait_ms + move_rows(r, b)[i].start_ms;
+    return sum;
+}
+
+/* Measured beside predicted. */
+static void add_segments(cJSON *root, const struct report *r) {
+    static const char *const modes[] = {
+        [PLAN_TILE] = "tile", [PLAN_LOCAL] = "local", [PLAN_REPLICATE] = "replicate"};
+    cJSON *list = cJSON_AddArrayToObject(root, "segment_times");
+    for (int i = 0; i < r->s->plan->segment_count; i++) {
+        const struct plan_segment *s = &r->s->plan->segments[i];
+        double compute = 0, least = waited(r, i, 0), most = 0;
+        for (int b = 0; b < r->s->size; b++) {
+            double ms = segment_rows(r, b)[i].compute_ms, wait = waited(r, i, b);
+            compute = ms > compute ? ms : compute;
+            least = wait < least ? wait : least;
+            most = wait > most ? wait : most;
         }
-        json_append(steps, o);
+        cJSON *o = cJSON_CreateObject();
+        cJSON_AddStringToObject(o, "until", s->until);
+        cJSON_AddStringToObject(o, "mode", modes[s->mode]);
+        cJSON_AddNumberToObject(o, "compute_ms", compute);
+        add_prediction(o, "predicted_ms", s->predicted_ms);
+        cJSON_AddNumberToObject(o, "least_wait_ms", least);
+        cJSON_AddNumberToObject(o, "most_wait_ms", most);
+        add_prediction(o, "predicted_wait_ms", s->predicted_wait_ms);
+        json_append(list, o);
     }
 }
 
@@ -116,9 +231,9 @@ static void add_boards(cJSON *root, const struct cohort_session *s, const struct
     }
 }
 
-static enum cohort_code print_report(const struct cohort_session *s, const struct step_row *steps,
-                                     const struct board_row *boards, char **text,
-                                     struct cohort_error *err) {
+static enum cohort_code print_report(const struct report *r, const struct board_row *boards,
+                                     char **text, struct cohort_error *err) {
+    const struct cohort_session *s = r->s;
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "format", "cohort-report");
     cJSON_AddNumberToObject(root, "version", 1);
@@ -126,10 +241,12 @@ static enum cohort_code print_report(const struct cohort_session *s, const struc
     cJSON_AddStringToObject(root, "strategy", s->plan->strategy);
     cJSON_AddNumberToObject(root, "segments", s->plan->segment_count);
     cJSON_AddNumberToObject(root, "total_ms", s->run_ms);
+    add_prediction(root, "predicted_ms", s->plan->predicted_ms);
     cJSON_AddNumberToObject(root, "prepare_ms", s->prepare_ms);
     cJSON_AddNumberToObject(root, "weights_ms", s->weights_ms);
     add_boards(root, s, boards);
-    add_steps(root, s, steps);
+    add_steps(root, r);
+    add_segments(root, r);
     enum cohort_code code = json_print(text, NULL, root, err);
     json_free(&root);
     return code;
@@ -137,31 +254,34 @@ static enum cohort_code print_report(const struct cohort_session *s, const struc
 
 enum cohort_code cohort_report(struct cohort_session *s, char **json, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    size_t steps = (size_t)s->step_count, size = (size_t)s->size;
-    struct step_row *mine = mem_zalloc(steps + 1, sizeof *mine);
-    struct step_row *all = s->rank == 0 ? mem_zalloc(steps * size + 1, sizeof *all) : NULL;
-    struct board_row *boards = s->rank == 0 ? mem_zalloc(size, sizeof *boards) : NULL;
-    struct board_row board = board_of(s);
+    struct report r = {
+        .s = s, .moves = (size_t)s->transitions.count, .segments = (size_t)s->plan->segment_count};
+    struct board_row board = board_of(s), *boards = NULL;
     *json = NULL;
-    bool short_of_memory = mine == NULL || (s->rank == 0 && (all == NULL || boards == NULL));
-    code =
-        short_of_memory ? error_memory(err, steps * size * sizeof *all, "the report") : COHORT_OK;
+    r.bytes = r.moves * sizeof(struct move_row) + r.segments * sizeof(struct segment_row);
+    struct report mine = r;
+    mine.all = mem_zalloc(1, r.bytes + 1);
+    if (s->rank == 0) {
+        r.all = mem_zalloc((size_t)s->size, r.bytes + 1);
+        boards = mem_zalloc((size_t)s->size, sizeof *boards);
+    }
+    if (mine.all == NULL || (s->rank == 0 && (r.all == NULL || boards == NULL)))
+        code = error_memory(err, (size_t)s->size * r.bytes, "the report");
     TRY(session_agree(s, session_inject(s, "report", code, err), err));
-    for (size_t i = 0; i < steps; i++)
-        mine[i] = row_of(&s->steps[i]);
+    fill_rows(&mine);
     if (s->comm == NULL) {
-        memcpy(all, mine, steps * sizeof *mine);
+        memcpy(r.all, mine.all, r.bytes);
         boards[0] = board;
     } else {
-        TRY(comm_gather_bytes(s->comm, mine, steps * sizeof *mine, all, err));
+        TRY(comm_gather_bytes(s->comm, mine.all, r.bytes, r.all, err));
         TRY(comm_gather_bytes(s->comm, &board, sizeof board, boards, err));
     }
     if (s->rank == 0)
-        code = print_report(s, all, boards, json, err);
+        code = print_report(&r, boards, json, err);
     TRY(session_agree(s, code, err));
 out:
-    mem_free(mine);
-    mem_free(all);
+    mem_free(mine.all);
+    mem_free(r.all);
     mem_free(boards);
     return code;
 }

@@ -63,10 +63,23 @@ static enum cohort_code fetch_outputs(struct cohort_session *s, struct cohort_te
 
 static enum cohort_code run_step(struct cohort_session *s, struct step *step,
                                  struct cohort_error *err) {
-    if (step->kind == STEP_COMPUTE)
+    enum cohort_code code = COHORT_OK;
+    struct comm_transfer *transfer = step->move >= 0 ? s->moves[step->move].transfer : NULL;
+    switch (step->kind) {
+    case STEP_COMPUTE:
         return exec_run(s->program, step->first_op, step->last_op, err);
-    enum cohort_code code = comm_transfer_begin(step->transfer, err);
-    return code != COHORT_OK ? code : comm_transfer_end(step->transfer, err);
+    case STEP_EXPECT:
+        return comm_exchange_expect(transfer, err);
+    case STEP_SEND:
+        return comm_transfer_begin(transfer, err);
+    case STEP_WAIT:
+        return comm_transfer_end(transfer, err);
+    case STEP_SCATTER:
+    case STEP_GATHER:
+        code = comm_transfer_begin(transfer, err);
+        return code != COHORT_OK ? code : comm_transfer_end(transfer, err);
+    }
+    return code;
 }
 
 /* Other ranks wait for the root's next image as long as the caller says; once its first rows are
@@ -78,7 +91,8 @@ static void wait_for_root(struct cohort_session *s, bool begun) {
 }
 
 static bool brings_rows(const struct cohort_session *s, const struct step *t) {
-    return t->kind == STEP_SCATTER && t->end[s->rank] > t->begin[s->rank];
+    return (t->kind == STEP_SCATTER || t->kind == STEP_WAIT) &&
+           transition_rows_received(&s->transitions.list[t->move], s->rank, s->size) > 0;
 }
 
 static enum cohort_code run_steps(struct cohort_session *s, struct cohort_error *err) {

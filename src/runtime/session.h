@@ -1,8 +1,8 @@
 /* Inside src/runtime: a session, and the steps that a plan becomes on one board.
  *
  * cohort_prepare() (session.c) brings graph, plan and weights to every rank and compiles the plan
- * (compile.c) into a list of steps; cohort_run() (run.c) executes them; report.c tells what they
- * took. */
+ * (compile.c) into a list of steps (steps.c); cohort_run() (run.c) executes them; report.c tells
+ * what they took. */
 #ifndef COHORT_RUNTIME_SESSION_H
 #define COHORT_RUNTIME_SESSION_H
 
@@ -15,6 +15,7 @@
 #include "exec/tuning.h"
 #include "graph/graph.h"
 #include "planner/plan.h"
+#include "planner/transitions.h"
 
 #include <stdbool.h>
 
@@ -27,21 +28,35 @@ struct cohort_plan {
     struct plan *plan;
 };
 
-enum step_kind { STEP_SCATTER, STEP_COMPUTE, STEP_GATHER };
+enum step_kind {
+    STEP_SCATTER, /* begins a transfer and waits for it */
+    STEP_GATHER,
+    STEP_COMPUTE,
+    STEP_EXPECT, /* starts an exchange's receives */
+    STEP_SEND,   /* … its sends */
+    STEP_WAIT,   /* … and waits for both */
+};
 
 /* One step of a plan on this board; all ranks have the same steps in the same order. */
 struct step {
     enum step_kind kind;
     int segment;
-    int value;            /* SCATTER, GATHER: which tensor moves */
-    int slot;             /* SCATTER, GATHER: this board's rows of it, or -1 */
-    int root_slot;        /* on rank 0: the whole of it */
-    int64_t *begin, *end; /* SCATTER, GATHER: each rank's rows */
-    struct comm_transfer *transfer;
+    int move;              /* which of the plan's transitions; -1: COMPUTE */
     int first_op, last_op; /* COMPUTE: operators [first, last) of the program */
-    int64_t rows;          /* COMPUTE: this board's rows of the segment's last tensor */
-    int64_t halo_rows;     /* COMPUTE: input rows that it needs beyond its share */
-    double begin_ms, ms;   /* of the last run, on clock_ms(): computing, or moving and waiting */
+    double begin_ms, ms;   /* of the last run, on clock_ms() */
+};
+
+/* A transition of the plan, as this board takes part in it. */
+struct move {
+    int slot;      /* this board's rows, or -1; SCATTER and GATHER on rank 0: -1, it is in place */
+    int root_slot; /* SCATTER, GATHER on rank 0: the whole of it */
+    struct comm_transfer *transfer;
+};
+
+/* A segment on this board. */
+struct segment_rows {
+    int64_t rows;      /* of the segment's last tensor: its own */
+    int64_t halo_rows; /* input rows that it needs beyond its share */
 };
 
 struct weight_map {
@@ -59,6 +74,9 @@ struct cohort_session {
     struct board board;
     struct pool *pool;
     struct program *program;
+    struct transitions transitions; /* of the plan */
+    struct move *moves;             /* one each */
+    struct segment_rows *segments;  /* one for each of the plan's */
     struct step *steps;
     int step_count;
     size_t step_capacity;
@@ -81,7 +99,11 @@ struct cohort_session {
 /* compile.c.  Local and deterministic: fills in steps, slots and operators from graph and plan.
  * Errors: plan, memory. */
 enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *err);
-/* Collective.  Makes the transfers, after exec_prepare(). */
+
+/* steps.c.  add: appends a step; errors: memory.  make_transfers: collective, after exec_prepare().
+ */
+enum cohort_code session_add_step(struct cohort_session *s, enum step_kind kind, int segment,
+                                  int move, struct cohort_error *err);
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err);
 void session_release_steps(struct cohort_session *s);
 

@@ -101,7 +101,7 @@ static enum cohort_code collect(struct cohort_session *s, struct span *mine, str
         mine[i] = (struct span){
             .begin_ms = t->begin_ms,
             .ms = t->ms,
-            .bytes = t->transfer != NULL ? (double)comm_transfer_bytes(t->transfer) : 0};
+            .bytes = t->move >= 0 ? (double)comm_transfer_bytes(s->moves[t->move].transfer) : 0};
     }
     if (s->comm != NULL) {
         TRY(comm_gather_bytes(s->comm, mine, (size_t)s->step_count * sizeof *mine, all, err));

@@ -1,5 +1,6 @@
 /* Whole networks on several ranks: every generated network, small, gives the bits of one rank, with
- * the default plan, with random groups and ratios, and with both ways of scattering. np: 1 2 3 4 6
+ * the default plan, with random groups and ratios, with random plans of all modes whose tensors
+ * stay where they are, and with both ways of scattering. np: 1 2 3 4 5 6
  *
  * Rank 0 computes the one-rank answer alone (a session without MPI) and compares. */
 #include "tests/support/mpitest.h"
@@ -8,7 +9,9 @@
 
 #include "base/mem.h"
 #include "runtime/model.h"
+#include "runtime/session.h"
 #include "synth/synth.h"
+#include "tests/support/randomplan.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +19,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ROUNDS 4 /* plans per network: the default, then random ones */
+#define ROUNDS  10 /* plans per network: the default, random groups, random plans of all modes */
+#define GROUPS  3  /* of these the ones with groups and ratios */
+#define OUTPUTS 4
 
 static bool allocated;                        /* by a second inference */
 static enum cohort_weights_type weights_type; /* of rank 0; the others leave it open */
@@ -33,8 +38,9 @@ struct network {
     struct cohort_model *model;
     float *input;
     struct cohort_tensor in;
-    float *want;
-    int64_t count;
+    int outputs;
+    float *want[OUTPUTS];
+    int64_t count[OUTPUTS];
 };
 
 static bool said(enum cohort_code code, const struct cohort_error *err) {
@@ -63,7 +69,7 @@ static double width_of(const struct synth_network *which) {
 static bool make_network(struct network *n, const struct synth_network *which) {
     struct cohort_error err = {0};
     struct cohort_session *alone = NULL;
-    struct cohort_tensor out;
+    struct cohort_tensor out[OUTPUTS];
     int size = which->size <= 64 ? which->size : which->size > 250 ? 96 : 64;
     struct synth_options o = {.size = size, .width = width_of(which), .classes = 10, .seed = 5};
     struct cohort_session_options options = {
@@ -73,17 +79,18 @@ static bool make_network(struct network *n, const struct synth_network *which) {
               said(cohort_open(&n->model, n->path, NULL, &err), &err);
     if (!ok)
         return false;
+    n->outputs = cohort_output_count(n->model);
     n->in = cohort_input(n->model, 0);
     n->input = malloc((size_t)elements(&n->in) * sizeof *n->input);
     for (int64_t i = 0; i < elements(&n->in); i++)
         n->input[i] = (float)draw(2001) / 1000.0f - 1.0f;
     n->in.data = n->input;
     ok = said(cohort_prepare(&alone, n->model, NULL, MPI_COMM_NULL, &options, &err), &err) &&
-         said(cohort_run(alone, &n->in, 1, &out, 1, &err), &err);
-    if (ok) {
-        n->count = elements(&out);
-        n->want = malloc((size_t)n->count * sizeof *n->want);
-        memcpy(n->want, out.data, (size_t)n->count * sizeof *n->want);
+         said(cohort_run(alone, &n->in, 1, out, n->outputs, &err), &err);
+    for (int i = 0; i < n->outputs && ok; i++) {
+        n->count[i] = elements(&out[i]);
+        n->want[i] = malloc((size_t)n->count[i] * sizeof(float));
+        memcpy(n->want[i], out[i].data, (size_t)n->count[i] * sizeof(float));
     }
     cohort_close(&alone);
     return ok;
@@ -92,7 +99,8 @@ static bool make_network(struct network *n, const struct synth_network *which) {
 static void drop_network(struct network *n) {
     cohort_model_free(&n->model);
     free(n->input);
-    free(n->want);
+    for (int i = 0; i < OUTPUTS; i++)
+        free(n->want[i]);
     unlink(n->path);
 }
 
@@ -122,13 +130,26 @@ static bool random_plan(struct cohort_plan **plan, const struct cohort_model *m,
     return m == NULL || said(cohort_plan_make(plan, m, &o, &err), &err);
 }
 
+static uint64_t plan_seed = 99; /* of rank 0 */
+
+/* Rank 0: a plan of any modes. */
+static bool wild_plan(struct cohort_plan **plan, const struct cohort_model *m, char text[400]) {
+    snprintf(text, 400, "random plan with seed %llu", (unsigned long long)plan_seed);
+    if (m == NULL)
+        return true;
+    *plan = mem_zalloc(1, sizeof **plan);
+    (*plan)->plan = random_plan_make(cohort_model_graph(m), mt_size, &plan_seed);
+    return (*plan)->plan != NULL;
+}
+
 /* Collective: the network on all ranks by this plan (NULL: the default), twice. */
 static bool run_everywhere(const struct network *n, const struct cohort_plan *plan,
                            enum cohort_scatter how) {
     struct cohort_error err = {0};
     struct cohort_session *s = NULL;
-    struct cohort_tensor out = {0};
+    struct cohort_tensor out[OUTPUTS] = {{0}};
     bool root = mt_rank == 0, same = true;
+    int outputs = root ? n->outputs : 0;
     struct cohort_session_options o = {
         .threads = 1, .no_binding = 1, .scatter = how, .weights = COHORT_WEIGHTS_SEND};
     if (root)
@@ -138,16 +159,24 @@ static bool run_everywhere(const struct network *n, const struct cohort_plan *pl
     for (int i = 0; i < 2 && same; i++) {
         long before = mem_alloc_calls();
         same =
-            said(cohort_run(s, root ? &n->in : NULL, root, root ? &out : NULL, root, &err), &err);
+            said(cohort_run(s, root ? &n->in : NULL, root, root ? out : NULL, outputs, &err), &err);
         if (i == 1 && mem_alloc_calls() != before)
             allocated = true;
-        if (root && same)
-            same = elements(&out) == n->count &&
-                   memcmp(out.data, n->want, (size_t)n->count * sizeof(float)) == 0;
+        for (int k = 0; k < outputs && same; k++)
+            same = elements(&out[k]) == n->count[k] &&
+                   memcmp(out[k].data, n->want[k], (size_t)n->count[k] * sizeof(float)) == 0;
         MPI_Bcast(&same, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
     }
     cohort_close(&s);
     return same;
+}
+
+static void tell_plan(const struct cohort_plan *plan, const char *text) {
+    struct cohort_error err = {0};
+    char *json = NULL;
+    if (plan != NULL && plan_print(plan->plan, &json, &err) == COHORT_OK)
+        mt_note("%s: %s", text, json);
+    mem_free(json);
 }
 
 static void check_network(const struct synth_network *which) {
@@ -161,13 +190,14 @@ static void check_network(const struct synth_network *which) {
         char text[400] = "default plan";
         for (int round = 0; round < ROUNDS && all; round++) {
             struct cohort_plan *plan = NULL;
-            bool planned = round == 0 || random_plan(&plan, n.model, nodes, text);
+            bool planned = round == 0 || (round <= GROUPS ? random_plan(&plan, n.model, nodes, text)
+                                                          : wild_plan(&plan, n.model, text));
             MPI_Bcast(&planned, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
             all = planned &&
                   run_everywhere(&n, plan, round % 2 ? COHORT_SCATTER_ORDERED : COHORT_SCATTERV);
-            cohort_plan_free(&plan);
             if (!all && mt_rank == 0)
-                mt_note("%s on %d ranks: %s", which->name, mt_size, text);
+                tell_plan(plan, text);
+            cohort_plan_free(&plan);
         }
         mt_ok(all, "%s: %d ranks, %d plans, the same bits%s", which->name, mt_size, ROUNDS,
               weights_type == COHORT_WEIGHTS_F16 ? " (float16 weights)" : "");
