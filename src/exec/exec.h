@@ -21,6 +21,11 @@ struct exec_options {
     bool zero_weights;  /* pack zeros: for memory and timing without weights */
     bool half_weights;  /* of products with constant matrices: kept as float16 */
     bool own_buffers;   /* no slots share memory: for comparison */
+    /* Second-level cache of a core: where maps between operators do not stay in it, these are
+     * computed in strips (exec/chain.h); 0: never. */
+    size_t cache_bytes;
+    int64_t
+        strip_rows; /* for tests: strips of so many rows wherever they can be; 0: where they pay */
     /* Kernels chosen by measuring, for when `kernel` is NULL; borrowed; NULL: none. */
     const struct kernel_choices *choices;
 };
@@ -44,6 +49,8 @@ enum cohort_code exec_add_op(struct program *p, int node, struct rows out, const
                              const int *out_slots, int *op, struct cohort_error *err);
 
 int exec_op_count(const struct program *p);
+/* exec_run() will be called for ranges of operators that end with the last one added. */
+void exec_range_ends(struct program *p);
 /* Corrects the last step of a slot's life, before exec_prepare(). */
 void exec_slot_ends(struct program *p, int slot, int last);
 /* The slot's rows will be sent or received as they lie, so they must be contiguous; before
@@ -68,7 +75,8 @@ enum cohort_code exec_slot_store(struct program *p, int slot, const struct tenso
 enum cohort_code exec_slot_fetch(struct program *p, int slot, struct tensor *to,
                                  struct cohort_error *err);
 
-/* Runs operators [first, last) in order on the pool. */
+/* Runs operators [first, last) in order on the pool: all of the program's, or a range between two
+ * ends that exec_range_ends() set. */
 enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_error *err);
 
 /* Constants that the program's operators need packed or read on this board: called for each before
@@ -94,6 +102,8 @@ struct exec_half exec_half(const struct program *p);
 /* For reports: the kernel that operator runs with ("reference" for evaluators, "free" for channels
  * that are where they should be already). */
 const char *exec_op_kernel(const struct program *p, int op);
+/* After exec_prepare(): operators that are computed in strips together with others. */
+int exec_chained(const struct program *p);
 /* After exec_prepare(): how many operators' kernels are chosen by a signature, and how many of
  * these choices are from measuring. */
 void exec_count_choices(const struct program *p, int *signatures, int *chosen);

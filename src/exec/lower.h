@@ -7,6 +7,7 @@
 #define COHORT_EXEC_LOWER_H
 
 #include "base/mem.h"
+#include "exec/chain.h"
 #include "exec/cut.h"
 #include "exec/exec.h"
 #include "exec/share.h"
@@ -21,6 +22,7 @@ struct slot {
     bool pinned;
     bool dynamic;  /* shape depends on data: memory is found at run time */
     bool whole;    /* its rows lie one behind the other, with nothing between */
+    bool inside;   /* of a chain: it has no memory */
     size_t bytes;  /* of its rows alone */
     int buffer;    /* where it lies … */
     int64_t block; /* … and from which block of 16 channels on (exec/share.h) */
@@ -39,6 +41,7 @@ struct bound {
     size_t weights_bytes;   /* of packed weights in state */
     size_t workspace_bytes; /* per thread */
     size_t shared_bytes;    /* for all threads together */
+    int64_t rows_least;     /* that its part should get at once, where there are as many */
     struct exec_half half;  /* of its weights */
 };
 
@@ -47,6 +50,8 @@ struct exec_op {
     struct rows out;
     int *in_slots, *out_slots;
     bool free; /* its output is there already: it only put channels together, or took them apart */
+    bool ends_range; /* of what exec_run() runs */
+    int chain;       /* the number of the chain that begins here, from 1 on; 0: none */
     struct bound *bound;
 };
 
@@ -70,7 +75,13 @@ struct program {
     size_t workspace_stride;
     char *shared; /* the largest shared_bytes of any operator */
     size_t shared_bytes;
-    double row_ns; /* of the operator that runs */
+    struct chain *chains;
+    int chain_count;
+    size_t chain_capacity;
+    char *strips; /* threads * strip_stride */
+    size_t strip_bytes, strip_stride;
+    struct strip_state *strip_states; /* one a thread */
+    double row_ns;                    /* of the operator that runs */
     bool prepared;
 };
 
@@ -93,11 +104,16 @@ struct lowering {
     work_fn part; /* with a walk: computes one part; its context is a struct part_work */
     enum cohort_code (*run)(struct program *p, const struct exec_op *op,
                             struct cohort_error *err); /* WALK_OWN */
+    /* The part reads and writes input 0 and output 0 by the views it is given and nowhere else, so
+     * it can run in strips; with WALK_OWN it serves for nothing else. */
+    bool strips;
 };
 
-/* The last three of a table's row. */
-#define BY_PART(walk, part) walk, part, NULL
-#define BY_ITSELF(run)      WALK_OWN, NULL, run
+/* The last four of a table's row. */
+#define BY_PART(walk, part)     walk, part, NULL, false
+#define IN_STRIPS(walk, part)   walk, part, NULL, true
+#define BY_ITSELF(run)          WALK_OWN, NULL, run, false
+#define BY_ITSELF_OR(run, part) WALK_OWN, part, run, true
 
 /* Runs an operator: by its own run(), or its part over the walk. */
 enum cohort_code lowering_run(struct program *p, const struct exec_op *op,

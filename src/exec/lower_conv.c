@@ -169,6 +169,7 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     b->workspace_bytes =
         s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
     s->cut = cut_of(s, b->weights_bytes);
+    b->rows_least = s->cut.rows_least;
     if (s->scaled) {
         s->scaled_bytes = (b->weights_bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
         b->workspace_bytes += s->scaled_bytes;
@@ -207,6 +208,19 @@ static void unbind_conv(struct bound *b) {
     mem_free(s->bias);
 }
 
+/* The residual, if there is one, is bound to *residual. */
+static struct conv_args args_of(const struct part_work *w, int64_t image, struct view *residual) {
+    const struct conv_state *s = w->state;
+    return (struct conv_args){
+        .shape = &s->shape,
+        .weights = s->weights,
+        .bias = s->bias,
+        .in = w->in,
+        .out = w->out,
+        .epilogue = op_epilogue(w->program, w->op, image, residual),
+    };
+}
+
 struct conv_work {
     const struct program *program;
     const struct conv_state *state;
@@ -241,29 +255,34 @@ static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
                                  struct cohort_error *err) {
     (void)err;
     const struct conv_state *s = op->bound->state;
+    struct part_work views = {.program = p, .op = op, .state = s};
     struct image_rows part;
     for (int64_t at = op->out.begin; next_image(op->out, s->shape.out_h, &at, &part);) {
         struct view residual;
-        struct conv_work w = {.program = p, .state = s};
-        w.args = (struct conv_args){
-            .shape = &s->shape,
-            .weights = s->weights,
-            .bias = s->bias,
-            .in = slot_image(p, op->in_slots[0], part.image),
-            .out = slot_image(p, op->out_slots[0], part.image),
-            .epilogue = op_epilogue(p, op, part.image, &residual),
-        };
+        views.in = slot_image(p, op->in_slots[0], part.image);
+        views.out = slot_image(p, op->out_slots[0], part.image);
+        struct conv_work w = {
+            .program = p, .state = s, .args = args_of(&views, part.image, &residual)};
         if (s->scaled)
             w.factors = factors_of(p, op->in_slots[FACTORS], part.image);
         struct cut cut = s->cut;
-        cut.blocks = view_blocks(&w.args.out);
+        cut.blocks = view_blocks(&views.out);
         run_cut(p, part.y0, part.y1, &cut, conv_part, &w);
     }
     return COHORT_OK;
 }
 
+/* In strips: a map of one image. */
+static void conv_strip(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+    const struct part_work *w = context;
+    struct view residual;
+    struct conv_work c = {
+        .program = w->program, .state = w->state, .args = args_of(w, 0, &residual)};
+    conv_part(&c, y0, y1, block0, block1, thread);
+}
+
 const struct lowering lowerings_conv[] = {
-    {"Conv", conv_accepts, bind_conv, unbind_conv, BY_ITSELF(run_conv)},
+    {"Conv", conv_accepts, bind_conv, unbind_conv, BY_ITSELF_OR(run_conv, conv_strip)},
     {"ScaledConv", scaled_accepts, bind_conv, unbind_conv, BY_ITSELF(run_conv)},
     {"ConvTranspose", conv_accepts, bind_deconv, unbind_conv, BY_ITSELF(run_conv)},
     {0},

@@ -305,7 +305,7 @@ static enum cohort_code run_binary(struct program *p, const struct exec_op *op,
 }
 
 #define UNARY(name)                                                                                \
-    { name, unary_accepts, bind_unary, NULL, BY_PART(WALK_ROWS_BLOCKS, unary_part) }
+    { name, unary_accepts, bind_unary, NULL, IN_STRIPS(WALK_ROWS_BLOCKS, unary_part) }
 #define BINARY(name)                                                                               \
     { name, binary_accepts, bind_binary, unbind_binary, BY_ITSELF(run_binary) }
 
@@ -317,18 +317,18 @@ const struct lowering lowerings_elementwise[] = {
     UNARY("Tanh"),
     UNARY("HardSigmoid"),
     UNARY("HardSwish"),
-    {"Swish", swish_accepts, bind_unary, NULL, BY_PART(WALK_ROWS_BLOCKS, unary_part)},
+    {"Swish", swish_accepts, bind_unary, NULL, IN_STRIPS(WALK_ROWS_BLOCKS, unary_part)},
     UNARY("Exp"),
     UNARY("Sqrt"),
     UNARY("Erf"),
     UNARY("Gelu"),
     UNARY("Abs"),
     UNARY("Neg"),
-    {"Clip", clip_accepts, bind_unary, NULL, BY_PART(WALK_ROWS_BLOCKS, unary_part)},
-    {"Pow", pow_accepts, bind_unary, NULL, BY_PART(WALK_ROWS_BLOCKS, unary_part)},
-    {"PRelu", lower_is_map, bind_prelu, unbind_vectors, BY_PART(WALK_ROWS_BLOCKS, vector_part)},
+    {"Clip", clip_accepts, bind_unary, NULL, IN_STRIPS(WALK_ROWS_BLOCKS, unary_part)},
+    {"Pow", pow_accepts, bind_unary, NULL, IN_STRIPS(WALK_ROWS_BLOCKS, unary_part)},
+    {"PRelu", lower_is_map, bind_prelu, unbind_vectors, IN_STRIPS(WALK_ROWS_BLOCKS, vector_part)},
     {"BatchNormalization", lower_is_map, bind_batchnorm, unbind_vectors,
-     BY_PART(WALK_ROWS_BLOCKS, vector_part)},
+     IN_STRIPS(WALK_ROWS_BLOCKS, vector_part)},
     BINARY("Add"),
     BINARY("Sum"),
     BINARY("Sub"),

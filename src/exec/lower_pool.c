@@ -82,8 +82,8 @@ static void reduce_part(void *context, int64_t y0, int64_t y1, int block0, int b
 }
 
 const struct lowering lowerings_pool[] = {
-    {"MaxPool", pool_accepts, bind_pool, NULL, BY_PART(WALK_IMAGES_BLOCKS, pool_part)},
-    {"AveragePool", pool_accepts, bind_pool, NULL, BY_PART(WALK_IMAGES_BLOCKS, pool_part)},
+    {"MaxPool", pool_accepts, bind_pool, NULL, IN_STRIPS(WALK_IMAGES_BLOCKS, pool_part)},
+    {"AveragePool", pool_accepts, bind_pool, NULL, IN_STRIPS(WALK_IMAGES_BLOCKS, pool_part)},
     {"GlobalAveragePool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"GlobalMaxPool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"ReduceMean", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},

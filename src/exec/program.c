@@ -71,6 +71,9 @@ void exec_destroy(struct program **pp) {
     mem_free(p->arena);
     mem_free(p->workspace);
     mem_free(p->shared);
+    mem_free(p->chains);
+    mem_free(p->strips);
+    mem_free(p->strip_states);
     mem_free(p);
     *pp = NULL;
 }
@@ -111,6 +114,11 @@ enum cohort_code exec_add_op(struct program *p, int node, struct rows out, const
 
 int exec_op_count(const struct program *p) {
     return p->op_count;
+}
+
+void exec_range_ends(struct program *p) {
+    if (p->op_count > 0)
+        p->ops[p->op_count - 1].ends_range = true;
 }
 
 void exec_slot_ends(struct program *p, int slot, int last) {
@@ -198,8 +206,12 @@ static enum cohort_code find_workspace(struct program *p, struct cohort_error *e
     size_t threads = (size_t)pool_threads(p->pool);
     p->workspace = mem_zalloc(threads, p->workspace_stride);
     p->shared = mem_zalloc(1, p->shared_bytes);
-    if (p->workspace == NULL || p->shared == NULL)
-        return error_memory(err, threads * p->workspace_stride + p->shared_bytes,
+    p->strip_stride = (p->strip_bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
+    p->strips = mem_zalloc(threads, p->strip_stride);
+    p->strip_states = mem_zalloc(threads, sizeof *p->strip_states);
+    if (p->workspace == NULL || p->shared == NULL || p->strips == NULL || p->strip_states == NULL)
+        return error_memory(err,
+                            threads * (p->workspace_stride + p->strip_stride) + p->shared_bytes,
                             "the kernels' workspace");
     return COHORT_OK;
 }
@@ -207,8 +219,9 @@ static enum cohort_code find_workspace(struct program *p, struct cohort_error *e
 enum cohort_code exec_prepare(struct program *p, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     BUG_UNLESS(!p->prepared);
-    TRY(assign_memory(p, err));
     TRY(bind_nodes(p, err));
+    TRY(chains_find(p, err));
+    TRY(assign_memory(p, err));
     TRY(find_workspace(p, err));
     p->prepared = true;
 out:
@@ -263,6 +276,14 @@ enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_
     pool_dilate_begin(p->pool);
     for (int i = first; i < last; i++) {
         const struct exec_op *op = &p->ops[i];
+        if (op->chain > 0) {
+            const struct chain *c = &p->chains[op->chain - 1];
+            BUG_UNLESS(i + c->count <= last);
+            chain_run(p, c);
+            pool_dilate(p->pool);
+            i += c->count - 1;
+            continue;
+        }
         enum cohort_code code = lowering_run(p, op, err);
         if (code != COHORT_OK) {
             error_wrap(err, "node '%s' (%s)", op->bound->node->name, op->bound->node->op->name);
@@ -295,6 +316,13 @@ const char *exec_op_kernel(const struct program *p, int op) {
     return b->kernel != NULL ? b->kernel : b->how->op != NULL ? p->plain->name : "reference";
 }
 
+int exec_chained(const struct program *p) {
+    int count = 0;
+    for (int i = 0; i < p->chain_count; i++)
+        count += p->chains[i].count;
+    return count;
+}
+
 void exec_count_choices(const struct program *p, int *signatures, int *chosen) {
     struct signature s;
     *signatures = *chosen = 0;
@@ -313,7 +341,8 @@ struct exec_memory exec_memory(const struct program *p) {
                             .pinned_bytes = p->pinned_bytes};
     for (int i = 0; i < p->graph->node_count; i++)
         m.weights_bytes += p->bounds[i].weights_bytes;
-    m.workspace_bytes = p->workspace_stride * (size_t)pool_threads(p->pool) + p->shared_bytes;
+    m.workspace_bytes =
+        (p->workspace_stride + p->strip_stride) * (size_t)pool_threads(p->pool) + p->shared_bytes;
     return m;
 }
 

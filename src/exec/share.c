@@ -91,7 +91,7 @@ static void measure_groups(struct sharing *s) {
         b->first = slot->first < b->first ? slot->first : b->first;
         b->last = slot->last > b->last ? slot->last : b->last;
         b->pinned = b->pinned || slot->pinned;
-        b->row_bytes = slot->dynamic ? 0 : slot_geometry(p, i).row_bytes;
+        b->row_bytes = slot->dynamic || slot->inside ? 0 : slot_geometry(p, i).row_bytes;
         if (can_share(p, i))
             b->row_bytes = (size_t)(s->end[g] - s->begin[g]) * (size_t)slot_geometry(p, i).width *
                            BLOCK * sizeof(float);

@@ -161,6 +161,7 @@ static enum cohort_code add_ops(struct compiler *c, const struct plan_part *part
     for (int i = part->first; i < part->last && code == COHORT_OK; i++)
         code = add_op(c, part, i, node_rows(c, i), ports, err);
     step->last_op = exec_op_count(s->program);
+    exec_range_ends(s->program);
 out:
     mem_free(ports);
     return code;

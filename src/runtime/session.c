@@ -168,6 +168,7 @@ out:
 static enum cohort_code open_program(struct cohort_session *s, struct cohort_error *err) {
     struct exec_options exec = {.kernel = s->options.kernel,
                                 .choices = &s->choices,
+                                .cache_bytes = s->board.l2_bytes,
                                 .half_weights = s->options.weights_type == COHORT_WEIGHTS_F16};
     return exec_create(&s->program, s->graph, s->pool, &exec, err);
 }

@@ -382,7 +382,8 @@ static void test_executor_agrees(void **state) {
     for (uint64_t seed = 1; seed <= 400; seed++) {
         struct net n;
         struct cohort_error err;
-        struct tensor in[2] = {{0}}, want[3] = {{0}}, whole[3] = {{0}}, tiles[3] = {{0}};
+        struct tensor in[2] = {{0}}, want[3] = {{0}}, whole[3] = {{0}}, tiles[3] = {{0}},
+                      strips[3] = {{0}};
         make_net(&n, seed);
         struct graph *g = n.t.g;
         assert_int_equal(graph_finish(g, NULL, &err), COHORT_OK);
@@ -393,13 +394,16 @@ static void test_executor_agrees(void **state) {
                 tensor_f32(&in[i])[k] = (float)gt_pick(&n.t, -1000, 1000) / 500.0f;
         }
         gt_run(&n.t, in, want);
-        struct exec_options o = {0};
+        struct exec_options o = {0}, in_strips = {.strip_rows = (int64_t)(seed % 3) + 1};
         if (exec_run_graph(g, test_pool, &o, 0, in, whole, &err) != COHORT_OK ||
+            exec_run_graph(g, test_pool, &in_strips, 0, in, strips, &err) != COHORT_OK ||
             exec_run_graph(g, test_pool, &o, (int64_t)(seed % 4) + 1, in, tiles, &err) != COHORT_OK)
             fail_msg("%s", err.message);
         for (int i = 0; i < g->output_count; i++) {
             check_close(&want[i], &whole[i]);
             assert_memory_equal(whole[i].data, tiles[i].data, tensor_bytes(&whole[i]));
+            assert_memory_equal(whole[i].data, strips[i].data, tensor_bytes(&whole[i]));
+            tensor_release(&strips[i]);
             tensor_release(&want[i]);
             tensor_release(&whole[i]);
             tensor_release(&tiles[i]);
