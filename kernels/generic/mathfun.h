@@ -27,6 +27,9 @@ static inline uint32_t math_bits(float f) {
     return bits;
 }
 
+#define MAGIC      12582912.0f /* 1.5 * 2^23: adding it rounds to an integer, in the lowest bits */
+#define SHIFTED(t) ((t) + K(MAGIC))
+
 #define INLINE               inline
 #define FN(name)             math_##name
 #define REAL                 float
@@ -39,6 +42,9 @@ static inline uint32_t math_bits(float f) {
 #define IF_EQUAL(x, y, a, b) ((x) == (y) ? (a) : (b))
 #define MAX_OF(a, b)         ((a) > (b) ? (a) : (b))
 #define MIN_OF(a, b)         ((a) < (b) ? (a) : (b))
+#define NO_MORE(c, t)        MIN_OF(c, t)
+#define NEAREST(t)           (SHIFTED(t) - K(MAGIC))
+#define TIMES_2_TO(y, n, t)  FROM_BITS(BITS_OF(y) + (BITS_OF(SHIFTED(t)) << 23))
 #include "kernels/generic/mathbody.h"
 #undef INLINE
 #undef FN
@@ -65,6 +71,14 @@ static inline uint32_t math_bits(float f) {
 #define IF_EQUAL(x, y, a, b) vec_if_equal(x, y, a, b)
 #define MAX_OF(a, b)         vec_max(a, b)
 #define MIN_OF(a, b)         vec_min(a, b)
+#if defined(__AVX512F__) /* has instructions for both, of any t and n */
+#undef NO_MORE
+#undef NEAREST
+#undef TIMES_2_TO
+#define NO_MORE(c, t)       (t)
+#define NEAREST(t)          ((vec)_mm512_roundscale_ps((__m512)(t), _MM_FROUND_TO_NEAREST_INT))
+#define TIMES_2_TO(y, n, t) ((vec)_mm512_scalef_ps((__m512)(y), (__m512)(n)))
+#endif
 #include "kernels/generic/mathbody.h"
 #undef INLINE
 #undef FN
@@ -78,6 +92,11 @@ static inline uint32_t math_bits(float f) {
 #undef IF_EQUAL
 #undef MAX_OF
 #undef MIN_OF
+#undef NO_MORE
+#undef NEAREST
+#undef TIMES_2_TO
+#undef SHIFTED
+#undef MAGIC
 
 /* ln x for finite x > 0, in double: x = m 2^e with m in [1/sqrt 2, sqrt 2),
  * ln m = 2 artanh((m-1)/(m+1)), whose series ends where double does. */
