@@ -47,15 +47,16 @@ struct kernel_epilogue {
     bool residual_last;          /* act(v) + r instead of act(v + r) */
     /* What epilogue_apply() calls: an instruction set's own (plainops.epilogue), or NULL: the
      * portable one.  All give the same bits. */
-    void (*apply)(const struct kernel_epilogue *e, const struct view *out, int64_t y, int block,
-                  int x0, int x1);
+    void (*apply)(const struct kernel_epilogue *e, const struct view *out, int64_t y0, int64_t y1,
+                  int block);
 };
 
-/* Applies an epilogue in place to pixels [x0, x1) of row y, block `block`, after the sums are in
- * `out`, and zeroes the block's lanes beyond the last channel of a blocked map. NULL: only that.
- * For kernels that do not do it in registers. (kernels/generic/epilogue.h) */
-void epilogue_apply(const struct kernel_epilogue *e, const struct view *out, int64_t y, int block,
-                    int x0, int x1);
+/* Applies an epilogue in place to rows [y0, y1) of block `block`, after the sums are in `out`, and
+ * zeroes the block's lanes beyond the last channel of a blocked map.  NULL: only that.  For kernels
+ * that do not do it in registers.  Rows that fit the first-level cache together had better come
+ * together.  (kernels/generic/epilogue.h) */
+void epilogue_apply(const struct kernel_epilogue *e, const struct view *out, int64_t y0, int64_t y1,
+                    int block);
 
 /* ---- convolution ------------------------------------------------------------------------- */
 

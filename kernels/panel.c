@@ -86,8 +86,7 @@ static void panels_run(const struct gemm_args *a, const struct micro *m, struct 
         p->panels = m->blocks > 1 && n + 2 * BLOCK <= a->n1 ? 2 : 1;
         panel_rows(a, m, p);
         for (int b = p->panel; last && !p->finish && b < p->panel + p->panels; b++)
-            for (int64_t y = p->y0; y < p->y1; y++)
-                epilogue_apply(&a->epilogue, &out, y, b, 0, 1);
+            epilogue_apply(&a->epilogue, &out, p->y0, p->y1, b);
     }
 }
 

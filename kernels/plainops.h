@@ -77,8 +77,8 @@ struct plainops {
                         const struct kernel_epilogue *e, int64_t y0, int64_t y1, int block0,
                         int block1);
     /* kernel_epilogue.apply: see there. */
-    void (*epilogue)(const struct kernel_epilogue *e, const struct view *out, int64_t y, int block,
-                     int x0, int x1);
+    void (*epilogue)(const struct kernel_epilogue *e, const struct view *out, int64_t y0,
+                     int64_t y1, int block);
 
     /* ---- moving ---- */
 

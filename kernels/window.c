@@ -378,7 +378,7 @@ static void point_run(const struct conv_args *a, const struct micro *m) {
         }
     }
     for (int block = a->block0; block < a->block1; block++)
-        epilogue_apply(finish ? NULL : &a->epilogue, &a->out, 0, block, 0, 1);
+        epilogue_apply(finish ? NULL : &a->epilogue, &a->out, 0, 1, block);
 }
 
 void window_run(const struct conv_args *a, bool transposed, const struct micro *m) {
@@ -413,8 +413,8 @@ void window_run(const struct conv_args *a, bool transposed, const struct micro *
                 index += (size_t)blocks;
             }
             for (int b = k.block; b < k.block + blocks; b++)
-                for (int64_t y = k.y0; y < k.y1; y++)
-                    epilogue_apply(k.finish ? NULL : &a->epilogue, &a->out, y, b, 0, s->out_w);
+                if (!k.finish || view_lanes(&a->out, b) < BLOCK)
+                    epilogue_apply(k.finish ? NULL : &a->epilogue, &a->out, k.y0, k.y1, b);
             k.block += blocks;
         }
     }

@@ -311,7 +311,7 @@ static void output_row(const struct walk *k, const float *sums, int block, int64
         for (int i = 0; x + i < a->shape->out_w; i++)
             memcpy(to + (x + i) * pixel, last + (ptrdiff_t)i * BLOCK, BLOCK * sizeof(float));
     }
-    epilogue_apply(&a->epilogue, &a->out, y, block, 0, a->shape->out_w);
+    epilogue_apply(&a->epilogue, &a->out, y, y + 1, block);
 }
 
 /* Output blocks [b0, b1), at most at_once, from the transformed input. */

@@ -116,9 +116,8 @@ static void run(const struct conv_args *a) {
             run_pixels(a, group, oc, next, p, count);
         }
     }
-    for (int64_t y = a->y0; y < a->y1; y++)
-        for (int block = a->block0; block < a->block1; block++)
-            epilogue_apply(&a->epilogue, &a->out, y, block, 0, s->out_w);
+    for (int block = a->block0; block < a->block1; block++)
+        epilogue_apply(&a->epilogue, &a->out, a->y0, a->y1, block);
 }
 
 const struct conv_kernel conv_blas_im2row = {.name = "conv_blas_im2row",

@@ -41,7 +41,7 @@ static void run(const struct gemm_args *a) {
         for (int j = a->n0; a->bias && j < a->n1; j++)
             to[j] += a->bias[j];
         for (int block = a->n0 / BLOCK; block * BLOCK < a->n1; block++)
-            epilogue_apply(&a->epilogue, &out, y, block, 0, 1);
+            epilogue_apply(&a->epilogue, &out, y, y + 1, block);
     }
 }
 

@@ -60,36 +60,48 @@ static bool epilogue_is_clamp(const struct kernel_epilogue *e, float *low, float
     return !e->residual && (e->act == KACT_NONE || e->act == KACT_RELU || e->act == KACT_CLIP);
 }
 
+#define ROWS_AT_ONCE 16 /* whose taps are found once for all blocks */
+
+static void slide_rows(const struct conv_args *a, slide_fn *run, struct slide *row, bool clamp,
+                       int64_t y0, int64_t y1) {
+    const struct conv_shape *s = a->shape;
+    const int pixels = slide_pixels(s->out_w);
+    struct axis ay = axis_make(false, s->in_h, s->kernel_h, s->stride_h, s->pad_top, s->dilation_h);
+    struct axis_run ys[ROWS_AT_ONCE];
+    for (int64_t y = y0; y < y1; y++)
+        ys[y - y0] = axis_run_at(&ay, y, y + 1);
+    for (int block = a->block0; block < a->block1; block++) {
+        const float *w =
+            (const float *)a->weights + (ptrdiff_t)block * s->kernel_h * s->kernel_w * BLOCK;
+        row->start = a->bias + block * BLOCK;
+        for (int64_t y = y0; y < y1; y++) {
+            const struct axis_run *taps = &ys[y - y0];
+            row->rows = taps->taps;
+            row->in = taps->taps ? view_at(&a->in, taps->i0, block * BLOCK, 0) : row->start;
+            row->w = w + taps->k0 * s->kernel_w * BLOCK;
+            row->out = view_at(&a->out, y, block * BLOCK, 0);
+            run(row, pixels);
+            if (clamp)
+                zero_lanes_beyond(&a->out, y, block, 0, s->out_w);
+            else
+                epilogue_rows(&a->epilogue, &a->out, y, y + 1, block);
+        }
+    }
+}
+
 static void depthwise_slide(const struct conv_args *a, slide_fn *run) {
     const struct conv_shape *s = a->shape;
-    struct axis ay = axis_make(false, s->in_h, s->kernel_h, s->stride_h, s->pad_top, s->dilation_h);
     struct slide row = {.in_y = a->in.row_pitch * s->dilation_h,
                         .in_w = s->in_w,
                         .first = -s->pad_left,
                         .width = s->out_w};
     bool clamp = epilogue_is_clamp(&a->epilogue, &row.low, &row.high);
-    int pixels = slide_pixels(s->out_w);
     if (!clamp) {
         row.low = -INFINITY;
         row.high = INFINITY;
     }
-    for (int block = a->block0; block < a->block1; block++) {
-        const float *w =
-            (const float *)a->weights + (ptrdiff_t)block * s->kernel_h * s->kernel_w * BLOCK;
-        row.start = a->bias + block * BLOCK;
-        for (int64_t y = a->y0; y < a->y1; y++) {
-            struct axis_run ys = axis_run_at(&ay, y, y + 1);
-            row.rows = ys.taps;
-            row.in = ys.taps ? view_at(&a->in, ys.i0, block * BLOCK, 0) : row.start;
-            row.w = w + ys.k0 * s->kernel_w * BLOCK;
-            row.out = view_at(&a->out, y, block * BLOCK, 0);
-            run(&row, pixels);
-            if (clamp)
-                zero_lanes_beyond(&a->out, y, block, 0, s->out_w);
-            else
-                epilogue_row(&a->epilogue, &a->out, y, block, 0, s->out_w);
-        }
-    }
+    for (int64_t y = a->y0; y < a->y1; y += ROWS_AT_ONCE)
+        slide_rows(a, run, &row, clamp, y, y + ROWS_AT_ONCE < a->y1 ? y + ROWS_AT_ONCE : a->y1);
 }
 
 /* ---- any window ------------------------------------------------------------------------------ */
@@ -198,7 +210,7 @@ static void depthwise_run(const struct conv_args *a) {
     for (int block = a->block0; block < a->block1; block++) {
         for (int64_t y = a->y0; y < a->y1; y++) {
             depthwise_row(a, &ax, y, axis_run_at(&ay, y, y + 1), block);
-            epilogue_row(&a->epilogue, &a->out, y, block, 0, s->out_w);
+            epilogue_rows(&a->epilogue, &a->out, y, y + 1, block);
         }
     }
 }

@@ -95,15 +95,15 @@ static void unary_rows(enum unary_op op, float a, float b, const struct view *in
             float *to = view_at(out, y, block * BLOCK, 0);
             if (!same_runs(o, runs_of(in, block, 0, out->width)))
                 o = (struct runs){.pixels = out->width, .length = view_lanes(out, block)};
-            for (int x = 0; x < o.pixels; x++) {
-                if (activation)
-                    activate_run(e->act, e->a, e->b, from, to, o.length);
-                else
-                    unary_run(op, a, b, from, to, o.length);
+            if (activation)
+                activate_runs(e->act, e->a, e->b, from, in->pixel_pitch, to, out->pixel_pitch,
+                              o.length, o.pixels);
+            for (int x = 0; !activation && x < o.pixels; x++) {
+                unary_run(op, a, b, from, to, o.length);
                 from += in->pixel_pitch;
                 to += out->pixel_pitch;
             }
-            epilogue_row(&rest, out, y, block, 0, out->width);
+            epilogue_rows(&rest, out, y, y + 1, block);
         }
     }
 }
@@ -150,7 +150,7 @@ static void affine_rows(const float *scale, const float *shift, const struct vie
                      x++, from += in->pixel_pitch, to += out->pixel_pitch)
                     for (int j = 0; j < lanes; j++)
                         to[j] = from[j] * s[j] + t[j];
-            epilogue_row(e, out, y, block, 0, out->width);
+            epilogue_rows(e, out, y, y + 1, block);
         }
     }
 }
@@ -294,7 +294,7 @@ static void binary_rows(enum binary_op op, const struct binary_operand *a,
                 l.b_step = operand_touches(b, out);
             }
             binary_lines[op](&l);
-            epilogue_row(e, out, y, block, 0, out->width);
+            epilogue_rows(e, out, y, y + 1, block);
         }
     }
 }

@@ -1,7 +1,7 @@
 /* The epilogue of operators that do not do it in registers: residual and activation, in place; and
  * how rows of views are walked as runs of floats.
  *
- * One row of one channel block at a time, right after the sums were stored, so it works in the
+ * A few rows of one channel block at a time, right after the sums were stored, so it works in the
  * first-level cache.  Compiled by whoever includes it, for that file's instruction set; all give
  * the same bits. */
 #ifndef COHORT_KERNELS_GENERIC_EPILOGUE_H
@@ -14,17 +14,21 @@
 
 #define ACTIVATE(which)                                                                            \
     case which:                                                                                    \
-        for (; i + VL <= n; i += VL)                                                               \
-            vec_store(out + i, vmath_act(which, va, vb, vec_load(in + i)));                        \
-        for (; i < n; i++)                                                                         \
-            out[i] = math_act(which, a, b, in[i]);                                                 \
+        for (int64_t r = 0; r < count; r++, in += in_pitch, out += out_pitch) {                    \
+            ptrdiff_t i = 0;                                                                       \
+            for (; i + VL <= n; i += VL)                                                           \
+                vec_store(out + i, vmath_act(which, va, vb, vec_load(in + i)));                    \
+            for (; i < n; i++)                                                                     \
+                out[i] = math_act(which, a, b, in[i]);                                             \
+        }                                                                                          \
         break;
 
-/* out[i] = act(in[i]), i < n; in and out are the same or apart. */
-UNUSED_OK static void activate_run(enum kernel_act act, float a, float b, const float *in,
-                                   float *out, ptrdiff_t n) {
+/* out[i] = act(in[i]), i < n, of `count` runs; in and out are the same or apart.  Short runs had
+ * better come together: an activation has many constants. */
+UNUSED_OK static void activate_runs(enum kernel_act act, float a, float b, const float *in,
+                                    ptrdiff_t in_pitch, float *out, ptrdiff_t out_pitch,
+                                    ptrdiff_t n, int64_t count) {
     const vec va = vec_set(a), vb = vec_set(b);
-    ptrdiff_t i = 0;
     switch (act) {
         ACTIVATE(KACT_NONE)
         ACTIVATE(KACT_RELU)
@@ -83,20 +87,32 @@ UNUSED_OK static void add_residual(const struct view *residual, const struct vie
             to[j] += from[j];
 }
 
-/* kernel_epilogue.apply of this file's instruction set. */
-UNUSED_OK static void epilogue_row(const struct kernel_epilogue *e, const struct view *out,
-                                   int64_t y, int block, int x0, int x1) {
-    if (e->residual && !e->residual_last)
-        add_residual(e->residual, out, y, block, x0, x1);
-    if (e->act != KACT_NONE) {
-        struct runs o = runs_of(out, block, x0, x1);
-        float *to = view_at(out, y, block * BLOCK, x0);
-        for (int p = 0; p < o.pixels; p++)
-            activate_run(e->act, e->a, e->b, to + p * o.pitch, to + p * o.pitch, o.length);
+UNUSED_OK static void activate_rows(const struct kernel_epilogue *e, const struct view *out,
+                                    int64_t y0, int64_t y1, int block) {
+    struct runs o = runs_of(out, block, 0, out->width);
+    float *to = view_at(out, y0, block * BLOCK, 0);
+    if (o.pixels == 1) {
+        activate_runs(e->act, e->a, e->b, to, out->row_pitch, to, out->row_pitch, o.length,
+                      y1 - y0);
+        return;
     }
-    if (e->residual && e->residual_last)
-        add_residual(e->residual, out, y, block, x0, x1);
-    zero_lanes_beyond(out, y, block, x0, x1);
+    for (int64_t y = y0; y < y1; y++, to += out->row_pitch)
+        activate_runs(e->act, e->a, e->b, to, o.pitch, to, o.pitch, o.length, o.pixels);
+}
+
+/* kernel_epilogue.apply of this file's instruction set. */
+UNUSED_OK static void epilogue_rows(const struct kernel_epilogue *e, const struct view *out,
+                                    int64_t y0, int64_t y1, int block) {
+    if (y0 >= y1)
+        return;
+    for (int64_t y = y0; e->residual && !e->residual_last && y < y1; y++)
+        add_residual(e->residual, out, y, block, 0, out->width);
+    if (e->act != KACT_NONE)
+        activate_rows(e, out, y0, y1, block);
+    for (int64_t y = y0; e->residual && e->residual_last && y < y1; y++)
+        add_residual(e->residual, out, y, block, 0, out->width);
+    for (int64_t y = y0; y < y1; y++)
+        zero_lanes_beyond(out, y, block, 0, out->width);
 }
 
 #endif

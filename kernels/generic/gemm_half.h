@@ -160,9 +160,8 @@ static void half_run(const struct gemm_args *a, const struct micro *m) {
         half_row(a);
     else
         half_all_rows(a, m);
-    for (int64_t y = a->y0; y < a->y1; y++)
-        for (int panel = a->n0 / BLOCK; panel * BLOCK < a->n1; panel++)
-            epilogue_apply(&a->epilogue, &out, y, panel, 0, 1);
+    for (int panel = a->n0 / BLOCK; panel * BLOCK < a->n1; panel++)
+        epilogue_apply(&a->epilogue, &out, a->y0, a->y1, panel);
 }
 
 /* An instruction set's gemm_kernel; many, one: as for PANEL_KERNEL. */

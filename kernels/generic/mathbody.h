@@ -3,10 +3,12 @@
  * Included by mathfun.h with names for the kind: FN(f) names a function, REAL is the number, UINT
  * and SINT its bits, K(c) a constant of the kind, BITS_OF and FROM_BITS turn numbers into bits and
  * back, IF_LESS(x, y, a, b) is x < y ? a : b, IF_EQUAL likewise, MAX_OF(a, b) is a > b ? a : b (b
- * where one is a NaN), MIN_OF likewise.  NEAREST(t) is the integer nearest to t (even when two
- * are), TIMES_2_TO(y, n, t) is y 2^n for n = NEAREST(t) and y near 1, infinity from 2^128 on, and
- * NO_MORE(c, t) is MIN_OF(c, t) where these two want it (|t| < 2^22, n <= 128).  Each operation is
- * one of IEEE's on a lane, in a fixed order, so floats and vectors of any width give the same bits.
+ * where one is a NaN), MIN_OF likewise.  NEAREST(t) is the integer nearest to t (of two the even
+ * one), BEYOND(t, n) is t minus it, TIMES_2_TO(y, n, t) is y 2^n for y near 1.  All three are for t
+ * = EXPONENT(u), which is u within -126 and 128, or u itself where they do without that: 2^t ends
+ * at 2^-126 or less, and at infinity.
+ * Each operation is one of IEEE's on a lane, in a fixed order, so floats and vectors of any width
+ * give the same bits.
  * The polynomials are Chebyshev fits made for this file; which function they fit, and the fit's
  * error, stands at each. */
 
@@ -58,8 +60,8 @@ static INLINE REAL FN(sigmoid)(REAL x) {
  * 2^-24 of it would do; nothing else adds as much as 4 ulp.  2^t ends at 2^-126, beside which 1 is
  * 1, and at infinity: from -88.8 down the result is -0. */
 static INLINE REAL FN(silu)(REAL x) {
-    REAL t = NO_MORE(K(128.0f), MAX_OF(K(-126.0f), x * K(-1.44269504f)));
-    REAL n = NEAREST(t), f = t - n;
+    REAL t = EXPONENT(x * K(-1.44269504f));
+    REAL n = NEAREST(t), f = BEYOND(t, n);
     /* (2^f - 1) / f for |f| <= 1/2, so that 2^f has a relative error of at most 1.1e-7 */
     REAL g = K(0.00132647273f);
     g = g * f + K(0.00967151299f);

@@ -42,8 +42,9 @@ static inline uint32_t math_bits(float f) {
 #define IF_EQUAL(x, y, a, b) ((x) == (y) ? (a) : (b))
 #define MAX_OF(a, b)         ((a) > (b) ? (a) : (b))
 #define MIN_OF(a, b)         ((a) < (b) ? (a) : (b))
-#define NO_MORE(c, t)        MIN_OF(c, t)
+#define EXPONENT(u)          MIN_OF(K(128.0f), MAX_OF(K(-126.0f), u))
 #define NEAREST(t)           (SHIFTED(t) - K(MAGIC))
+#define BEYOND(t, n)         ((t) - (n))
 #define TIMES_2_TO(y, n, t)  FROM_BITS(BITS_OF(y) + (BITS_OF(SHIFTED(t)) << 23))
 #include "kernels/generic/mathbody.h"
 #undef INLINE
@@ -71,12 +72,14 @@ static inline uint32_t math_bits(float f) {
 #define IF_EQUAL(x, y, a, b) vec_if_equal(x, y, a, b)
 #define MAX_OF(a, b)         vec_max(a, b)
 #define MIN_OF(a, b)         vec_min(a, b)
-#if defined(__AVX512F__) /* has instructions for both, of any t and n */
-#undef NO_MORE
+#if defined(__AVX512DQ__) /* has an instruction for each, for any number */
+#undef EXPONENT
 #undef NEAREST
+#undef BEYOND
 #undef TIMES_2_TO
-#define NO_MORE(c, t)       (t)
+#define EXPONENT(u)         (u)
 #define NEAREST(t)          ((vec)_mm512_roundscale_ps((__m512)(t), _MM_FROUND_TO_NEAREST_INT))
+#define BEYOND(t, n)        ((vec)_mm512_reduce_ps((__m512)(t), _MM_FROUND_TO_NEAREST_INT))
 #define TIMES_2_TO(y, n, t) ((vec)_mm512_scalef_ps((__m512)(y), (__m512)(n)))
 #endif
 #include "kernels/generic/mathbody.h"
@@ -92,8 +95,9 @@ static inline uint32_t math_bits(float f) {
 #undef IF_EQUAL
 #undef MAX_OF
 #undef MIN_OF
-#undef NO_MORE
+#undef EXPONENT
 #undef NEAREST
+#undef BEYOND
 #undef TIMES_2_TO
 #undef SHIFTED
 #undef MAGIC

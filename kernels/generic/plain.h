@@ -15,7 +15,7 @@
 
 #define PLAIN_FUNCTIONS                                                                            \
     .unary_rows = unary_rows, .affine_rows = affine_rows, .prelu_rows = prelu_rows,                \
-    .binary_rows = binary_rows, .epilogue = epilogue_row,                                          \
+    .binary_rows = binary_rows, .epilogue = epilogue_rows,                                         \
     .copy_channels_rows = copy_channels_rows, .shuffle_channels_rows = shuffle_channels_rows,      \
     .gather_pixels_rows = gather_pixels_rows, .depth_to_space_rows = depth_to_space_rows,          \
     .space_to_depth_rows = space_to_depth_rows, .resample_rows = resample_rows,                    \

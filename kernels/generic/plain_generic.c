@@ -5,10 +5,10 @@
 const struct plainops plain_generic = {
     .name = "plain_generic", .isa = ISA_GENERIC, PLAIN_FUNCTIONS};
 
-void epilogue_apply(const struct kernel_epilogue *e, const struct view *out, int64_t y, int block,
-                    int x0, int x1) {
+void epilogue_apply(const struct kernel_epilogue *e, const struct view *out, int64_t y0, int64_t y1,
+                    int block) {
     static const struct kernel_epilogue none = {.act = KACT_NONE};
     if (!e)
         e = &none;
-    (e->apply ? e->apply : epilogue_row)(e, out, y, block, x0, x1);
+    (e->apply ? e->apply : epilogue_rows)(e, out, y0, y1, block);
 }

@@ -158,9 +158,8 @@ static void test_same_bits_in_runs(void **state) {
     for (int act = KACT_NONE; act < KACT_COUNT; act++) {
         for (int i = 0; i < N; i++)
             v[i] = w[i] = random_float(&r) * (float)(1 << random_int(&r, 0, 7));
-        activate_run((enum kernel_act)act, 0.1f, 0.6f, v, v, N);
-        for (int i = 0; i < N; i++)
-            activate_run((enum kernel_act)act, 0.1f, 0.6f, w + i, w + i, 1);
+        activate_runs((enum kernel_act)act, 0.1f, 0.6f, v, 0, v, 0, N, 1);
+        activate_runs((enum kernel_act)act, 0.1f, 0.6f, w, 1, w, 1, 1, N);
         assert_memory_equal(v, w, sizeof v);
     }
 }
