@@ -42,7 +42,7 @@ ifneq ($(filter x86_64 i686,$(ARCH)),)
 ISA_DIRS += avx2 avx512
 endif
 ifeq ($(ARCH),aarch64)
-ISA_DIRS += neon64
+ISA_DIRS += neon64 neon64hp
 endif
 ifneq ($(filter arm armv7%,$(ARCH)),)
 ISA_DIRS += neon32
@@ -72,6 +72,7 @@ KERNEL_CFLAGS := -O3 -fno-math-errno -fno-trapping-math
 ISA_CFLAGS_avx2   := -mavx2 -mfma -mf16c
 ISA_CFLAGS_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma
 ISA_CFLAGS_neon32 := -mfpu=neon-vfpv4
+ISA_CFLAGS_neon64hp := -march=armv8.2-a+fp16
 # gcc moves loads up until sums leave the registers; clang does not, and does not know the flag.
 ifneq ($(filter aarch64 arm armv7%,$(ARCH)),)
 KEEP_ORDER := $(shell $(CC) -Werror -fno-schedule-insns -E -x c /dev/null >/dev/null 2>&1 && echo -fno-schedule-insns)

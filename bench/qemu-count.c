@@ -34,9 +34,21 @@ VISIBLE int qemu_plugin_version = 1;
 VISIBLE int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc,
                                 char **argv);
 
-enum class { FMA, VECTOR_LOAD, VECTOR_STORE, VECTOR_OTHER, LOAD, STORE, BRANCH, OTHER, CLASSES };
-static const char *const class_names[CLASSES] = {
-    "fma", "vector_load", "vector_store", "vector_other", "load", "store", "branch", "other"};
+enum class {
+    FMA,
+    FMA_HALF,
+    VECTOR_LOAD,
+    VECTOR_STORE,
+    VECTOR_OTHER,
+    LOAD,
+    STORE,
+    BRANCH,
+    OTHER,
+    CLASSES
+};
+static const char *const class_names[CLASSES] = {"fma",          "fma_half",     "vector_load",
+                                                 "vector_store", "vector_other", "load",
+                                                 "store",        "branch",       "other"};
 
 /* The first pattern that fits decides. */
 static const struct pattern {
@@ -47,6 +59,11 @@ static const struct pattern {
     {0xbf80f400, 0x0f805000, FMA}, /* FMLS, by element */
     {0xbfa0fc00, 0x0e20cc00, FMA}, /* FMLA, vectors */
     {0xbfa0fc00, 0x0ea0cc00, FMA}, /* FMLS, vectors */
+    /* the same of float16 */
+    {0xbfc0f400, 0x0f001000, FMA_HALF},
+    {0xbfc0f400, 0x0f005000, FMA_HALF},
+    {0xbfe0fc00, 0x0e400c00, FMA_HALF},
+    {0xbfe0fc00, 0x0ec00c00, FMA_HALF},
     /* LD1 … ST4: bit 22 is load */
     {0xbe400000, 0x0c400000, VECTOR_LOAD},
     {0xbe400000, 0x0c000000, VECTOR_STORE},

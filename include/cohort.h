@@ -116,6 +116,14 @@ enum cohort_weights { COHORT_WEIGHTS_CACHE, COHORT_WEIGHTS_SEND, COHORT_WEIGHTS_
  * off).  Rank 0's choice counts for all. */
 enum cohort_weights_type { COHORT_WEIGHTS_F32, COHORT_WEIGHTS_F16 };
 
+/* F16: dense convolutions, and fully connected layers whose weights are not of a type of their own,
+ * compute in float16 on the boards that can (64-bit Arm with FEAT_FP16): about twice as fast, and
+ * exact to about three digits, not seven.  Sums of more than 64 products are float32, maps stay
+ * float32, and nothing overflows that float32 would hold; cohort_report() says what each board
+ * does. Other boards compute in float32; an error when no board can.  Rank 0's choice counts for
+ * all. */
+enum cohort_arithmetic { COHORT_ARITHMETIC_F32, COHORT_ARITHMETIC_F16 };
+
 struct cohort_session_options { /* all zero: defaults */
     int threads;                /* 0: every core of this rank's share of its board */
     const char *cores;          /* "all", "big", "0-3" */
@@ -129,6 +137,7 @@ struct cohort_session_options { /* all zero: defaults */
     enum cohort_scatter scatter;
     enum cohort_weights weights;
     enum cohort_weights_type weights_type;
+    enum cohort_arithmetic arithmetic;
     const char *weights_path;    /* COHORT_WEIGHTS_LOCAL: the model file on this board */
     const char *cache_directory; /* for weights; NULL: no cache */
     uint64_t cache_limit_bytes;  /* 0: 4 GiB */

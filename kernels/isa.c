@@ -21,8 +21,8 @@ static bool has_f16c(void) {
 #endif
 
 const char *kernel_isa_name(enum kernel_isa isa) {
-    static const char *const names[ISA_COUNT] = {"generic", "blas", "neon32",
-                                                 "neon64",  "avx2", "avx512"};
+    static const char *const names[ISA_COUNT] = {"generic",  "blas", "neon32", "neon64",
+                                                 "neon64hp", "avx2", "avx512"};
     return (unsigned)isa < ISA_COUNT ? names[isa] : "unknown";
 }
 
@@ -39,6 +39,9 @@ unsigned kernel_isa_available(void) {
 #elif defined(__aarch64__)
     if (getauxval(AT_HWCAP) & HWCAP_ASIMD)
         mask |= 1u << ISA_NEON64;
+    unsigned long half = HWCAP_ASIMD | HWCAP_ASIMDHP;
+    if ((getauxval(AT_HWCAP) & half) == half)
+        mask |= 1u << ISA_NEON64HP;
 #elif defined(__arm__)
     unsigned long need = HWCAP_NEON | HWCAP_VFPv4;
     if ((getauxval(AT_HWCAP) & need) == need)

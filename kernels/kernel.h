@@ -20,7 +20,18 @@
 
 #include "kernels/view.h"
 
-enum kernel_isa { ISA_GENERIC, ISA_BLAS, ISA_NEON32, ISA_NEON64, ISA_AVX2, ISA_AVX512, ISA_COUNT };
+/* NEON64HP: float16 arithmetic (FEAT_FP16), taken only when it is asked for, for its rounding. */
+enum kernel_isa {
+    ISA_GENERIC,
+    ISA_BLAS,
+    ISA_NEON32,
+    ISA_NEON64,
+    ISA_NEON64HP,
+    ISA_AVX2,
+    ISA_AVX512,
+    ISA_COUNT
+};
+#define ISAS_FP16 (1u << ISA_NEON64HP)
 const char *kernel_isa_name(enum kernel_isa isa);
 /* Bit mask (1 << isa) of what this CPU can run, asked of the CPU once per call. */
 unsigned kernel_isa_available(void);
@@ -77,9 +88,13 @@ struct conv_args {
     const float *bias;   /* [ceil(out_c/16)*16], zero beyond out_c; never NULL */
     struct view in, out;
     struct kernel_epilogue epilogue;
-    int64_t y0, y1;     /* output rows of the image */
-    int block0, block1; /* output channel blocks; [0, ceil(out_c/16)) is all */
-    void *workspace;    /* workspace_bytes(), one per thread, aligned to 64 */
+    int64_t y0, y1;       /* output rows of the image */
+    int block0, block1;   /* output channel blocks; [0, ceil(out_c/16)) is all */
+    void *workspace;      /* workspace_bytes(), one per thread, aligned to 64 */
+    const float *factors; /* for kernels that take them: input channel c counts factors[c] times; or
+                           * NULL; one group */
+    /* This thread's count of inputs that float16 arithmetic cut short; or NULL. */
+    int64_t *saturated;
 };
 
 struct conv_kernel {
@@ -89,6 +104,8 @@ struct conv_kernel {
     int granule_rows; /* rows computed together: 1, or 2, 4 for two-dimensional Winograd */
     int winograd;     /* output pixels of a Winograd tile along W (kernels/winograd.h), 0: direct;
                        * its rounding error has a bound of its own */
+    bool fp16;        /* computes in float16 (kernels/fp16.h); its rounding error has one too */
+    bool factors;     /* run() takes conv_args.factors */
     /* Can it do this shape?  Estimate of its speed for ranking among kernels that can: expected
      * useful multiply-adds per cycle and core; 0: cannot. */
     double (*rate)(const struct conv_shape *s);
@@ -104,7 +121,7 @@ struct conv_kernel {
     void (*run)(const struct conv_args *a);
     /* Packed weights times factors[c] for each input channel c: those of output channel blocks
      * [block0, block1), into `to`, where they lie as in the whole (aligned to 64, weights_bytes()
-     * of room).  One group.  NULL: cannot. */
+     * of room).  One group.  NULL: cannot, unless it has `factors`. */
     void (*scale)(const struct conv_shape *s, const void *packed, const float *factors, int block0,
                   int block1, void *to);
 };
@@ -132,6 +149,7 @@ struct gemm_args {
     int64_t y0, y1;                  /* rows */
     int n0, n1;                      /* output features; n0 is a multiple of 16, n1 too or n */
     void *workspace;
+    int64_t *saturated; /* as in conv_args */
 };
 
 /* The output as a view, for epilogue_apply(). */
@@ -151,6 +169,7 @@ struct gemm_kernel {
     enum kernel_isa isa;
     bool row_exact;
     bool half; /* packs weights as float16; computes in float32 */
+    bool fp16; /* computes in float16 */
     double (*rate)(const struct gemm_shape *s);
     size_t (*weights_bytes)(const struct gemm_shape *s);
     /* Packs output features [n0, n0+count) (n0 multiple of 16, count 16 or what is left): element
@@ -194,10 +213,10 @@ const struct gemm_kernel *const *kernels_gemm(int *count);
 const struct pool_kernel *const *kernels_pool(int *count);
 const struct plainops *const *kernels_plain(int *count); /* tables of kernels/plainops.h */
 
-/* The best available kernel for a signature.  `allowed` is a mask of ISAs (ISA_BLAS is only taken
- * when it is allowed and nothing else is, or when `only` names it); `only` (may be NULL) is an ISA
- * name or a kernel name as given with --kernel, or "direct": any convolution but Winograd's.  NULL
- * when none can do it. */
+/* The best available kernel for a signature.  `allowed` is a mask of ISAs (without ISAS_FP16 unless
+ * float16 arithmetic was asked for; ISA_BLAS is only taken when it is allowed and nothing else is,
+ * or when `only` names it); `only` (may be NULL) is an ISA name or a kernel name as given with
+ * --kernel, or "direct": any convolution but Winograd's.  NULL when none can do it. */
 const struct conv_kernel *kernel_choose_conv(const struct conv_shape *s, unsigned allowed,
                                              const char *only);
 const struct conv_kernel *kernel_choose_deconv(const struct conv_shape *s, unsigned allowed,
@@ -208,6 +227,9 @@ const struct pool_kernel *kernel_choose_pool(const struct pool_args *a, unsigned
                                              const char *only);
 /* The table of the widest instruction set; never NULL, since the portable one runs everywhere. */
 const struct plainops *kernel_choose_plain(unsigned allowed, const char *only);
+
+/* Does this name, as given with --kernel, ask for float16 arithmetic? */
+bool kernel_name_fp16(const char *name);
 
 /* Sixteen digits over the kernels' sources: what was measured of other sources says nothing. */
 const char *kernels_build(void);

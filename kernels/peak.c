@@ -6,7 +6,7 @@ extern const struct peak peak_generic;
 extern const struct peak peak_avx2, peak_avx512;
 #endif
 #if defined(__aarch64__)
-extern const struct peak peak_neon64;
+extern const struct peak peak_neon64, peak_neon64hp;
 #endif
 #if defined(__arm__)
 extern const struct peak peak_neon32;
@@ -18,7 +18,7 @@ static const struct peak *const list[] = {
     &peak_avx2,    &peak_avx512,
 #endif
 #if defined(__aarch64__)
-    &peak_neon64,
+    &peak_neon64,  &peak_neon64hp,
 #endif
 #if defined(__arm__)
     &peak_neon32,

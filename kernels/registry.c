@@ -178,6 +178,19 @@ const struct plainops *kernel_choose_plain(unsigned allowed, const char *only) {
     return best ? best : &plain_generic;
 }
 
+bool kernel_name_fp16(const char *name) {
+    for (int i = 0; i < ISA_COUNT; i++)
+        if ((ISAS_FP16 & 1u << i) && strcmp(kernel_isa_name((enum kernel_isa)i), name) == 0)
+            return true;
+    for (int i = 0; i < LENGTH(conv_list); i++)
+        if (conv_list[i]->fp16 && strcmp(conv_list[i]->name, name) == 0)
+            return true;
+    for (int i = 0; i < LENGTH(gemm_list); i++)
+        if (gemm_list[i]->fp16 && strcmp(gemm_list[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
 int kernel_names(const char **names, int max) {
     int n = 0;
     for (int i = 0; i < ISA_COUNT && n < max; i++)

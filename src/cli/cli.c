@@ -416,6 +416,7 @@ enum cohort_code cli_session_options(struct cohort_session_options *out,
         .kernel = o->kernel,
         .scatter = (enum cohort_scatter)o->scatter,
         .weights_type = (enum cohort_weights_type)o->weights_type,
+        .arithmetic = (enum cohort_arithmetic)o->arithmetic,
         .timeout_s = o->timeout_s,
         .idle_timeout_s = o->timeout_s > 0 ? o->timeout_s : 30, /* runs follow each other */
         .cache_limit_bytes = (uint64_t)(o->cache_gb * 1024 * 1024 * 1024),

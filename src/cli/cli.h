@@ -96,7 +96,7 @@ struct cli_options {
     long threads, repeat, warmup, inject_mpi;
     const char *cores, *kernel, *tuning, *cache, *progress, *weights, *cluster;
     double timeout_s, cache_gb, cpu_share;
-    int scatter, weights_type;
+    int scatter, weights_type, arithmetic;
     bool no_binding, keep_nodes;
     struct option_list shapes;
     /* division */
@@ -181,6 +181,14 @@ void cli_options_init(struct cli_options *o);
          &(o).weights_type,                                                                          \
          "f32|f16",                                                                                  \
          "how fully connected weights are kept (f32)",                                               \
+         0,                                                                                          \
+         0},                                                                                         \
+        {"arithmetic",                                                                               \
+         0,                                                                                          \
+         OPTION_CHOICE,                                                                              \
+         &(o).arithmetic,                                                                            \
+         "f32|f16",                                                                                  \
+         "f16: less exact, faster on Arm that has it (f32)",                                         \
          0,                                                                                          \
          0},                                                                                         \
         {"cache-limit", 0,  OPTION_DOUBLE, &(o).cache_gb, "GB", "size of the cache of weights (4)",  \

@@ -123,7 +123,7 @@ static enum cohort_code bench_network(struct bench *b, const char *name, struct 
     struct tune_item *items = NULL;
     int count = 0;
     TRY(cli_open_model(&model, name, &b->common, err));
-    TRY(tune_items(&items, &count, cohort_model_graph(model), false, err));
+    TRY(tune_items(&items, &count, cohort_model_graph(model), false, false, err));
     for (int i = 0; i < count; i++)
         TRY(bench_one(b, NULL, &items[i].signature, err));
 out:

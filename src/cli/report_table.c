@@ -67,6 +67,35 @@ static void print_half(FILE *out, const cJSON *root) {
         fprintf(out, "%.0f weights were too large for float16 and became 65504\n", saturated);
 }
 
+/* "f16: 97 % of the work" under each board; inputs beyond the range are named. */
+static void print_arithmetic(FILE *out, const cJSON *root) {
+    const cJSON *o;
+    double saturated = 0;
+    fprintf(out, "%-38s", "arithmetic, share of multiply-adds");
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) {
+        char cell[64];
+        if (strcmp(text(o, "arithmetic"), "f16") == 0)
+            snprintf(cell, sizeof cell, "f16, %.1f %%", 100 * number(o, "f16_share"));
+        else
+            snprintf(cell, sizeof cell, "f32");
+        fprintf(out, " %22s", cell);
+        saturated += number(o, "f16_inputs_saturated");
+    }
+    fprintf(out, "\n");
+    if (saturated > 0)
+        fprintf(out, "%.0f times a value was too large for float16 and was taken for 65504\n",
+                saturated);
+}
+
+static bool boards_say(const cJSON *root, const char *key) {
+    const cJSON *o;
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) {
+        if (cJSON_GetObjectItem(o, key) != NULL)
+            return true;
+    }
+    return false;
+}
+
 enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_error *err) {
     cJSON *root = NULL;
     const cJSON *o, *cell;
@@ -105,9 +134,10 @@ enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_err
         dilated || number(o, "cpu_share") < 1;
     if (dilated)
         print_dilation(out, root);
-    if (cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(root, "boards"), 0),
-                            "f16_weights") != NULL)
+    if (boards_say(root, "f16_weights"))
         print_half(out, root);
+    if (boards_say(root, "arithmetic"))
+        print_arithmetic(out, root);
     fprintf(out, "prepared in %.1f ms, of which weights %.1f ms\n", number(root, "prepare_ms"),
             number(root, "weights_ms"));
     json_free(&root);

@@ -33,9 +33,14 @@ void tuning_key_here(struct tuning_key *key) {
     snprintf(key->kernels, sizeof key->kernels, "%s", kernels_build());
 }
 
+/* What may be chosen of these instruction sets: float16 arithmetic only where it was asked for. */
+static unsigned usable_for(const struct signature *s, unsigned isa_mask) {
+    return isa_mask & kernel_isa_available() & (s->fp16 ? ~0u : ~ISAS_FP16);
+}
+
 int signature_candidates(const struct signature *s, unsigned isa_mask, const char **names,
                          int max) {
-    unsigned usable = isa_mask & kernel_isa_available() & ~(1u << ISA_BLAS);
+    unsigned usable = usable_for(s, isa_mask) & ~(1u << ISA_BLAS);
     int count, n = 0;
     if (s->family == SIGNATURE_GEMM) {
         const struct gemm_kernel *const *list = kernels_gemm(&count);
@@ -54,6 +59,7 @@ int signature_candidates(const struct signature *s, unsigned isa_mask, const cha
 }
 
 const char *signature_estimate(const struct signature *s, unsigned isa_mask) {
+    isa_mask = usable_for(s, isa_mask);
     if (s->family == SIGNATURE_GEMM) {
         const struct gemm_kernel *k = kernel_choose_gemm(&s->gemm, isa_mask, NULL);
         return k != NULL ? k->name : NULL;

@@ -20,6 +20,9 @@ struct exec_options {
     const char *kernel; /* --kernel: an ISA's or kernel's name, or NULL */
     bool zero_weights;  /* pack zeros: for memory and timing without weights */
     bool half_weights;  /* of products with constant matrices: kept as float16 */
+    bool fp16;          /* dense convolutions, and products with constant matrices (unless those
+                         * are half_weights), in float16 arithmetic where this CPU has it; also
+                         * when `kernel` names such kernels */
     bool own_buffers;   /* no slots share memory: for comparison */
     /* Second-level cache of a core: where maps between operators do not stay in it, these are
      * computed in strips (exec/chain.h); 0: never. */
@@ -99,6 +102,16 @@ struct exec_half {
     double error;
 };
 struct exec_half exec_half(const struct program *p);
+/* What options.fp16 did: how many operators have a kernel with float16 arithmetic, how many
+ * multiply-adds these are (of an image) and of how many of all convolutions and products, and how
+ * often, in all runs, an input of theirs beyond +-65504 was taken for that. */
+struct exec_fp16 {
+    bool on; /* was asked for, and the CPU has it */
+    int operators;
+    double macs, all_macs;
+    int64_t saturated;
+};
+struct exec_fp16 exec_fp16(const struct program *p);
 /* For reports: the kernel that operator runs with ("reference" for evaluators, "free" for channels
  * that are where they should be already). */
 const char *exec_op_kernel(const struct program *p, int op);

@@ -182,7 +182,7 @@ const char *tuned_kernel(const struct program *p, const struct node *n) {
     struct signature s;
     if (p->options.choices == NULL || !signature_of(p->graph, n, &s))
         return NULL;
-    s.gemm.half = s.family == SIGNATURE_GEMM && p->options.half_weights;
+    signature_set_options(&s, p->options.half_weights, p->options.fp16);
     return kernel_chosen(p->options.choices, &s);
 }
 

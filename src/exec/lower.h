@@ -43,6 +43,7 @@ struct bound {
     size_t shared_bytes;    /* for all threads together */
     int64_t rows_least;     /* that its part should get at once, where there are as many */
     struct exec_half half;  /* of its weights */
+    bool fp16;              /* the kernel's arithmetic is float16 */
 };
 
 struct exec_op {
@@ -60,6 +61,8 @@ struct program {
     struct pool *pool;
     struct exec_options options;
     unsigned isa_mask;
+    bool fp16;                    /* isa_mask has float16 arithmetic */
+    int64_t *saturated;           /* of each thread, a cache line apart (thread_saturated()) */
     const struct plainops *plain; /* this board's table, or what --kernel says */
     struct slot *slots;
     int slot_count;
@@ -133,9 +136,9 @@ bool gemm_signature(const struct graph *g, const struct node *n, struct signatur
 /* The name to choose this node's kernel by: --kernel, else what tuning chose, else NULL. */
 const char *tuned_kernel(const struct program *p, const struct node *n); /* NULL: nothing */
 const char *wanted_kernel(const struct program *p, const struct node *n);
-/* The kernel for a product: `wanted` where it is one for products, else the best.  Errors:
- * unsupported. */
-enum cohort_code choose_gemm(const struct gemm_kernel **kernel, const struct program *p,
+/* The kernel for a product: `wanted` where it is one for products, else the best of the instruction
+ * sets allowed.  Errors: unsupported. */
+enum cohort_code choose_gemm(const struct gemm_kernel **kernel, unsigned isa_mask,
                              const struct gemm_shape *s, const char *wanted,
                              struct cohort_error *err);
 /* Allocates zeroed state of `bytes` for b. */
@@ -180,6 +183,12 @@ struct part_work {
 };
 static inline void *thread_workspace(const struct program *p, int thread) {
     return p->workspace + (size_t)thread * p->workspace_stride;
+}
+
+#define SATURATED_APART (MEM_ALIGN / sizeof(int64_t))
+/* For kernels with float16 arithmetic: this thread's count of inputs that were too large. */
+static inline int64_t *thread_saturated(const struct program *p, int thread) {
+    return p->saturated + (size_t)thread * SATURATED_APART;
 }
 
 /* The node's epilogue for kernels, its residual bound to `residual` (filled in when there is one).

@@ -154,7 +154,8 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     s->kernel = choose(&s->shape, p->isa_mask, wanted_kernel(p, n));
     if (s->kernel == NULL) /* --kernel may name one of another family */
         s->kernel = choose(&s->shape, p->isa_mask, NULL);
-    if (s->scaled && (s->kernel == NULL || s->kernel->scale == NULL)) /* all direct ones can */
+    bool can = s->kernel != NULL && (s->kernel->scale != NULL || s->kernel->factors);
+    if (s->scaled && !can) /* all direct ones can */
         s->kernel = choose(&s->shape, p->isa_mask, "direct");
     if (s->kernel == NULL) {
         code = error_set(err, COHORT_ERR_UNSUPPORTED,
@@ -165,12 +166,13 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     }
     b->kernel = s->kernel->name;
     b->rate = s->kernel->rate(&s->shape);
+    b->fp16 = s->kernel->fp16;
     b->weights_bytes = s->kernel->weights_bytes(&s->shape);
     b->workspace_bytes =
         s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
     s->cut = cut_of(s, b->weights_bytes);
     b->rows_least = s->cut.rows_least;
-    if (s->scaled) {
+    if (s->scaled && !s->kernel->factors) {
         s->scaled_bytes = (b->weights_bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
         b->workspace_bytes += s->scaled_bytes;
     }
@@ -236,9 +238,12 @@ static void conv_part(void *context, int64_t y0, int64_t y1, int block0, int blo
     a.y1 = y1;
     a.block0 = block0;
     a.block1 = block1;
+    a.saturated = thread_saturated(w->program, thread);
     char *workspace = thread_workspace(w->program, thread);
     a.workspace = workspace + s->scaled_bytes;
-    if (w->factors != NULL) {
+    if (s->kernel->factors) {
+        a.factors = w->factors;
+    } else if (w->factors != NULL) {
         s->kernel->scale(&s->shape, s->weights, w->factors, block0, block1, workspace);
         a.weights = workspace;
     }

@@ -229,12 +229,12 @@ bool gemm_signature(const struct graph *g, const struct node *n, struct signatur
     return true;
 }
 
-enum cohort_code choose_gemm(const struct gemm_kernel **kernel, const struct program *p,
+enum cohort_code choose_gemm(const struct gemm_kernel **kernel, unsigned isa_mask,
                              const struct gemm_shape *s, const char *wanted,
                              struct cohort_error *err) {
-    *kernel = kernel_choose_gemm(s, p->isa_mask, wanted);
+    *kernel = kernel_choose_gemm(s, isa_mask, wanted);
     if (*kernel == NULL) /* --kernel may name one of another family */
-        *kernel = kernel_choose_gemm(s, p->isa_mask, NULL);
+        *kernel = kernel_choose_gemm(s, isa_mask, NULL);
     if (*kernel == NULL)
         return error_set(err, COHORT_ERR_UNSUPPORTED, "no kernel for a product with a %dx%d matrix",
                          s->k, s->n);
@@ -260,9 +260,10 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     s->in_pitch = (ptrdiff_t)in_pitch_of(a);
     s->shape = gemm_shape_of(a, &m);
     s->shape.half = p->options.half_weights;
-    TRY(choose_gemm(&s->kernel, p, &s->shape, wanted_kernel(p, b->node), err));
+    TRY(choose_gemm(&s->kernel, p->isa_mask, &s->shape, wanted_kernel(p, b->node), err));
     b->kernel = s->kernel->name;
     b->rate = s->kernel->rate(&s->shape);
+    b->fp16 = s->kernel->fp16;
     b->weights_bytes = s->kernel->weights_bytes(&s->shape);
     b->workspace_bytes =
         s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
@@ -307,6 +308,7 @@ static void gemm_part(void *context, int64_t y0, int64_t y1, int block0, int blo
     a.n0 = block0 * BLOCK;
     a.n1 = block1 * BLOCK < a.shape->n ? block1 * BLOCK : a.shape->n;
     a.workspace = thread_workspace(w->program, thread);
+    a.saturated = thread_saturated(w->program, thread);
     w->kernel->run(&a);
 }
 

@@ -103,7 +103,8 @@ static enum cohort_code bind_product(struct program *p, struct bound *b, struct 
     s->shape = (struct gemm_shape){.rows = s->rows,
                                    .k = (int)a_shape->dim[a_shape->rank - 1],
                                    .n = (int)b_shape->dim[b_shape->rank - (s->transposed ? 2 : 1)]};
-    TRY(choose_gemm(&s->kernel, p, &s->shape, p->options.kernel, err));
+    /* Weights that are computed each time would have to be scaled for float16 each time. */
+    TRY(choose_gemm(&s->kernel, p->isa_mask & ~ISAS_FP16, &s->shape, p->options.kernel, err));
     b->kernel = s->kernel->name;
     b->rate = s->kernel->rate(&s->shape);
     s->packed_bytes = (s->kernel->weights_bytes(&s->shape) + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;

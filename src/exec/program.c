@@ -42,6 +42,10 @@ enum cohort_code exec_create(struct program **out, const struct graph *g, struct
     p->isa_mask = kernel_isa_available();
     if (p->options.isa_mask != 0)
         p->isa_mask &= p->options.isa_mask;
+    p->fp16 = p->options.fp16 || (p->options.kernel != NULL && kernel_name_fp16(p->options.kernel));
+    if (!p->fp16)
+        p->isa_mask &= ~ISAS_FP16;
+    p->fp16 = (p->isa_mask & ISAS_FP16) != 0;
     p->plain = kernel_choose_plain(p->isa_mask, p->options.kernel);
     openblas_set_num_threads(1); /* its pool and ours would fight for the cores */
     *out = p;
@@ -74,6 +78,7 @@ void exec_destroy(struct program **pp) {
     mem_free(p->chains);
     mem_free(p->strips);
     mem_free(p->strip_states);
+    mem_free(p->saturated);
     mem_free(p);
     *pp = NULL;
 }
@@ -206,10 +211,12 @@ static enum cohort_code find_workspace(struct program *p, struct cohort_error *e
     size_t threads = (size_t)pool_threads(p->pool);
     p->workspace = mem_zalloc(threads, p->workspace_stride);
     p->shared = mem_zalloc(1, p->shared_bytes);
+    p->saturated = mem_zalloc(threads, SATURATED_APART * sizeof *p->saturated);
     p->strip_stride = (p->strip_bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
     p->strips = mem_zalloc(threads, p->strip_stride);
     p->strip_states = mem_zalloc(threads, sizeof *p->strip_states);
-    if (p->workspace == NULL || p->shared == NULL || p->strips == NULL || p->strip_states == NULL)
+    if (p->workspace == NULL || p->shared == NULL || p->strips == NULL || p->strip_states == NULL ||
+        p->saturated == NULL)
         return error_memory(err,
                             threads * (p->workspace_stride + p->strip_stride) + p->shared_bytes,
                             "the kernels' workspace");
@@ -354,6 +361,22 @@ struct exec_half exec_half(const struct program *p) {
         sum.saturated += h->saturated;
         sum.error = h->error > sum.error ? h->error : sum.error;
     }
+    return sum;
+}
+
+struct exec_fp16 exec_fp16(const struct program *p) {
+    struct exec_fp16 sum = {.on = p->fp16};
+    struct signature s;
+    for (int i = 0; i < p->graph->node_count; i++) {
+        const struct bound *b = &p->bounds[i];
+        if (b->how == NULL || !signature_of(p->graph, b->node, &s))
+            continue;
+        sum.operators += b->fp16;
+        sum.macs += b->fp16 ? signature_macs(&s) : 0;
+        sum.all_macs += signature_macs(&s);
+    }
+    for (int t = 0; t < pool_threads(p->pool); t++)
+        sum.saturated += *thread_saturated(p, t);
     return sum;
 }
 

@@ -4,21 +4,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FP16 " fp16" /* behind the text of a signature with float16 arithmetic */
+
 static const char *const family_names[SIGNATURE_FAMILIES] = {"conv", "deconv", "gemm"};
 
 const char *signature_text(const struct signature *s, char text[SIGNATURE_TEXT_BYTES]) {
     const struct conv_shape *c = &s->conv;
+    const char *fp16 = s->fp16 ? FP16 : "";
     if (s->family == SIGNATURE_GEMM)
-        snprintf(text, SIGNATURE_TEXT_BYTES, "gemm %lldx%d to %d%s", (long long)s->gemm.rows,
-                 s->gemm.k, s->gemm.n, s->gemm.half ? " f16" : "");
+        snprintf(text, SIGNATURE_TEXT_BYTES, "gemm %lldx%d to %d%s%s", (long long)s->gemm.rows,
+                 s->gemm.k, s->gemm.n, s->gemm.half ? " f16" : "", fp16);
     else
         snprintf(text, SIGNATURE_TEXT_BYTES,
                  "%s %dx%dx%d to %dx%dx%d kernel %dx%d stride %dx%d pad %d,%d dilation %dx%d "
-                 "groups %d maps %c%c",
+                 "groups %d maps %c%c%s",
                  family_names[s->family], c->in_c, c->in_h, c->in_w, c->out_c, c->out_h, c->out_w,
                  c->kernel_h, c->kernel_w, c->stride_h, c->stride_w, c->pad_top, c->pad_left,
                  c->dilation_h, c->dilation_w, c->groups, c->in_blocked ? 'b' : 'n',
-                 c->out_blocked ? 'b' : 'n');
+                 c->out_blocked ? 'b' : 'n', fp16);
     return text;
 }
 
@@ -99,7 +102,14 @@ bool signature_parse(struct signature *s, const char *text) {
         if ((size_t)(blank - text) != length || memcmp(text, family_names[f], length) != 0)
             continue;
         struct signature read = {.family = (enum signature_family)f};
-        if (!(f == SIGNATURE_GEMM ? parse_gemm : parse_conv)(&read, blank + 1) ||
+        size_t rest = strlen(blank + 1), suffix = strlen(FP16);
+        if (rest >= sizeof again)
+            return false;
+        read.fp16 = rest > suffix && strcmp(blank + 1 + rest - suffix, FP16) == 0;
+        memcpy(again, blank + 1, rest + 1);
+        if (read.fp16)
+            again[rest - suffix] = '\0';
+        if (!(f == SIGNATURE_GEMM ? parse_gemm : parse_conv)(&read, again) ||
             strcmp(signature_text(&read, again), text) != 0)
             return false;
         *s = read;
@@ -108,9 +118,14 @@ bool signature_parse(struct signature *s, const char *text) {
     return false;
 }
 
+void signature_set_options(struct signature *s, bool half_weights, bool fp16) {
+    s->gemm.half = s->family == SIGNATURE_GEMM && half_weights;
+    s->fp16 = fp16 && s->family != SIGNATURE_DECONV && !s->gemm.half;
+}
+
 bool signature_equal(const struct signature *a, const struct signature *b) {
     const struct conv_shape *x = &a->conv, *y = &b->conv;
-    if (a->family != b->family)
+    if (a->family != b->family || a->fp16 != b->fp16)
         return false;
     if (a->family == SIGNATURE_GEMM)
         return a->gemm.rows == b->gemm.rows && a->gemm.k == b->gemm.k && a->gemm.n == b->gemm.n &&

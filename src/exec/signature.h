@@ -15,15 +15,21 @@ struct signature {
     enum signature_family family;
     struct conv_shape conv; /* CONV, DECONV */
     struct gemm_shape gemm; /* GEMM */
+    bool fp16;              /* kernels with float16 arithmetic may be chosen too */
 };
 
 /* Local.  The signature of a node that a kernel of these families computes; false for any other.
- * Shapes and forms must be final.  gemm.half is left false: that is an option of the program. */
+ * Shapes and forms must be final.  gemm.half and fp16 are left false: they are options of the
+ * program. */
 bool signature_of(const struct graph *g, const struct node *n, struct signature *s);
+/* Sets these: weights of products kept as float16, which are computed with in float32; arithmetic
+ * in float16, where there are kernels with it. */
+void signature_set_options(struct signature *s, bool half_weights, bool fp16);
 
 /* "conv 64x56x56 to 128x28x28 kernel 3x3 stride 2x2 pad 1,1 dilation 1x1 groups 1 maps bb" (b: a
- * blocked map, n: a narrow one), "gemm 1x4096 to 1000", and " f16" behind
- * that where weights are kept as float16.  Equal texts, equal signatures. */
+ * blocked map, n: a narrow one), "gemm 1x4096 to 1000", and " f16" behind that where weights are
+ * kept as float16, " fp16" behind either where arithmetic may be float16.  Equal texts, equal
+ * signatures. */
 #define SIGNATURE_TEXT_BYTES 192
 const char *signature_text(const struct signature *s, char text[SIGNATURE_TEXT_BYTES]);
 /* Reads such a text; false when it is not exactly what signature_text() would have written. */

@@ -19,6 +19,7 @@ struct board_row {
     double threads, arena_bytes, weights_bytes, other_bytes, received_bytes, run_ms;
     double cpu_share, blocks, late_blocks, cpu_ms; /* dilation; blocks of all runs */
     double half_weights, half_saturated, half_error;
+    double fp16_on, fp16_operators, fp16_share, fp16_saturated;
 };
 
 /* The reports of all ranks, or of one: of each its transfers first, then its segments. */
@@ -65,6 +66,7 @@ static void fill_rows(const struct report *r) {
 static struct board_row board_of(const struct cohort_session *s) {
     struct exec_memory m = exec_memory(s->program);
     struct exec_half half = exec_half(s->program);
+    struct exec_fp16 fp16 = exec_fp16(s->program);
     struct dilation_counts dilation = pool_dilation(s->pool);
     struct board_row b = {.threads = s->board.threads,
                           .arena_bytes = (double)m.arena_bytes,
@@ -78,7 +80,11 @@ static struct board_row board_of(const struct cohort_session *s) {
                           .cpu_ms = s->cpu_ms,
                           .half_weights = (double)half.weights,
                           .half_saturated = (double)half.saturated,
-                          .half_error = half.error};
+                          .half_error = half.error,
+                          .fp16_on = fp16.on,
+                          .fp16_operators = fp16.operators,
+                          .fp16_share = fp16.all_macs > 0 ? fp16.macs / fp16.all_macs : 0,
+                          .fp16_saturated = (double)fp16.saturated};
     memcpy(b.host, s->board.name, sizeof b.host);
     memcpy(b.cpu, s->board.cpu_model, sizeof b.cpu);
     return b;
@@ -222,6 +228,12 @@ static void add_boards(cJSON *root, const struct cohort_session *s, const struct
             cJSON_AddNumberToObject(o, "f16_weights", rows[b].half_weights);
             cJSON_AddNumberToObject(o, "f16_saturated", rows[b].half_saturated);
             cJSON_AddNumberToObject(o, "f16_error", rows[b].half_error);
+        }
+        if (rows[b].fp16_on > 0 || s->options.arithmetic == COHORT_ARITHMETIC_F16) {
+            cJSON_AddStringToObject(o, "arithmetic", rows[b].fp16_on > 0 ? "f16" : "f32");
+            cJSON_AddNumberToObject(o, "f16_operators", rows[b].fp16_operators);
+            cJSON_AddNumberToObject(o, "f16_share", rows[b].fp16_share);
+            cJSON_AddNumberToObject(o, "f16_inputs_saturated", rows[b].fp16_saturated);
         }
         cJSON_AddNumberToObject(o, "activation_bytes", rows[b].arena_bytes);
         cJSON_AddNumberToObject(o, "weights_bytes", rows[b].weights_bytes);

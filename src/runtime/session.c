@@ -55,7 +55,7 @@ out:
 }
 
 /* What rank 0 tells the others: u32 scatter method, u8 whether kernels were tuned, u32 type of
- * weights, plan as text, serialised graph. */
+ * weights, u32 arithmetic, plan as text, serialised graph. */
 static enum cohort_code root_message(struct cohort_session *s, const struct cohort_plan *plan,
                                      struct buf *b, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -68,6 +68,7 @@ static enum cohort_code root_message(struct cohort_session *s, const struct coho
     buf_u32(b, (uint32_t)s->options.scatter);
     buf_u8(b, s->tuned);
     buf_u32(b, (uint32_t)s->options.weights_type);
+    buf_u32(b, (uint32_t)s->options.arithmetic);
     buf_string(b, text);
     TRY(graph_serialize(s->graph, b, err));
     if (b->failed)
@@ -84,6 +85,7 @@ static enum cohort_code take_message(struct cohort_session *s, const struct buf 
     s->options.scatter = (enum cohort_scatter)read_u32(&r);
     s->tuned = read_u8(&r) != 0;
     s->options.weights_type = (enum cohort_weights_type)read_u32(&r);
+    s->options.arithmetic = (enum cohort_arithmetic)read_u32(&r);
     char *text = read_string(&r);
     if (text == NULL) {
         code = error_set(err, r.failed ? COHORT_ERR_INTERNAL : COHORT_ERR_MEMORY,
@@ -165,11 +167,57 @@ out:
     return code;
 }
 
+/* What a board says about float16 arithmetic. */
+struct arithmetic_row {
+    uint32_t has;
+    char name[BOARD_NAME_BYTES];
+};
+
+/* On rank 0: names the boards that will compute in float32. */
+static enum cohort_code check_arithmetic(const struct cohort_session *s,
+                                         const struct arithmetic_row *rows,
+                                         struct cohort_error *err) {
+    int with = 0;
+    for (int r = 0; r < s->size; r++)
+        with += rows[r].has != 0;
+    if (with == 0)
+        return error_set(err, COHORT_ERR_UNSUPPORTED,
+                         "float16 arithmetic: %s cannot (64-bit Arm with asimdhp among its CPU's "
+                         "features can); leave out --arithmetic f16",
+                         s->size == 1 ? rows[0].name : "none of the boards");
+    for (int r = 0; r < s->size; r++)
+        if (rows[r].has == 0)
+            session_log(s, 0, "%s (rank %d) has no float16 arithmetic: it computes in float32",
+                        rows[r].name, r);
+    return COHORT_OK;
+}
+
+enum cohort_code session_agree_on_arithmetic(struct cohort_session *s, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct arithmetic_row mine = {.has = (kernel_isa_available() & ISAS_FP16) != 0}, *rows = NULL;
+    if (s->options.arithmetic != COHORT_ARITHMETIC_F16)
+        return COHORT_OK;
+    memcpy(mine.name, s->board.name, sizeof mine.name);
+    if (s->comm == NULL)
+        return check_arithmetic(s, &mine, err);
+    if (s->rank == 0 && (rows = mem_zalloc((size_t)s->size, sizeof *rows)) == NULL)
+        code = error_memory(err, (size_t)s->size * sizeof *rows, "what boards can do");
+    TRY(session_agree(s, code, err));
+    TRY(comm_gather_bytes(s->comm, &mine, sizeof mine, rows, err));
+    if (s->rank == 0)
+        code = check_arithmetic(s, rows, err);
+    TRY(session_agree(s, code, err));
+out:
+    mem_free(rows);
+    return code;
+}
+
 static enum cohort_code open_program(struct cohort_session *s, struct cohort_error *err) {
     struct exec_options exec = {.kernel = s->options.kernel,
                                 .choices = &s->choices,
                                 .cache_bytes = s->board.l2_bytes,
-                                .half_weights = s->options.weights_type == COHORT_WEIGHTS_F16};
+                                .half_weights = s->options.weights_type == COHORT_WEIGHTS_F16,
+                                .fp16 = s->options.arithmetic == COHORT_ARITHMETIC_F16};
     return exec_create(&s->program, s->graph, s->pool, &exec, err);
 }
 
@@ -215,6 +263,7 @@ static enum cohort_code prepare(struct cohort_session *s, struct cohort_model *m
     double start = clock_ms();
     TRY(session_share_network(s, model, plan, err));
     TRY(session_agree(s, session_inject(s, "board", session_open_board(s, err), err), err));
+    TRY(session_agree_on_arithmetic(s, err));
     TRY(session_share_choices(s, err));
     TRY(session_agree(s, open_program(s, err), err));
     TRY(session_agree(s, session_inject(s, "compile", session_compile(s, err), err), err));

@@ -120,6 +120,9 @@ enum cohort_code session_new(struct cohort_session **session, MPI_Comm comm,
 enum cohort_code session_share_network(struct cohort_session *s, struct cohort_model *model,
                                        const struct cohort_plan *plan, struct cohort_error *err);
 enum cohort_code session_open_board(struct cohort_session *s, struct cohort_error *err);
+/* Collective, after these.  When float16 arithmetic was asked for: some board can (or: unsupported,
+ * on all), and those that cannot are named. */
+enum cohort_code session_agree_on_arithmetic(struct cohort_session *s, struct cohort_error *err);
 
 /* choices.c.  Which kernels this rank's board takes, where something was measured.
  *

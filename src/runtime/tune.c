@@ -68,7 +68,8 @@ static enum cohort_code agree_on_shares(struct tune *t, struct cohort_error *err
         code = error_memory(err, size * sizeof *t->keys, "the boards' kinds");
     if (code == COHORT_OK)
         code = tune_items(&t->items, &t->item_count, s->graph,
-                          s->options.weights_type == COHORT_WEIGHTS_F16, err);
+                          s->options.weights_type == COHORT_WEIGHTS_F16,
+                          s->options.arithmetic == COHORT_ARITHMETIC_F16, err);
     if (code == COHORT_OK) {
         t->mine = mem_zalloc((size_t)t->item_count + 1, sizeof *t->mine);
         t->all = mem_zalloc(s->rank == 0 ? size * (size_t)t->item_count + 1 : 1, sizeof *t->all);
@@ -267,6 +268,7 @@ static enum cohort_code tune(struct tune *t, struct cohort_model *model, const c
     s->options.tuning = NULL;
     TRY(session_share_network(s, model, NULL, err));
     TRY(session_agree(s, session_open_board(s, err), err));
+    TRY(session_agree_on_arithmetic(s, err));
     TRY(agree_on_shares(t, err));
     TRY(session_agree(s, measure_mine(t, limit, err), err));
     size_t bytes = (size_t)t->item_count * sizeof *t->mine;

@@ -11,10 +11,10 @@ struct tune_item {
     int count; /* nodes that have it */
 };
 
-/* Local.  The network's signatures (half: with weights of products as float16), those with the most
- * work first; new (mem_free). */
+/* Local.  The network's signatures (half: with weights of products as float16; fp16: with float16
+ * arithmetic), those with the most work first; new (mem_free). */
 enum cohort_code tune_items(struct tune_item **items, int *count, const struct graph *g, bool half,
-                            struct cohort_error *err);
+                            bool fp16, struct cohort_error *err);
 
 /* Local.  Times the usable kernels on the item's node, with zeros for weights and inputs, all rows,
  * on the session's pool: each runs once, then twice as often until that takes 1 ms, then all take

@@ -28,7 +28,7 @@ static int by_work(const void *a, const void *b) {
 }
 
 enum cohort_code tune_items(struct tune_item **items, int *count, const struct graph *g, bool half,
-                            struct cohort_error *err) {
+                            bool fp16, struct cohort_error *err) {
     struct tune_item *list = mem_zalloc((size_t)g->node_count + 1, sizeof *list);
     int n = 0;
     if (list == NULL)
@@ -38,7 +38,7 @@ enum cohort_code tune_items(struct tune_item **items, int *count, const struct g
         int k = 0;
         if (!signature_of(g, &g->nodes[i], &s))
             continue;
-        s.gemm.half = s.family == SIGNATURE_GEMM && half;
+        signature_set_options(&s, half, fp16);
         while (k < n && !signature_equal(&list[k].signature, &s))
             k++;
         if (k == n)
@@ -75,7 +75,8 @@ static enum cohort_code make_program(struct cohort_session *s, const struct node
     const struct graph *g = s->graph;
     const struct exec_options o = {.kernel = c->name,
                                    .zero_weights = true,
-                                   .half_weights = s->options.weights_type == COHORT_WEIGHTS_F16};
+                                   .half_weights = s->options.weights_type == COHORT_WEIGHTS_F16,
+                                   .fp16 = s->options.arithmetic == COHORT_ARITHMETIC_F16};
     enum cohort_code code = COHORT_OK;
     size_t ports = (size_t)(n->in_count + n->out_count);
     int *slots = mem_alloc(((size_t)g->value_count + ports + 1) * sizeof *slots);

@@ -189,6 +189,13 @@ fails "3 ranks: --ratio of two" 2 "\(rank 0\): --ratio: '1:2' has 2 shares" run 
 fails "3 ranks: --ratio of a board that is not there" 2 "\(rank 0\): --ratio: .*nowhere" run net.onnx --ratio nowhere=1
 fails "3 ranks: -o into no folder" 1 "\(rank 0\): -o none/x.npy" run net.onnx --as npy -o none/x.npy
 fails "3 ranks: --kernel" 2 "\(rank 0\): --kernel gemm_generc.*did you mean" run net.onnx --kernel gemm_generc
+if "$cohort" kernels | grep -q 'neon64hp usable'; then
+    tap_skip "float16 arithmetic on boards without" "this CPU has it"
+else
+    fails "3 ranks: --arithmetic f16 that no board has" 1 "\(rank 0\): float16 arithmetic: none of the boards can" run net.onnx --arithmetic f16
+    launch=()
+    fails "--arithmetic f16 on a board without" 1 "float16 arithmetic: .* cannot \(64-bit Arm with asimdhp" run net.onnx --arithmetic f16
+fi
 launch=("$mpirun" --bind-to none -n 2 "$cohort" run net.onnx : -n 1 env COHORT_THREADS=none)
 fails "one of 3 ranks has another environment" 2 "\(rank 2\): .*COHORT_THREADS|\(rank 2\): .*threads none" run net.onnx
 tap_end

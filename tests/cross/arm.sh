@@ -19,13 +19,13 @@ values() { # FILE
     od -An -v -w4 -t f4 -j $((10 + $(od -An -j 8 -N 2 -t u2 "$1"))) "$1"
 }
 
-# max |a-b| <= 1e-4 max |b|, over at least one number and as many in both.
-close_to() { # FILE FILE
-    paste <(values "$1") <(values "$2") | awk '
+# max |a-b| <= 1e-4 (or MOST) max |b|, over at least one number and as many in both.
+close_to() { # FILE FILE [MOST]
+    paste <(values "$1") <(values "$2") | awk -v allowed="${3:-1e-4}" '
         NF != 2 || $1 !~ /^[-+0-9.e]+$/ || $2 !~ /^[-+0-9.e]+$/ { bad++ }
         { d = $1 > $2 ? $1 - $2 : $2 - $1; m = $2 < 0 ? -$2 : $2; most = d > most ? d : most; size = m > size ? m : size }
         END { printf "%d numbers, %d bad, differ by %g of %g\n", NR, bad, most, size
-              exit !(NR > 0 && bad == 0 && size > 0 && most <= 1e-4 * size) }'
+              exit !(NR > 0 && bad == 0 && size > 0 && most <= allowed * size) }'
 }
 
 tap_run "the Arm program has kernels of its own" grep -qE 'conv_neon(64|32)_direct .*usable' <("${arm[@]}" kernels)
@@ -54,4 +54,32 @@ for network in lenet5 squeezenet1.1 mobilenetv2; do
         launch -n 1 "$here" "${portable[@]}" "$scratch/mixed.npy" : -n 2 "${arm[@]}" "${portable[@]}" "$scratch/mixed.npy"
     tap_run "$network: they give the same bits on both" cmp "$scratch/mixed.npy" "$scratch/portable.npy"
 done
+
+# ---- float16 arithmetic, where the CPU has it --------------------------------------------------
+
+if [ -z "${COHORT_NATIVE:-}" ]; then
+    tap_skip "float16 arithmetic" "64-bit Arm's"
+    tap_end
+    exit
+fi
+new=("${arm[0]}" -cpu max "${arm[@]:1}") old=("${arm[0]}" -cpu cortex-a72 "${arm[@]:1}")
+tap_run "a CPU with FEAT_FP16 has its kernels" grep -qE 'conv_neon64hp_direct +neon64hp usable' <("${new[@]}" kernels)
+tap_run "a CPU without has not" grep -qE 'conv_neon64hp_direct +neon64hp not here' <("${old[@]}" kernels)
+net=$scratch/squeezenet1.1.onnx run=(run "$scratch/squeezenet1.1.onnx" "${common[@]}" --as npy -o)
+half=("${run[@]:0:2}" --arithmetic f16 "${run[@]:2}")
+tap_run "f16: the answer in float32" "${new[@]}" "${run[@]}" "$scratch/arm.npy"
+tap_run "f16: that of a CPU without" "${old[@]}" "${run[@]}" "$scratch/old.npy"
+tap_run "f16: not asked for, it is not there" cmp "$scratch/old.npy" "$scratch/arm.npy"
+tap_fails "f16: a CPU without refuses" '^cohort: float16 arithmetic: .* cannot' "${old[@]}" "${half[@]}" "$scratch/old.npy"
+"${new[@]}" "${half[@]}" "$scratch/half.npy" --report >"$scratch/report" 2>&1
+tap_run "f16: the report says how much of the work is" grep -qE '^arithmetic, .* f16, 100\.0 %$' "$scratch/report"
+tap_run "f16: it is close" close_to "$scratch/half.npy" "$scratch/arm.npy" 5e-3
+tap_fails "f16: it is another" 'differ' cmp "$scratch/half.npy" "$scratch/arm.npy"
+tap_run "f16: two Arms" launch -n 2 "${new[@]}" "${half[@]}" "$scratch/two.npy"
+tap_run "f16: they give the bits of one" cmp "$scratch/two.npy" "$scratch/half.npy"
+half+=("$scratch/mixed.npy" --report)
+launch -n 1 "$here" "${half[@]}" : -n 1 "${old[@]}" "${half[@]}" : -n 1 "${new[@]}" "${half[@]}" >"$scratch/report" 2>&1
+tap_run "f16: boards that cannot beside one that can" grep -qE '^arithmetic, .* f32 .* f32 .* f16, 100\.0 %$' "$scratch/report"
+tap_run "f16: those that cannot are named" test "$(grep -c 'has no float16 arithmetic: it computes in float32' "$scratch/report")" -eq 2
+tap_run "f16: they give its answer" close_to "$scratch/mixed.npy" "$scratch/arm.npy" 5e-3
 tap_end

@@ -2,11 +2,13 @@
  *
  * Against a naive sum in double, with the tolerance that follows from float arithmetic:
  * (k + 2) * FLT_EPSILON * sum |a*b|; Winograd's sums are those of its transform
- * (magnitude_of_tiles). Row and block ranges must have the whole's bits (row-exact kernels), write
- * nothing else, and read nothing outside the rows they are given. */
+ * (magnitude_of_tiles), and float16 has its own (tests/support/fp16plain.h). Row and block ranges
+ * must have the whole's bits (row-exact kernels), write nothing else, and read nothing outside the
+ * rows they are given. */
 #include "base/mem.h"
 #include "kernels/kernel.h"
 #include "kernels/winograd.h"
+#include "tests/support/fp16plain.h"
 #include "tests/support/testact.h"
 #include "tests/support/testmap.h"
 
@@ -33,6 +35,7 @@ struct conv_case {
     struct kernel_epilogue e;
     double *sum, *magnitude; /* [out_h][out_w][out_c] */
     double *tiled;           /* the same for the Winograd tile at hand */
+    const float *factors;    /* of input channels, for kernels that take them; or NULL */
 };
 
 static char *describe(const struct conv_shape *s) {
@@ -194,6 +197,8 @@ static void magnitude_of_tiles(struct conv_case *t, int tile) {
 static double error_bound(const struct conv_kernel *k, const struct conv_case *t, size_t i) {
     const struct conv_shape *s = &t->s;
     double terms = (double)(s->in_c / s->groups) * s->kernel_h;
+    if (k->fp16)
+        return test_fp16_bound(t->magnitude[i], terms * s->kernel_w, 1, 1);
     if (k->winograd)
         return (terms + 16) * FLT_EPSILON * t->tiled[i];
     return (terms * s->kernel_w + 3) * FLT_EPSILON * t->magnitude[i];
@@ -251,7 +256,8 @@ static void run_kernel(const struct conv_kernel *k, const struct conv_case *t, c
                           .y1 = y1,
                           .block0 = b0,
                           .block1 = b1,
-                          .workspace = bytes ? workspace : NULL};
+                          .workspace = bytes ? workspace : NULL,
+                          .factors = t->factors};
     k->run(&a);
     for (int i = 0; i < 64; i++)
         assert_int_equal(workspace[bytes + (size_t)i], 0xff);
@@ -350,6 +356,33 @@ static void check_scale(const struct conv_kernel *k, const struct conv_case *t, 
     mem_free(factors);
 }
 
+/* Factors of a call are the same as inputs multiplied by them. */
+static void check_factors(const struct conv_kernel *k, const struct conv_case *t,
+                          const void *packed, struct random *r) {
+    const struct conv_shape *s = &t->s;
+    int blocks = blocks_of(s->out_c);
+    struct conv_case with = *t;
+    float *factors = mem_alloc((size_t)s->in_c * sizeof *factors);
+    assert_non_null(factors);
+    for (int c = 0; c < s->in_c; c++)
+        factors[c] = random_float(r);
+    with.factors = factors;
+    struct test_map in = test_map_copy(&t->in),
+                    want = test_map_make(0, s->out_h, s->out_c, s->out_w, 0);
+    struct test_map got = test_map_copy(&want);
+    for (int y = 0; y < s->in_h; y++)
+        for (int x = 0; x < s->in_w; x++)
+            for (int c = 0; c < s->in_c; c++)
+                *view_at(&in.view, y, c, x) *= factors[c];
+    run_kernel(k, t, packed, &in, &want, 0, s->out_h, 0, blocks);
+    run_kernel(k, &with, packed, &t->in, &got, 0, s->out_h, 0, blocks);
+    assert_true(same_bits(k, t, &got, &want, 0, s->out_h, 0, blocks));
+    test_map_free(&in);
+    test_map_free(&want);
+    test_map_free(&got);
+    mem_free(factors);
+}
+
 static void check_kernel(const struct conv_kernel *k, const struct conv_case *t, struct random *r) {
     const struct conv_shape *s = &t->s;
     int blocks = blocks_of(s->out_c);
@@ -361,6 +394,8 @@ static void check_kernel(const struct conv_kernel *k, const struct conv_case *t,
     assert_true(close_to_reference(k, t, &out, 0, s->out_h, 0, blocks));
     if (k->scale != NULL && s->groups == 1)
         check_scale(k, t, packed, r);
+    if (k->factors && s->groups == 1)
+        check_factors(k, t, packed, r);
     for (int i = 0; i < 3; i++) {
         int y0 = random_int(r, 0, s->out_h - 1), b0 = random_int(r, 0, blocks - 1);
         int y1 = i == 0 ? y0 + 1 : random_int(r, y0 + 1, s->out_h);
@@ -384,13 +419,19 @@ struct tally {
     struct random r;
 };
 
+/* The registry's, and at the end one in float16 arithmetic that any machine can run. */
+static const struct conv_kernel *kernel_number(bool transposed, int i) {
+    int count;
+    const struct conv_kernel *const *list =
+        transposed ? kernels_deconv(&count) : kernels_conv(&count);
+    return i < count ? list[i] : i == count && !transposed ? &conv_generic_test_fp16 : NULL;
+}
+
 static void try_shape(struct tally *n, struct conv_shape s) {
     struct conv_case t;
-    int count, tile = 0;
-    const struct conv_kernel *const *list =
-        n->transposed ? kernels_deconv(&count) : kernels_conv(&count);
+    int tile = 0;
+    const struct conv_kernel *k;
     unsigned available = kernel_isa_available();
-    assert_true(count <= KERNELS_MAX);
     if (s.out_h < 1 || s.out_w < 1)
         return;
     if (n->seen++ % n->every != 0)
@@ -398,14 +439,15 @@ static void try_shape(struct tally *n, struct conv_shape s) {
     s.in_blocked = s.in_c >= BLOCK;
     s.out_blocked = s.out_c >= BLOCK;
     case_make(&t, &s, n->transposed, &n->r);
-    for (int i = 0; i < count; i++) {
-        if (!(available & 1u << list[i]->isa) || list[i]->rate(&s) <= 0)
+    for (int i = 0; (k = kernel_number(n->transposed, i)) != NULL; i++) {
+        assert_true(i < KERNELS_MAX);
+        if (!(available & 1u << k->isa) || k->rate(&s) <= 0)
             continue;
-        if (list[i]->winograd && list[i]->winograd != tile) {
-            tile = list[i]->winograd;
+        if (k->winograd && k->winograd != tile) {
+            tile = k->winograd;
             magnitude_of_tiles(&t, tile);
         }
-        check_kernel(list[i], &t, &n->r);
+        check_kernel(k, &t, &n->r);
         n->runs[i]++;
     }
     n->cases++;
@@ -605,16 +647,16 @@ static void sweep_large(struct tally *n) {
 }
 
 static void every_kernel_ran(const struct tally *n) {
-    int count, skipped = 0;
-    const struct conv_kernel *const *list =
-        n->transposed ? kernels_deconv(&count) : kernels_conv(&count);
+    int count = 0, skipped = 0;
+    const struct conv_kernel *k;
     assert_true(n->cases > 0);
-    for (int i = 0; i < count; i++) {
-        if (!(kernel_isa_available() & 1u << list[i]->isa)) {
+    for (; (k = kernel_number(n->transposed, count)) != NULL; count++) {
+        int i = count;
+        if (!(kernel_isa_available() & 1u << k->isa)) {
             skipped++;
             continue;
         }
-        print_message("# %s: %d shapes\n", list[i]->name, n->runs[i]);
+        print_message("# %s: %d shapes\n", k->name, n->runs[i]);
         assert_true(n->runs[i] > 0);
     }
     print_message("# %d shapes, %d of %d kernels skipped for want of the instruction set\n",

@@ -49,6 +49,15 @@ static void texts_are_read_back(void **state) {
     struct signature half;
     assert_true(signature_parse(&half, "gemm 5000000000x4096 to 1000 f16"));
     assert_true(half.gemm.half && !signature_equal(&s, &half));
+    struct signature fp16 = conv;
+    signature_set_options(&fp16, true, true);
+    assert_true(fp16.fp16 && !fp16.gemm.half && !signature_equal(&conv, &fp16));
+    assert_string_equal(signature_text(&fp16, text), CONV_TEXT " fp16");
+    assert_true(signature_parse(&s, text) && signature_equal(&s, &fp16));
+    assert_true(signature_parse(&s, "gemm 1x4096 to 1000 fp16"));
+    assert_true(s.fp16 && !s.gemm.half);
+    signature_set_options(&s, true, true); /* products with such weights compute in float32 */
+    assert_true(!s.fp16 && s.gemm.half);
     assert_true(signature_macs(&conv) == 28.0 * 29 * 128 * 32 * 15);
 }
 
@@ -64,6 +73,10 @@ static void other_texts_are_refused(void **state) {
         "gemm 1x2 to 03",
         "gemm 1x2 to 3 f32",
         "gemm 1x2 to 3 f16 ",
+        "gemm 1x2 to 3 fp16 ",
+        "gemm 1x2 to 3 fp16 fp16",
+        "gemm fp16",
+        "conv fp16",
         "gemm 1x2x3",
         "gemm 1x99999999999 to 3",
         "gemm 1x+2 to 3",
