@@ -5,12 +5,14 @@
 
 #include <string.h>
 
-#define STRIP_MOST 16 /* rows; more of them save nothing */
+#define STRIP_MOST  16 /* rows; more of them save nothing */
+#define STRIP_SMALL 4  /* rows; fewer of them cost more than having many strips is worth */
+#define STRIPS_EACH 8  /* of a thread, where there are rows enough */
 /* A map that does not stay in the cache is written and read at so many bytes a nanosecond, on one
  * core; less than this share of the time is not worth what strips cost (a Winograd convolution's
  * transforms of rows that two strips share, smaller tiles).  Measured on Zen 4. */
 #define MOVED_PER_NS 20
-#define PAYS         0.1
+#define PAYS         0.04
 #define SHARE        4 /* of the cache: with less, weights and other maps find room beside it */
 
 /* ---- finding --------------------------------------------------------------------------------- */
@@ -232,6 +234,8 @@ out:
 struct chain_work {
     struct program *p;
     const struct chain *c;
+    struct rows out;
+    int64_t strips;
 };
 
 /* The map behind operator first + i, as far as this thread has it. */
@@ -288,23 +292,31 @@ static void run_strip(const struct chain_work *w, struct strip_state *s, struct 
     }
 }
 
-static void chain_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+/* Strips [u0, u1), of which every thread's band has as many. */
+static void chain_part(void *context, int64_t u0, int64_t u1, int block0, int block1, int thread) {
     (void)block0, (void)block1;
     const struct chain_work *w = context;
     struct strip_state *s = &w->p->strip_states[thread];
-    if (s->next != y0) /* nothing that is there is of use */
-        memset(s, 0, sizeof *s);
-    for (int64_t y = y0; y < y1; y += w->c->strip)
-        run_strip(w, s, (struct rows){y, y + w->c->strip < y1 ? y + w->c->strip : y1}, thread);
-    s->next = y1;
+    for (int64_t u = u0; u < u1; u++) {
+        struct rows out = {w->out.begin + rows_count(w->out) * u / w->strips,
+                           w->out.begin + rows_count(w->out) * (u + 1) / w->strips};
+        if (s->next != out.begin) /* nothing that is there is of use */
+            memset(s, 0, sizeof *s);
+        run_strip(w, s, out, thread);
+        s->next = out.end;
+    }
 }
 
 void chain_run(struct program *p, const struct chain *c) {
-    struct rows out = p->ops[c->first + c->count - 1].out;
-    struct chain_work w = {.p = p, .c = c};
-    for (int t = 0; t < pool_threads(p->pool); t++)
+    int64_t threads = pool_threads(p->pool);
+    struct chain_work w = {.p = p, .c = c, .out = p->ops[c->first + c->count - 1].out};
+    int64_t rows = rows_count(w.out), band = (rows + threads - 1) / threads;
+    int64_t strips = (band + c->strip - 1) / c->strip, small = band / STRIP_SMALL;
+    /* so many at least that a thread which takes another's last strip does not take much */
+    small = small < STRIPS_EACH ? small : STRIPS_EACH;
+    w.strips = threads * (threads > 1 && small > strips ? small : strips);
+    for (int t = 0; t < threads; t++)
         p->strip_states[t] = (struct strip_state){.next = INT64_MIN};
-    p->row_ns = c->row_ns;
-    run_cut(p, out.begin, out.end, &(struct cut){.blocks = 1, .rows_least = c->strip}, chain_part,
-            &w);
+    p->row_ns = c->row_ns * (double)rows / (double)w.strips;
+    run_cut(p, 0, w.strips, &(struct cut){.blocks = 1}, chain_part, &w);
 }

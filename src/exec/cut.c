@@ -55,7 +55,7 @@ static int64_t border(const struct grid *g, int bands, int64_t t) {
     return cells * t / bands;
 }
 
-/* Where piece j of k begins in n: pieces are as 4 : 3 : 2 : 1. */
+/* Where piece j of k begins in n: pieces are as k : k-1 : ... : 1. */
 static int64_t piece_begin(int64_t n, int64_t j, int64_t k) {
     int64_t all = k * (k + 1);
     return (n * j * (2 * k - j + 1) + all / 2) / all;

@@ -66,7 +66,7 @@ bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows 
 #define ITEM_NS   4000
 /* Items a thread when there is work enough: unequal cores then finish at nearly the same time, and
  * a dilated board sleeps between them. */
-#define ITEMS_EACH 4
+#define ITEMS_EACH 6
 
 struct work {
     work_fn fn;
