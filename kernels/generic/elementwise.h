@@ -215,24 +215,50 @@ struct binary_line {
                 out[i] = r;                                                                        \
         }                                                                                          \
     }                                                                                              \
+    static void name##_blocks(const struct binary_line *args) {                                    \
+        const struct binary_line l = *args; /* a copy: stores to the output cannot change it */    \
+        const bool a_stays = l.a_pitch == 0, b_stays = l.b_pitch == 0;                             \
+        float p[BLOCK], q[BLOCK], r[BLOCK], *out = l.out;                                          \
+        for (int j = 0; j < BLOCK; j++) {                                                          \
+            p[j] = l.a[j];                                                                         \
+            q[j] = l.b[j];                                                                         \
+        }                                                                                          \
+        if (b_stays)                                                                               \
+            BLOCKS(name##_one(a[j], q[j]));                                                        \
+        else if (a_stays)                                                                          \
+            BLOCKS(name##_one(p[j], b[j]));                                                        \
+        else                                                                                       \
+            BLOCKS(name##_one(a[j], b[j]));                                                        \
+    }                                                                                              \
     static void name(const struct binary_line *l) {                                                \
         float *out = l->out;                                                                       \
         const float *a = l->a, *b = l->b;                                                          \
+        if (l->n == BLOCK && l->a_step && l->b_step) {                                             \
+            name##_blocks(l);                                                                      \
+            return;                                                                                \
+        }                                                                                          \
         for (int x = 0; x < l->pixels; x++) {                                                      \
-            if (l->n == BLOCK && l->a_step && l->b_step) {                                         \
-                float r[BLOCK];                                                                    \
-                for (int j = 0; j < BLOCK; j++)                                                    \
-                    r[j] = name##_one(a[j], b[j]);                                                 \
-                for (int j = 0; j < BLOCK; j++)                                                    \
-                    out[j] = r[j];                                                                 \
-            } else {                                                                               \
-                name##_run(out, a, b, l->n, l->a_step, l->b_step);                                 \
-            }                                                                                      \
+            name##_run(out, a, b, l->n, l->a_step, l->b_step);                                     \
             out += l->out_pitch;                                                                   \
             a += l->a_pitch;                                                                       \
             b += l->b_pitch;                                                                       \
         }                                                                                          \
     }
+
+/* A pixel's result goes through r: nothing can overlap with that. */
+#define BLOCKS(expression)                                                                         \
+    do {                                                                                           \
+        const float *a = l.a, *b = l.b;                                                            \
+        for (int x = 0; x < l.pixels; x++) {                                                       \
+            for (int j = 0; j < BLOCK; j++)                                                        \
+                r[j] = expression;                                                                 \
+            for (int j = 0; j < BLOCK; j++)                                                        \
+                out[j] = r[j];                                                                     \
+            out += l.out_pitch;                                                                    \
+            a += l.a_pitch;                                                                        \
+            b += l.b_pitch;                                                                        \
+        }                                                                                          \
+    } while (0)
 
 LINE(line_add, p + q)
 LINE(line_sub, p - q)

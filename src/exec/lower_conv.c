@@ -283,12 +283,14 @@ static void conv_strip(void *context, int64_t y0, int64_t y1, int block0, int bl
     struct view residual;
     struct conv_work c = {
         .program = w->program, .state = w->state, .args = args_of(w, 0, &residual)};
+    if (c.state->scaled)
+        c.factors = factors_of(w->program, w->op->in_slots[FACTORS], 0);
     conv_part(&c, y0, y1, block0, block1, thread);
 }
 
 const struct lowering lowerings_conv[] = {
     {"Conv", conv_accepts, bind_conv, unbind_conv, BY_ITSELF_OR(run_conv, conv_strip)},
-    {"ScaledConv", scaled_accepts, bind_conv, unbind_conv, BY_ITSELF(run_conv)},
+    {"ScaledConv", scaled_accepts, bind_conv, unbind_conv, BY_ITSELF_OR(run_conv, conv_strip)},
     {"ConvTranspose", conv_accepts, bind_deconv, unbind_conv, BY_ITSELF(run_conv)},
     {0},
 };
