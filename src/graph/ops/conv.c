@@ -113,8 +113,7 @@ out:
     return code;
 }
 
-/* ---- with a factor for each input channel -----------------------------------------------------
- */
+/* ---- with a factor for each input channel ---------------------------------------------------- */
 
 /* ScaledConv (made by pass_fuse_scale): X, W, S [N, C, 1, …], B or none: Conv of X * S. */
 #define FACTORS 2
