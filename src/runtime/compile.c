@@ -5,6 +5,7 @@
  * on each board, which covers all rows that this board ever has of it: its own, and those that it
  * gets for later segments, so that halos arrive in their place.  Tensors that the root deals out
  * have a slot for the one segment that reads them. */
+#include "runtime/phases.h"
 #include "runtime/session.h"
 
 #include "base/mem.h"
@@ -22,6 +23,7 @@ struct compiler {
     bool *pinned;        /* goes in or out of the network here */
     struct rows *need;   /* rows of this board in the segment at hand */
     int clock;           /* lifetimes are in this board's own steps and operators */
+    int *ports;          /* room for the slots of one operator */
 };
 
 static const struct transition *transition(const struct compiler *c, int i) {
@@ -118,7 +120,8 @@ out:
 /* Rows `rows` of node i's outputs.  Nothing to do where a tile has no rows; a whole tensor without
  * rows (an empty one) still gets its operator, which gives it its shape. */
 static enum cohort_code add_op(struct compiler *c, const struct plan_part *part, int i,
-                               struct rows rows, int *ports, struct cohort_error *err) {
+                               struct rows rows, struct cohort_error *err) {
+    int *ports = c->ports;
     const struct node *n = &c->s->graph->nodes[i];
     if (part->mode == PLAN_TILE && rows_empty(rows))
         return COHORT_OK;
@@ -139,31 +142,42 @@ static struct rows node_rows(const struct compiler *c, int i) {
     return rows;
 }
 
-static enum cohort_code add_ops(struct compiler *c, const struct plan_part *part,
-                                struct cohort_error *err) {
-    struct cohort_session *s = c->s;
+/* Which rows of a tile's nodes a step computes. */
+enum phase { EARLY, MAIN, LATE };
+
+static enum cohort_code add_rows(struct compiler *c, const struct plan_part *part, int i,
+                                 const struct node_phases *n, enum phase phase,
+                                 struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    size_t most = 1;
-    int *ports = NULL;
-    TRY(session_add_step(s, STEP_COMPUTE, part->segment, -1, err));
-    struct step *step = &s->steps[s->step_count - 1];
-    step->first_op = step->last_op = exec_op_count(s->program);
-    if (part->mode == PLAN_LOCAL && part->board != s->rank)
-        goto out;
-    for (int i = part->first; i < part->last; i++) {
-        size_t ports_of =
-            (size_t)s->graph->nodes[i].in_count + (size_t)s->graph->nodes[i].out_count;
-        most = ports_of > most ? ports_of : most;
+    if (phase == EARLY)
+        return add_op(c, part, i, n->early, err);
+    const struct rowset *rows = phase == MAIN ? &n->main : &n->late;
+    for (int k = 0; k < rows->count && code == COHORT_OK; k++)
+        code = add_op(c, part, i, rows->r[k], err);
+    return code;
+}
+
+/* A step that computes nodes [first, last) in one phase; what is no tile is all MAIN. */
+static enum cohort_code add_compute(struct compiler *c, const struct plan_part *part,
+                                    const struct phases *p, enum phase phase, int first, int last,
+                                    struct cohort_error *err) {
+    struct cohort_session *s = c->s;
+    const bool here = part->mode != PLAN_LOCAL || part->board == s->rank;
+    enum cohort_code code = COHORT_OK;
+    const int op = exec_op_count(s->program);
+    for (int i = first; i < last && here && code == COHORT_OK; i++) {
+        if (part->mode == PLAN_TILE)
+            code = add_rows(c, part, i, &p->nodes[i - part->first], phase, err);
+        else if (phase == MAIN)
+            code = add_op(c, part, i, node_rows(c, i), err);
     }
-    ports = mem_alloc(most * sizeof *ports);
-    if (ports == NULL)
-        code = error_memory(err, most * sizeof *ports, "a plan's operators");
-    for (int i = part->first; i < part->last && code == COHORT_OK; i++)
-        code = add_op(c, part, i, node_rows(c, i), ports, err);
-    step->last_op = exec_op_count(s->program);
+    const bool none = op == exec_op_count(s->program);
+    TRY(code);
     exec_range_ends(s->program);
+    TRY(session_add_step(s, STEP_COMPUTE, part->segment, -1, none, err));
+    s->steps[s->step_count - 1].first_op = op;
+    s->steps[s->step_count - 1].last_op = exec_op_count(s->program);
 out:
-    mem_free(ports);
     return code;
 }
 
@@ -177,12 +191,14 @@ static bool takes_part(const struct compiler *c, const struct transition *t) {
 }
 
 static enum cohort_code add_move_step(struct compiler *c, enum step_kind kind, int i, int segment,
-                                      struct cohort_error *err) {
+                                      bool idle, struct cohort_error *err) {
     struct move *m = &c->s->moves[i];
-    use_slot(c, m->slot);
-    use_slot(c, m->root_slot);
-    c->clock++;
-    return session_add_step(c->s, kind, segment, i, err);
+    if (!idle) {
+        use_slot(c, m->slot);
+        use_slot(c, m->root_slot);
+        c->clock++;
+    }
+    return session_add_step(c->s, kind, segment, i, idle, err);
 }
 
 /* This board's slot for an exchange: where the tensor is kept, or, on a board that made it and
@@ -202,11 +218,12 @@ out:
 }
 
 static enum cohort_code add_exchange_step(struct compiler *c, enum step_kind kind, int i,
-                                          int segment, struct cohort_error *err) {
-    enum cohort_code code = find_exchange_slot(c, i, err);
-    return code != COHORT_OK ? code : add_move_step(c, kind, i, segment, err);
+                                          int segment, bool idle, struct cohort_error *err) {
+    enum cohort_code code = idle ? COHORT_OK : find_exchange_slot(c, i, err);
+    return code != COHORT_OK ? code : add_move_step(c, kind, i, segment, idle, err);
 }
 
+/* This board's rows of a tensor that the root deals out, and the beginning of that. */
 static enum cohort_code add_scatter(struct compiler *c, const struct plan_part *part, int i,
                                     struct cohort_error *err) {
     struct move *m = &c->s->moves[i];
@@ -219,13 +236,12 @@ static enum cohort_code add_scatter(struct compiler *c, const struct plan_part *
     c->slot[id] = c->s->rank == 0 ? m->root_slot : m->slot;
     if (c->slot[id] >= 0)
         exec_slot_travels(c->s->program, c->slot[id]);
-    code = add_move_step(c, STEP_SCATTER, i, part->segment, err);
+    TRY(add_move_step(c, STEP_BEGIN, i, part->segment, false, err));
 out:
     return code;
 }
 
-static enum cohort_code add_gather(struct compiler *c, const struct plan_part *part, int i,
-                                   struct cohort_error *err) {
+static enum cohort_code find_gather_slots(struct compiler *c, int i, struct cohort_error *err) {
     struct move *m = &c->s->moves[i];
     const int id = transition(c, i)->value;
     enum cohort_code code = COHORT_OK;
@@ -237,36 +253,56 @@ static enum cohort_code add_gather(struct compiler *c, const struct plan_part *p
         m->slot = c->slot[id];
         exec_slot_travels(c->s->program, m->slot);
     }
-    code = add_move_step(c, STEP_GATHER, i, part->segment, err);
 out:
+    return code;
+}
+
+/* Steps of one kind for all of a part's scatters, or gathers: on the root, or on the others. */
+static enum cohort_code add_row_steps(struct compiler *c, const struct plan_part *part,
+                                      enum transition_kind which, enum step_kind kind, bool on_root,
+                                      struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const bool idle = on_root != (c->s->rank == 0);
+    for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++) {
+        const struct transition *t = transition(c, i);
+        int segment = which == TRANSITION_GATHER ? t->made : t->before;
+        if (t->kind != which || segment != part->segment)
+            continue;
+        if (which == TRANSITION_GATHER && !idle)
+            code = find_gather_slots(c, i, err);
+        if (code == COHORT_OK)
+            code = add_move_step(c, kind, i, part->segment, idle, err);
+    }
     return code;
 }
 
 /* When an exchange begins: behind the segment that makes its tensor, or, when that is long ago, in
  * front of the one before the segment that reads it, so that it has that one's time to arrive. */
-struct start {
-    int segment;
-    bool behind;
-};
-
-static struct start start_of(const struct transition *t) {
-    if (t->after || (!t->from_root && t->made >= 0 && t->made == t->before - 1))
-        return (struct start){t->made, true};
+static int starts_in_front_of(const struct transition *t) {
     int first = t->made + (t->from_root ? 1 : 0), late = t->before - 1;
-    return (struct start){late > first ? late : first > 0 ? first : 0, false};
+    return phases_starts_behind(t) ? -1 : late > first ? late : first > 0 ? first : 0;
 }
 
-/* Sends of all exchanges that begin there. */
-static enum cohort_code add_sends(struct compiler *c, const struct plan_part *part, bool behind,
-                                  struct cohort_error *err) {
+static enum cohort_code begin_exchanges(struct compiler *c, const struct plan_part *part,
+                                        struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++) {
-        const struct transition *t = transition(c, i);
-        struct start start = start_of(t);
-        if (t->kind == TRANSITION_EXCHANGE && start.segment == part->segment &&
-            start.behind == behind)
-            code = add_exchange_step(c, STEP_SEND, i, part->segment, err);
-    }
+    for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++)
+        if (transition(c, i)->kind == TRANSITION_EXCHANGE &&
+            starts_in_front_of(transition(c, i)) == part->segment)
+            code = add_exchange_step(c, STEP_BEGIN, i, part->segment, false, err);
+    return code;
+}
+
+/* A step for each of the exchanges that begin when the part has ended: of all boards, or of those
+ * whose rows are there early (or late). */
+static enum cohort_code add_behind(struct compiler *c, const struct plan_part *part,
+                                   const struct phases *p, enum step_kind kind, bool early,
+                                   struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++)
+        if (phases_starts_behind(transition(c, i)) && transition(c, i)->made == part->segment)
+            code = add_exchange_step(c, kind, i, part->segment,
+                                     kind == STEP_BEGIN && early != p->early_sends[i], err);
     return code;
 }
 
@@ -277,28 +313,57 @@ static enum cohort_code add_waits(struct compiler *c, bool after, int before, in
     for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++) {
         const struct transition *t = transition(c, i);
         if (t->kind == TRANSITION_EXCHANGE && t->before == before && t->after == after)
-            code = add_exchange_step(c, STEP_WAIT, i, segment, err);
+            code = add_exchange_step(c, STEP_WAIT, i, segment, false, err);
     }
     return code;
 }
 
 /* ---- segments -------------------------------------------------------------------------------- */
 
+static void find_input_slots(struct compiler *c, const struct plan_part *part) {
+    for (int i = 0; i < part->input_count; i++)
+        if (c->slot[part->inputs[i]] < 0)
+            c->slot[part->inputs[i]] = c->kept[part->inputs[i]];
+}
+
+/* What has to be there before this board computes anything, and the root's transfers that go on
+ * while it computes. */
 static enum cohort_code bring_inputs(struct compiler *c, const struct plan_part *part,
                                      struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     for (int i = 0; i < c->s->graph->value_count; i++)
         c->slot[i] = -1;
     TRY(add_waits(c, true, part->segment, part->segment, err));
-    TRY(add_sends(c, part, false, err));
+    TRY(begin_exchanges(c, part, err));
     for (int i = 0; i < c->s->transitions.count; i++)
         if (transition(c, i)->kind == TRANSITION_SCATTER &&
             transition(c, i)->before == part->segment)
             TRY(add_scatter(c, part, i, err));
+    TRY(add_row_steps(c, part, TRANSITION_SCATTER, STEP_WAIT, false, err));
+    TRY(add_row_steps(c, part, TRANSITION_GATHER, STEP_BEGIN, true, err));
+    find_input_slots(c, part);
+out:
+    return code;
+}
+
+/* Rows that need no neighbour's, waiting, the others' rows, sending, the rest. */
+static enum cohort_code compute(struct compiler *c, const struct plan_part *part,
+                                const struct phases *p, struct cohort_error *err) {
+    const struct transitions *t = &c->s->transitions;
+    const bool waits = phases_wait(t, part), sends = phases_send(t, part);
+    enum cohort_code code = COHORT_OK;
+    if (waits)
+        TRY(add_compute(c, part, p, EARLY, part->first, part->last, err));
     TRY(add_waits(c, false, part->segment, part->segment, err));
-    for (int i = 0; i < part->input_count; i++)
-        if (c->slot[part->inputs[i]] < 0)
-            c->slot[part->inputs[i]] = c->kept[part->inputs[i]];
+    find_input_slots(c, part);
+    TRY(add_compute(c, part, p, MAIN, part->first, p->tail, err));
+    if (!sends)
+        goto out;
+    TRY(add_behind(c, part, p, STEP_EXPECT, true, err));
+    TRY(add_compute(c, part, p, MAIN, p->tail, part->last, err));
+    TRY(add_behind(c, part, p, STEP_BEGIN, true, err));
+    TRY(add_compute(c, part, p, LATE, part->first, part->last, err));
+    TRY(add_behind(c, part, p, STEP_BEGIN, false, err));
 out:
     return code;
 }
@@ -306,10 +371,10 @@ out:
 static enum cohort_code bring_outputs(struct compiler *c, const struct plan_part *part,
                                       struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    TRY(add_sends(c, part, true, err));
-    for (int i = 0; i < c->s->transitions.count; i++)
-        if (transition(c, i)->kind == TRANSITION_GATHER && transition(c, i)->made == part->segment)
-            TRY(add_gather(c, part, i, err));
+    TRY(add_row_steps(c, part, TRANSITION_SCATTER, STEP_WAIT, true, err));
+    TRY(add_row_steps(c, part, TRANSITION_GATHER, STEP_BEGIN, false, err));
+    TRY(add_row_steps(c, part, TRANSITION_GATHER, STEP_WAIT, true, err));
+    TRY(add_row_steps(c, part, TRANSITION_GATHER, STEP_WAIT, false, err));
 out:
     return code;
 }
@@ -328,14 +393,17 @@ static int64_t halo_rows(const struct compiler *c, const struct plan_part *part)
 static enum cohort_code compile_part(struct compiler *c, const struct plan_part *part,
                                      struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
+    struct phases phases = {0};
     plan_part_rows(part, c->s->rank, c->need);
+    TRY(phases_make(&phases, &c->s->transitions, part, c->s->rank, c->need, err));
     TRY(bring_inputs(c, part, err));
-    TRY(add_ops(c, part, err));
+    TRY(compute(c, part, &phases, err));
     TRY(bring_outputs(c, part, err));
     c->s->segments[part->segment] =
         (struct segment_rows){.rows = rows_count(plan_part_share(part, part->until, c->s->rank)),
                               .halo_rows = halo_rows(c, part)};
 out:
+    phases_release(&phases);
     return code;
 }
 
@@ -364,12 +432,20 @@ static enum cohort_code each_part(struct compiler *c, part_fn fn, struct cohort_
     return code;
 }
 
+static size_t most_ports(const struct graph *g) {
+    size_t most = 1;
+    for (int i = 0; i < g->node_count; i++) {
+        size_t ports = (size_t)g->nodes[i].in_count + (size_t)g->nodes[i].out_count;
+        most = ports > most ? ports : most;
+    }
+    return most;
+}
+
 /* What goes in and out of the network is whole on rank 0. */
 static void find_ends(struct compiler *c) {
     const struct graph *g = c->s->graph;
-    for (int i = 0; i < g->value_count; i++) {
+    for (int i = 0; i < g->value_count; i++)
         c->kept[i] = c->slot[i] = -1;
-    }
     for (int i = 0; c->s->rank == 0 && i < g->input_count + g->output_count; i++) {
         int id = i < g->input_count ? g->inputs[i] : g->outputs[i - g->input_count];
         c->pinned[id] = true;
@@ -423,6 +499,7 @@ enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *
     c.slot = mem_zalloc(values, sizeof *c.slot);
     c.pinned = mem_zalloc(values, sizeof *c.pinned);
     c.need = mem_zalloc(values, sizeof *c.need);
+    c.ports = mem_zalloc(most_ports(g), sizeof *c.ports);
     s->input_slots = mem_zalloc((size_t)g->input_count + 1, sizeof(int));
     s->output_slots = mem_zalloc((size_t)g->output_count + 1, sizeof(int));
     if (s->moves == NULL || s->segments == NULL || c.extent == NULL || c.lives == NULL ||
@@ -441,5 +518,6 @@ out:
     mem_free(c.slot);
     mem_free(c.pinned);
     mem_free(c.need);
+    mem_free(c.ports);
     return code;
 }

@@ -56,7 +56,7 @@ static void fill_rows(const struct report *r) {
         const struct step *t = &s->steps[i];
         if (t->kind == STEP_COMPUTE)
             segments[t->segment].compute_ms += t->ms;
-        else if (t->kind == STEP_EXPECT || t->kind == STEP_SEND)
+        else if (t->kind == STEP_EXPECT || t->kind == STEP_BEGIN)
             moves[t->move].start_ms += t->ms;
         else
             moves[t->move].wait_ms += t->ms;
@@ -90,11 +90,14 @@ static struct board_row board_of(const struct cohort_session *s) {
     return b;
 }
 
-const char *step_kind_name(enum step_kind kind) {
-    static const char *const names[] = {
-        [STEP_SCATTER] = "scatter", [STEP_COMPUTE] = "compute", [STEP_GATHER] = "gather",
-        [STEP_EXPECT] = "expect",   [STEP_SEND] = "send",       [STEP_WAIT] = "wait"};
-    return names[kind];
+static const char *const transition_names[] = {[TRANSITION_SCATTER] = "scatter",
+                                               [TRANSITION_GATHER] = "gather",
+                                               [TRANSITION_EXCHANGE] = "exchange"};
+
+const char *step_kind_name(const struct cohort_session *s, const struct step *t) {
+    if (t->kind == STEP_COMPUTE)
+        return "compute";
+    return t->kind == STEP_WAIT ? transition_names[s->transitions.list[t->move].kind] : "begin";
 }
 
 const char *step_tensor(const struct cohort_session *s, const struct step *t) {
@@ -113,18 +116,14 @@ static cJSON *new_step(cJSON *steps, int segment, const char *kind, const char *
 }
 
 static void add_move(cJSON *steps, const struct report *r, int i, int segment) {
-    static const char *const kinds[] = {[TRANSITION_SCATTER] = "scatter",
-                                        [TRANSITION_GATHER] = "gather",
-                                        [TRANSITION_EXCHANGE] = "exchange"};
     const struct transition *t = &r->s->transitions.list[i];
-    cJSON *boards =
-        new_step(steps, segment, kinds[t->kind], graph_value(r->s->graph, t->value)->name);
+    cJSON *boards = new_step(steps, segment, transition_names[t->kind],
+                             graph_value(r->s->graph, t->value)->name);
     for (int b = 0; b < r->s->size; b++) {
         const struct move_row *row = &move_rows(r, b)[i];
         cJSON *cell = cJSON_CreateObject();
         cJSON_AddNumberToObject(cell, "wait_ms", row->wait_ms);
-        if (t->kind == TRANSITION_EXCHANGE)
-            cJSON_AddNumberToObject(cell, "start_ms", row->start_ms);
+        cJSON_AddNumberToObject(cell, "start_ms", row->start_ms);
         cJSON_AddNumberToObject(cell, "rows", row->rows);
         cJSON_AddNumberToObject(cell, "bytes", row->bytes);
         json_append(boards, cell);

@@ -63,23 +63,20 @@ static enum cohort_code fetch_outputs(struct cohort_session *s, struct cohort_te
 
 static enum cohort_code run_step(struct cohort_session *s, struct step *step,
                                  struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
     struct comm_transfer *transfer = step->move >= 0 ? s->moves[step->move].transfer : NULL;
+    if (step->idle)
+        return COHORT_OK;
     switch (step->kind) {
     case STEP_COMPUTE:
         return exec_run(s->program, step->first_op, step->last_op, err);
     case STEP_EXPECT:
         return comm_exchange_expect(transfer, err);
-    case STEP_SEND:
+    case STEP_BEGIN:
         return comm_transfer_begin(transfer, err);
     case STEP_WAIT:
         return comm_transfer_end(transfer, err);
-    case STEP_SCATTER:
-    case STEP_GATHER:
-        code = comm_transfer_begin(transfer, err);
-        return code != COHORT_OK ? code : comm_transfer_end(transfer, err);
     }
-    return code;
+    return COHORT_OK;
 }
 
 /* Other ranks wait for the root's next image as long as the caller says; once its first rows are
@@ -91,7 +88,7 @@ static void wait_for_root(struct cohort_session *s, bool begun) {
 }
 
 static bool brings_rows(const struct cohort_session *s, const struct step *t) {
-    return (t->kind == STEP_SCATTER || t->kind == STEP_WAIT) &&
+    return t->kind == STEP_WAIT && !t->idle &&
            transition_rows_received(&s->transitions.list[t->move], s->rank, s->size) > 0;
 }
 

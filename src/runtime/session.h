@@ -29,17 +29,16 @@ struct cohort_plan {
 };
 
 enum step_kind {
-    STEP_SCATTER, /* begins a transfer and waits for it */
-    STEP_GATHER,
     STEP_COMPUTE,
     STEP_EXPECT, /* starts an exchange's receives */
-    STEP_SEND,   /* … its sends */
-    STEP_WAIT,   /* … and waits for both */
+    STEP_BEGIN,  /* begins a transfer */
+    STEP_WAIT,   /* … and waits for its end */
 };
 
 /* One step of a plan on this board; all ranks have the same steps in the same order. */
 struct step {
     enum step_kind kind;
+    bool idle; /* this board does nothing here: it does so in another step, or has no part in it */
     int segment;
     int move;              /* which of the plan's transitions; -1: COMPUTE */
     int first_op, last_op; /* COMPUTE: operators [first, last) of the program */
@@ -100,15 +99,17 @@ struct cohort_session {
  * Errors: plan, memory. */
 enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *err);
 
-/* steps.c.  add: appends a step; errors: memory.  make_transfers: collective, after exec_prepare().
+/* steps.c.  add: appends a step, which is idle or not; errors: memory.  make_transfers: collective,
+ * after exec_prepare().
  */
 enum cohort_code session_add_step(struct cohort_session *s, enum step_kind kind, int segment,
-                                  int move, struct cohort_error *err);
+                                  int move, bool idle, struct cohort_error *err);
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err);
 void session_release_steps(struct cohort_session *s);
 
-/* report.c.  "scatter"; the tensor that the step moves, or computes up to. */
-const char *step_kind_name(enum step_kind kind);
+/* report.c.  "scatter", where it is waited for; the tensor that the step moves, or computes up to.
+ */
+const char *step_kind_name(const struct cohort_session *s, const struct step *t);
 const char *step_tensor(const struct cohort_session *s, const struct step *t);
 
 /* session.c.  The first phases of preparing, which tuning has too.  new: collective; the session is

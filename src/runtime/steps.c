@@ -4,10 +4,11 @@
 #include "base/mem.h"
 
 enum cohort_code session_add_step(struct cohort_session *s, enum step_kind kind, int segment,
-                                  int move, struct cohort_error *err) {
+                                  int move, bool idle, struct cohort_error *err) {
     if (!MEM_GROW(s->steps, s->step_capacity, (size_t)s->step_count))
         return error_memory(err, sizeof *s->steps, "a plan's steps");
-    s->steps[s->step_count++] = (struct step){.kind = kind, .segment = segment, .move = move};
+    s->steps[s->step_count++] =
+        (struct step){.kind = kind, .segment = segment, .move = move, .idle = idle};
     return COHORT_OK;
 }
 

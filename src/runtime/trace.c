@@ -38,11 +38,11 @@ static void add_span(cJSON *events, const struct cohort_session *s, int rank, in
                      const struct span *span, double start_ms) {
     const struct step *t = &s->steps[step];
     char name[160];
-    snprintf(name, sizeof name, "%s %s", step_kind_name(t->kind), step_tensor(s, t));
+    snprintf(name, sizeof name, "%s %s", step_kind_name(s, t), step_tensor(s, t));
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "ph", "X");
     cJSON_AddStringToObject(o, "name", name);
-    cJSON_AddStringToObject(o, "cat", step_kind_name(t->kind));
+    cJSON_AddStringToObject(o, "cat", step_kind_name(s, t));
     cJSON_AddNumberToObject(o, "pid", rank);
     cJSON_AddNumberToObject(o, "tid", 0);
     cJSON_AddNumberToObject(o, "ts", (span->begin_ms - start_ms) * 1e3); /* microseconds */
@@ -76,7 +76,8 @@ static enum cohort_code print_trace(const struct cohort_session *s, struct span 
         for (int i = 0; i < s->step_count; i++) {
             struct span *span = &spans[b * s->step_count + i];
             span->begin_ms -= clocks[b].offset_ms;
-            add_span(events, s, b, i, span, start);
+            if (span->ms > 0)
+                add_span(events, s, b, i, span, start);
         }
     }
     enum cohort_code code = json_print(text, NULL, root, err);
@@ -100,7 +101,7 @@ static enum cohort_code collect(struct cohort_session *s, struct span *mine, str
         const struct step *t = &s->steps[i];
         mine[i] = (struct span){
             .begin_ms = t->begin_ms,
-            .ms = t->ms,
+            .ms = t->idle ? 0 : t->ms,
             .bytes = t->move >= 0 ? (double)comm_transfer_bytes(s->moves[t->move].transfer) : 0};
     }
     if (s->comm != NULL) {

@@ -89,11 +89,14 @@ if command -v node >/dev/null; then
             must(t.otherData.format === "cohort-trace" && t.otherData.clock_error_ms.length === boards, "head");
             for (let b = 0; b < boards; b++) {
                 const spans = t.traceEvents.filter(e => e.ph === "X" && e.pid === b);
-                must(spans.length === steps.length, "steps of board " + b);
+                must(spans.length >= 1, "steps of board " + b);
+                for (const step of steps) {
+                    const cell = step.boards[b], name = step.kind + " " + step.tensor;
+                    const took = spans.filter(s => s.name === name && s.args.segment === step.segment)
+                                      .reduce((sum, s) => sum + s.dur / 1000, 0);
+                    must(Math.abs(took - (cell.compute_ms ?? cell.wait_ms)) < 1e-6, name + ": how long");
+                }
                 spans.forEach((s, i) => {
-                    const cell = steps[i].boards[b];
-                    must(s.name === steps[i].kind + " " + steps[i].tensor, s.name);
-                    must(Math.abs(s.dur / 1000 - (cell.compute_ms ?? cell.wait_ms)) < 1e-6, s.name + ": how long");
                     must(i === 0 || s.ts >= spans[i - 1].ts + spans[i - 1].dur - 1e-3, s.name + ": when");
                 });
             }

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -178,5 +179,61 @@ struct graph *toy_vgg(void) {
     x = toy_window(g, "MaxPool", "pool2", x, 32, 2, 2, 0);
     x = toy_dense(g, "fc", x, 64);
     toy_output(g, toy_dense(g, "logits", x, 10));
+    return g;
+}
+
+static int draw(uint64_t *seed, int n) {
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (int)((*seed >> 33) % (uint64_t)n);
+}
+
+struct graph *toy_random(uint64_t *seed) {
+    struct graph *g = toy_create("random");
+    int open[4], count = 0, made = 0;
+    open[count++] = toy_input(g, "x", 4, 12 + draw(seed, 40));
+    for (int nodes = 3 + draw(seed, 12); made < nodes; made++) {
+        char name[16];
+        int at = draw(seed, count), in = open[at], out;
+        int height = (int)graph_value(g, in)->shape.dim[2];
+        snprintf(name, sizeof name, "v%d", made);
+        int kernel = 1 + 2 * draw(seed, 3);
+        switch (draw(seed, 7)) {
+        case 0:
+            out =
+                height > 6 ? toy_window(g, "MaxPool", name, in, 4, 2, 2, 0) : toy_relu(g, name, in);
+            break;
+        case 1:
+            out = toy_relu(g, name, in);
+            break;
+        case 2:
+            out = toy_add(g, name, in, in);
+            for (int k = 0; k < count; k++)
+                if (graph_value(g, open[k])->shape.dim[2] == height && k != at) {
+                    snprintf(name, sizeof name, "w%d.%d", made, k);
+                    out = toy_add(g, name, out, open[k]);
+                }
+            break;
+        case 3:
+            if (height > 1) {
+                char pool[16];
+                snprintf(pool, sizeof pool, "g%d", made);
+                out = toy_gate(g, name, in, toy_global(g, pool, in));
+                break;
+            } /* fall through */
+        default:
+            if (kernel > height)
+                kernel = 1;
+            out = toy_window(g, "Conv", name, in, 4, kernel, 1, kernel / 2);
+        }
+        if (count < 4 && draw(seed, 3) == 0)
+            open[count++] = out; /* what was read stays open: a skip */
+        else
+            open[at] = out;
+    }
+    for (int k = 0; k < count; k++)
+        if (graph_value(g, open[k])->producer >= 0)
+            toy_output(g, open[k]);
+    if (g->output_count == 0)
+        toy_output(g, toy_dense(g, "end", open[0], 3));
     return g;
 }

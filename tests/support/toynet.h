@@ -31,4 +31,8 @@ void toy_output(struct graph *g, int id);
 /* input, conv1, conv2, pool1, conv3, conv4, pool2, fc, logits; 32 rows, pools to 16 and 8. */
 struct graph *toy_vgg(void);
 
+/* Windows, strides, skips, several heads, gates from global pools; at most 51 rows.  The same for
+ * the same seed, which is advanced. */
+struct graph *toy_random(uint64_t *seed);
+
 #endif

@@ -89,60 +89,6 @@ static void test_rowset(void **state) {
     assert_true(full > 10);
 }
 
-/* ---- random networks ------------------------------------------------------------------------- */
-
-/* Windows, strides, skips, two heads, a gate from a global pool, a dense end. */
-static struct graph *random_network(void) {
-    struct graph *g = toy_create("random");
-    int open[4], count = 0, made = 0;
-    open[count++] = toy_input(g, "x", 4, 12 + draw(40));
-    for (int nodes = 3 + draw(12); made < nodes; made++) {
-        char name[16];
-        int at = draw(count), in = open[at], out;
-        int height = (int)graph_value(g, in)->shape.dim[2];
-        snprintf(name, sizeof name, "v%d", made);
-        int kernel = 1 + 2 * draw(3);
-        switch (draw(7)) {
-        case 0:
-            out =
-                height > 6 ? toy_window(g, "MaxPool", name, in, 4, 2, 2, 0) : toy_relu(g, name, in);
-            break;
-        case 1:
-            out = toy_relu(g, name, in);
-            break;
-        case 2:
-            out = toy_add(g, name, in, in);
-            for (int k = 0; k < count; k++)
-                if (graph_value(g, open[k])->shape.dim[2] == height && k != at) {
-                    snprintf(name, sizeof name, "w%d.%d", made, k);
-                    out = toy_add(g, name, out, open[k]);
-                }
-            break;
-        case 3:
-            if (height > 1) {
-                char pool[16];
-                snprintf(pool, sizeof pool, "g%d", made);
-                out = toy_gate(g, name, in, toy_global(g, pool, in));
-                break;
-            } /* fall through */
-        default:
-            if (kernel > height)
-                kernel = 1;
-            out = toy_window(g, "Conv", name, in, 4, kernel, 1, kernel / 2);
-        }
-        if (count < 4 && draw(3) == 0)
-            open[count++] = out; /* what was read stays open: a skip */
-        else
-            open[at] = out;
-    }
-    for (int k = 0; k < count; k++)
-        if (graph_value(g, open[k])->producer >= 0)
-            toy_output(g, open[k]);
-    if (g->output_count == 0)
-        toy_output(g, toy_dense(g, "end", open[0], 3));
-    return g;
-}
-
 /* ---- following rows -------------------------------------------------------------------------- */
 
 struct world {
@@ -254,7 +200,7 @@ static void test_random_plans(void **state) {
     struct cohort_error err;
     int64_t moved = 0, scattered = 0;
     for (int round = 0; round < 1500; round++) {
-        struct graph *g = random_network();
+        struct graph *g = toy_random(&seed);
         struct plan *p = random_plan_make(g, 1 + draw(6), &seed);
         struct transitions t;
         assert_non_null(p);
