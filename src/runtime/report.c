@@ -54,6 +54,8 @@ static void fill_rows(const struct report *r) {
                                            .halo_rows = (double)s->segments[i].halo_rows};
     for (int i = 0; i < s->step_count; i++) {
         const struct step *t = &s->steps[i];
+        if (t->idle)
+            continue;
         if (t->kind == STEP_COMPUTE)
             segments[t->segment].compute_ms += t->ms;
         else if (t->kind == STEP_EXPECT || t->kind == STEP_BEGIN)
