@@ -192,6 +192,17 @@ struct binary_line {
     ptrdiff_t n;
 };
 
+/* A pixel's result goes through r: nothing can overlap with that. */
+#define BLOCKS(expression)                                                                         \
+    do {                                                                                           \
+        for (ptrdiff_t x = 0; x < l.pixels; x++) {                                                 \
+            for (int j = 0; j < BLOCK; j++)                                                        \
+                r[j] = expression;                                                                 \
+            for (int j = 0; j < BLOCK; j++)                                                        \
+                l.out[x * l.out_pitch + j] = r[j];                                                 \
+        }                                                                                          \
+    } while (0)
+
 #define LINE(name, expression)                                                                     \
     static float name##_one(float p, float q) {                                                    \
         return expression;                                                                         \
@@ -217,18 +228,17 @@ struct binary_line {
     }                                                                                              \
     static void name##_blocks(const struct binary_line *args) {                                    \
         const struct binary_line l = *args; /* a copy: stores to the output cannot change it */    \
-        const bool a_stays = l.a_pitch == 0, b_stays = l.b_pitch == 0;                             \
-        float p[BLOCK], q[BLOCK], r[BLOCK], *out = l.out;                                          \
+        float p[BLOCK], q[BLOCK], r[BLOCK];                                                        \
         for (int j = 0; j < BLOCK; j++) {                                                          \
             p[j] = l.a[j];                                                                         \
             q[j] = l.b[j];                                                                         \
         }                                                                                          \
-        if (b_stays)                                                                               \
-            BLOCKS(name##_one(a[j], q[j]));                                                        \
-        else if (a_stays)                                                                          \
-            BLOCKS(name##_one(p[j], b[j]));                                                        \
+        if (l.b_pitch == 0)                                                                        \
+            BLOCKS(name##_one(l.a[x * l.a_pitch + j], q[j]));                                      \
+        else if (l.a_pitch == 0)                                                                   \
+            BLOCKS(name##_one(p[j], l.b[x * l.b_pitch + j]));                                      \
         else                                                                                       \
-            BLOCKS(name##_one(a[j], b[j]));                                                        \
+            BLOCKS(name##_one(l.a[x * l.a_pitch + j], l.b[x * l.b_pitch + j]));                    \
     }                                                                                              \
     static void name(const struct binary_line *l) {                                                \
         float *out = l->out;                                                                       \
@@ -244,21 +254,6 @@ struct binary_line {
             b += l->b_pitch;                                                                       \
         }                                                                                          \
     }
-
-/* A pixel's result goes through r: nothing can overlap with that. */
-#define BLOCKS(expression)                                                                         \
-    do {                                                                                           \
-        const float *a = l.a, *b = l.b;                                                            \
-        for (int x = 0; x < l.pixels; x++) {                                                       \
-            for (int j = 0; j < BLOCK; j++)                                                        \
-                r[j] = expression;                                                                 \
-            for (int j = 0; j < BLOCK; j++)                                                        \
-                out[j] = r[j];                                                                     \
-            out += l.out_pitch;                                                                    \
-            a += l.a_pitch;                                                                        \
-            b += l.b_pitch;                                                                        \
-        }                                                                                          \
-    } while (0)
 
 LINE(line_add, p + q)
 LINE(line_sub, p - q)
