@@ -100,14 +100,6 @@ static enum cohort_code fill_table(struct cost_model *m, struct cohort_error *er
     return COHORT_OK;
 }
 
-double cost_node_ms(const struct cost_model *m, int board, int node, int64_t rows) {
-    const struct cost_node *n = &m->nodes[node];
-    const struct profile_board *b = &m->p->boards[board];
-    if (n->ms == NULL || rows > n->rows || rows < 0)
-        return profile_node_ms(m->p, board, node, rows);
-    return b->scale * n->ms[(size_t)b->type * ((size_t)n->rows + 1) + (size_t)rows];
-}
-
 double cost_whole_ms(const struct cost_model *m, int board, int first, int end) {
     double ms = 0;
     for (int k = first; k < end; k++)

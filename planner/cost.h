@@ -71,7 +71,13 @@ enum cohort_code cost_create(struct cost_model **m, const struct graph *g, const
 void cost_destroy(struct cost_model **m);
 
 /* Milliseconds of `rows` rows of a node on a board. */
-double cost_node_ms(const struct cost_model *m, int board, int node, int64_t rows);
+static inline double cost_node_ms(const struct cost_model *m, int board, int node, int64_t rows) {
+    const struct cost_node *n = &m->nodes[node];
+    const struct profile_board *b = &m->p->boards[board];
+    if (n->ms == NULL || rows > n->rows || rows < 0)
+        return profile_node_ms(m->p, board, node, rows);
+    return b->scale * n->ms[(size_t)b->type * ((size_t)n->rows + 1) + (size_t)rows];
+}
 /* The same for all rows of nodes [first, end). */
 double cost_whole_ms(const struct cost_model *m, int board, int first, int end);
 /* Milliseconds of a message without its latency, which is m->links[].latency. */
@@ -174,9 +180,11 @@ double transition_wait_ms(struct traffic *t, const struct layout *where, int fir
 /* ---- splits --------------------------------------------------------------------------------- */
 
 /* split[boards+1]: rows of `until` among the boards with who[b], so that the slowest one's time for
- * nodes [first, end) is least, by bisection on that time.  Boards keep their order (rank). */
+ * nodes [first, end) is least, by bisection on that time.  Boards keep their order (rank).
+ * extra[b]: milliseconds that a row of board b takes beside computing; NULL: none. */
 enum cohort_code cost_minimax(const struct cost_model *m, int first, int end, int until,
-                              const bool *who, int64_t *split, struct cohort_error *err);
+                              const bool *who, const double *extra, int64_t *split,
+                              struct cohort_error *err);
 /* In proportion to the boards' speeds. */
 enum cohort_code cost_proportional(const struct cost_model *m, int until, const bool *who,
                                    int64_t *split, struct cohort_error *err);

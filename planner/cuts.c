@@ -99,3 +99,85 @@ enum cohort_code cuts_create(struct cuts **out, const struct cost_model *m, int 
     *out = c;
     return COHORT_OK;
 }
+
+/* ---- fewer cuts ----------------------------------------------------------------------------- */
+
+/* Does every output row come from the same row of the inputs (or from what has only one)? */
+static bool pointwise(const struct cost_model *m, int node) {
+    const struct node *n = &m->g->nodes[node];
+    for (int i = 0; i < n->in_count; i++) {
+        const struct rowmap *r = &n->rowmap[i];
+        if (n->in[i] < 0 || m->values[n->in[i]].constant || m->values[n->in[i]].rows == 1)
+            continue;
+        if (r->kind != ROWMAP_AFFINE || r->num != 1 || r->den != 1 || r->lo != 0 || r->hi != 0 ||
+            r->one_image)
+            return false;
+    }
+    return m->nodes[node].wide;
+}
+
+static double bytes_of(const struct cost_model *m, int value) {
+    return (double)m->values[value].rows * m->values[value].wire_bytes;
+}
+
+static double live_bytes(const struct cuts *c, const struct cost_model *m, int cut) {
+    double bytes = 0;
+    for (int k = c->first[cut]; k < c->first[cut + 1]; k++)
+        bytes += bytes_of(m, c->live[k]);
+    return bytes;
+}
+
+/* Of cuts [first, last], between which every operator is pointwise, the two that are kept. */
+static void keep_two(const struct cuts *c, const struct cost_model *m, int first, int last,
+                     bool *kept) {
+    int least = first, lightest = first;
+    for (int i = first + 1; i <= last; i++) {
+        if (bytes_of(m, m->outputs[c->at[i] - 1]) <= bytes_of(m, m->outputs[c->at[least] - 1]))
+            least = i;
+        if (live_bytes(c, m, i) <= live_bytes(c, m, lightest))
+            lightest = i;
+    }
+    kept[least] = kept[lightest] = true;
+}
+
+static void drop_others(struct cuts *c, const struct cost_model *m, const bool *kept) {
+    int count = 0, used = 0;
+    for (int i = 0; i < c->count; i++) {
+        if (!kept[i]) {
+            c->merged++;
+            continue;
+        }
+        const int first = c->first[i], end = c->first[i + 1];
+        c->at[count] = c->at[i];
+        c->read[count] = c->read[i];
+        c->first[count] = used;
+        for (int k = first; k < end; k++)
+            c->live[used++] = c->live[k];
+        if (count > 0)
+            c->wide[count - 1] = wide_between(m, c->at[count - 1], c->at[count]);
+        count++;
+    }
+    c->first[count] = used;
+    c->count = count;
+}
+
+enum cohort_code cuts_thin(struct cuts *c, const struct cost_model *m, struct cohort_error *err) {
+    bool *kept = mem_zalloc((size_t)c->count + 1, sizeof *kept);
+    if (kept == NULL)
+        return error_memory(err, (unsigned)c->count, "a network's cuts");
+    kept[0] = kept[c->count - 1] = true;
+    for (int i = 1, first = 1; i + 1 < c->count; i++) {
+        bool on = i + 2 < c->count && c->wide[i]; /* does the run go on behind cut i? */
+        for (int k = c->at[i]; on && k < c->at[i + 1]; k++)
+            on = pointwise(m, k);
+        if (!c->wide[i - 1] || !c->wide[i])
+            kept[i] = true;
+        if (on)
+            continue;
+        keep_two(c, m, first, i, kept);
+        first = i + 1;
+    }
+    drop_others(c, m, kept);
+    mem_free(kept);
+    return COHORT_OK;
+}

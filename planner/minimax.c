@@ -41,6 +41,7 @@ struct splitter {
     int first, end, until;
     struct reach *reach; /* per node - first; step 0: not computed, -1: all rows */
     struct reach *of;    /* per value, while finding these */
+    const double *extra; /* per board: ms a row of `until` takes beside computing; NULL: none */
 };
 
 static void reach_join(struct reach *a, struct reach b) {
@@ -99,6 +100,8 @@ static double range_ms(const struct splitter *s, int b, int64_t y0, int64_t y1) 
     double ms = 0;
     if (y0 >= y1)
         return 0;
+    if (s->extra != NULL)
+        ms = s->extra[b] * (double)(y1 - y0);
     for (int k = s->first; k < s->end; k++) {
         const struct reach *r = &s->reach[k - s->first];
         if (r->step == 0)
@@ -157,10 +160,11 @@ static double slowest(const struct splitter *s, const int64_t *split) {
 }
 
 enum cohort_code cost_minimax(const struct cost_model *m, int first, int end, int until,
-                              const bool *who, int64_t *split, struct cohort_error *err) {
+                              const bool *who, const double *extra, int64_t *split,
+                              struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     const size_t nodes = (size_t)(end - first);
-    struct splitter s = {.m = m, .first = first, .end = end, .until = until};
+    struct splitter s = {.m = m, .first = first, .end = end, .until = until, .extra = extra};
     int64_t *trial = mem_alloc(((size_t)m->boards + 1) * sizeof *trial);
     s.reach = mem_zalloc(nodes + 1, sizeof *s.reach);
     s.of = mem_zalloc((size_t)m->g->value_count + 1, sizeof *s.of);

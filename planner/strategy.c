@@ -15,8 +15,14 @@ static const struct strategy strategies[] = {
      "every operator divided by itself, scattered and gathered (MoDNN)"},
     {"early-fused", strategy_early_fused,
      "one group of the first operators, the rest on one board (DeepThings)"},
+    {"legion", strategy_legion,
+     "groups scattered and gathered, by Legion's matrices and its wild card"},
+    {"aofl", strategy_aofl, "groups scattered and gathered, and how many boards each, exactly"},
+    {"fss", strategy_fss,
+     "groups scattered and gathered, by measured times of every group (or --predicted)"},
     {"coedge", strategy_coedge,
      "every operator divided, halos between neighbours, small shares dropped (CoEdge)"},
+    {"auto", strategy_auto, "the best of all of these and of an exact search over a wider space"},
 };
 
 const struct strategy *strategy_table(int *count) {

@@ -6,6 +6,15 @@
 
 #include <math.h>
 
+/* Unlike fmax() and fmin(), no calls. */
+static double larger(double a, double b) {
+    return a > b ? a : b;
+}
+
+static double smaller(double a, double b) {
+    return a < b ? a : b;
+}
+
 enum cohort_code traffic_init(struct traffic *t, const struct cost_model *m,
                               struct cohort_error *err) {
     const size_t boards = (size_t)m->boards, values = (size_t)m->g->value_count + 1;
@@ -96,7 +105,14 @@ void traffic_add(struct traffic *t, int value, const struct layout *l, int b, st
     if (need.begin >= l->split[b] && need.end <= l->split[b + 1])
         return;
     const int boards = t->m->boards;
-    for (int p = owner(l->split, boards, need.begin); p < boards && l->split[p] < need.end; p++) {
+    int p = b; /* mostly near by */
+    if (l->split[b] <= need.begin && need.begin < l->split[b + 1])
+        p = b + 1;
+    else if (b > 0 && l->split[b - 1] <= need.begin && need.begin < l->split[b])
+        p = b - 1;
+    else
+        p = owner(l->split, boards, need.begin);
+    for (; p < boards && l->split[p] < need.end; p++) {
         const struct rows part = rows_intersect(need, (struct rows){l->split[p], l->split[p + 1]});
         if (p != b && !rows_empty(part))
             add_message(t, value, p, b, rows_count(part));
@@ -106,10 +122,14 @@ void traffic_add(struct traffic *t, int value, const struct layout *l, int b, st
 void traffic_add_all(struct traffic *t, const int *values, int count, const struct layout *where,
                      const struct rows *need) {
     const size_t stride = (size_t)t->m->g->value_count;
-    for (int i = 0; i < count; i++)
-        for (int b = 0; b < t->m->boards; b++)
-            traffic_add(t, values[i], &where[values[i]], b,
-                        need[(size_t)b * stride + (size_t)values[i]]);
+    for (int i = 0; i < count; i++) {
+        const struct layout *l = &where[values[i]];
+        for (int b = 0; b < t->m->boards; b++) {
+            const struct rows r = need[(size_t)b * stride + (size_t)values[i]];
+            if (r.begin < r.end)
+                traffic_add(t, values[i], l, b, r);
+        }
+    }
 }
 
 /* ---- how long it takes ---------------------------------------------------------------------- */
@@ -133,11 +153,15 @@ double traffic_message_ms(const struct traffic *t, int pair) {
 }
 
 double traffic_encode_ms(const struct traffic *t, int board) {
+    if (!(t->coded_out[board] > 0))
+        return 0;
     const struct profile_board *b = &t->m->p->boards[board];
     return t->coded_out[board] * 1e-6 * t->m->p->types[b->type].encode_ms_per_mb * b->scale;
 }
 
 double traffic_decode_ms(const struct traffic *t, int board) {
+    if (!(t->coded_in[board] > 0))
+        return 0;
     const struct profile_board *b = &t->m->p->boards[board];
     return t->coded_in[board] * 1e-6 * t->m->p->types[b->type].decode_ms_per_mb * b->scale;
 }
@@ -153,12 +177,12 @@ double traffic_ms(struct traffic *t) {
         const double ms = traffic_message_ms(t, t->pairs[i]);
         t->out_ms[from] += ms;
         t->in_ms[to] += ms;
-        latency = fmax(latency, t->m->links[t->pairs[i]].latency);
+        latency = larger(latency, t->m->links[t->pairs[i]].latency);
     }
     for (int b = 0; b < t->m->boards; b++) {
-        port = fmax(port, fmax(t->out_ms[b], t->in_ms[b]));
-        encode = fmax(encode, traffic_encode_ms(t, b));
-        decode = fmax(decode, traffic_decode_ms(t, b));
+        port = larger(port, larger(t->out_ms[b], t->in_ms[b]));
+        encode = larger(encode, traffic_encode_ms(t, b));
+        decode = larger(decode, traffic_decode_ms(t, b));
     }
     return port + latency + encode + decode;
 }
@@ -231,13 +255,13 @@ double transition_wait_ms(struct traffic *t, const struct layout *where, int fir
     double tail = INFINITY, head = INFINITY;
     for (int b = 0; b < t->m->boards; b++) {
         if (t->sends[b])
-            tail = fmin(tail, window_tail_ms(t, where, b));
+            tail = smaller(tail, window_tail_ms(t, where, b));
         if (t->receives[b])
-            head = fmin(head, first < 0
-                                  ? 0
-                                  : window_head_ms(t->m, first, b,
-                                                   need + (size_t)b * (size_t)t->m->g->value_count,
-                                                   where));
+            head = smaller(
+                head, first < 0
+                          ? 0
+                          : window_head_ms(t->m, first, b,
+                                           need + (size_t)b * (size_t)t->m->g->value_count, where));
     }
-    return fmax(0, ms - tail - head);
+    return larger(0, ms - tail - head);
 }

@@ -71,7 +71,8 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
         {"boards", 'b', OPTION_INT, &boards, "N", "number of boards", 1, 512},
         {"output", 'o', OPTION_TEXT, &path, "FILE", "where the plan goes (standard output)", 0, 0},
         {"strategy", 's', OPTION_TEXT, &s.strategy, "NAME",
-         "search: single, layerwise, early-fused, coedge; all compares them", 0, 0},
+         "auto, single, layerwise, early-fused, legion, aofl, fss, coedge; all compares them", 0,
+         0},
         {"synthetic", 0, OPTION_TEXT, &s.synthetic, "TEXT",
          "made-up boards (GFLOP/s) and links: \"4xfast:100 2xslow:40 link:100Mbit:0.3ms\"", 0, 0},
         {"exclude", 0, OPTION_TEXT, &s.exclude, "LIST", "boards that compute nothing, by name", 0,
@@ -80,6 +81,9 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
         {"image-input", 0, OPTION_FLAG, &s.image_input, NULL, "inputs travel as one byte a value",
          0, 0},
         {"memory-limit", 0, OPTION_DOUBLE, &s.memory_limit_mb, "MB", "of every board", 1, 1e9},
+        {"predicted", 0, OPTION_FLAG, &s.predicted, NULL,
+         "fss: by the cost model instead of measured groups", 0, 0},
+        {"objective", 0, OPTION_CHOICE, &s.objective, "latency|memory", "what to make least", 0, 0},
         {"explain", 0, OPTION_FLAG, &s.explain, NULL, "segment by segment, and what was next best",
          0, 0},
         {"json", 0, OPTION_FLAG, &s.json, NULL, "one JSON document: times, memory, steps", 0, 0},
@@ -95,7 +99,7 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
         s.boards = boards;
         s.output = path;
         s.root_feeds = o.root == 1;
-        s.strategy = s.strategy != NULL ? s.strategy : "all";
+        s.strategy = s.strategy != NULL ? s.strategy : "auto";
         enum cohort_code searched = check_search(&o, &s, &err);
         if (searched == COHORT_OK)
             searched = search(name, &o, &s, &err);

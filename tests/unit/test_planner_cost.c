@@ -221,7 +221,7 @@ static void test_minimax(void **state) {
         bool who[3];
         int64_t split[4], trial[4] = {0};
         cost_fastest(m, 1 + case_draw(&seed, 3), who);
-        assert_int_equal(cost_minimax(m, 0, end, until, who, split, NULL), COHORT_OK);
+        assert_int_equal(cost_minimax(m, 0, end, until, who, NULL, split, NULL), COHORT_OK);
         assert_int_equal(split[3], m->values[until].rows);
         const double found = slowest(m, until, split, end);
         const double best = best_of_all(m, until, end, who, trial, 0);

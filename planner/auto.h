@@ -1,0 +1,74 @@
+/* The search of `auto`: an exact dynamic program over (cut, where every tensor that goes on lies).
+ *
+ * Its space, which docs/planning.md states and a test enumerates with its own code:
+ *   - cuts: those of cuts.h with at most limits.live tensors going on;
+ *   - a tiled segment covers up to limits.longest units (what lies between neighbouring cuts), all
+ * of them divisible; its split is one of the finite set `sigma` of the cut that it ends with; its
+ *     outputs stay or go to the root;
+ *   - a local segment, on one of sigma's boards, or a replicated one, covers one unit; its outputs
+ *     stay.
+ * The objective is the sum of steps (plan_step_sum).  For planner/ and its tests only. */
+#ifndef COHORT_PLANNER_AUTO_H
+#define COHORT_PLANNER_AUTO_H
+
+#include "planner/cuts.h"
+#include "planner/strategy.h"
+
+struct auto_limits {
+    int live;    /* tensors that may go over a cut */
+    bool thin;   /* cuts_thin() */
+    int rooted;  /* splits that mind the way from and to the root: for so many sets of boards */
+    int longest; /* units of a tiled segment */
+    int splits;  /* of a cut */
+    int states;  /* kept at a cut: the cheapest; more than that and the search is not exact */
+};
+struct auto_limits auto_limits_for(const struct cost_model *m);
+
+/* Everything that a segment may be, finite and printable. */
+struct sigma {
+    const struct cost_model *m;
+    struct cuts *cuts;
+    struct auto_limits limits;
+    int64_t *splits; /* [number * (boards + 1)] */
+    size_t capacity;
+    int count;
+    int *first, *size; /* per cut: its splits are numbers first … first+size-1 */
+    int *boards;       /* that may run a local segment */
+    int board_count;
+    bool replicate; /* every board computes, so that replicated segments are possible */
+    int dropped;    /* splits left out because there were more than limits.splits */
+};
+/* plans: those of other strategies, whose splits come in too. */
+enum cohort_code sigma_create(struct sigma **s, const struct cost_model *m,
+                              const struct auto_limits *limits, struct plan *const *plans,
+                              int plan_count, struct cohort_error *err);
+void sigma_destroy(struct sigma **s);
+static inline const int64_t *sigma_split(const struct sigma *s, int number) {
+    return s->splits + (size_t)number * ((size_t)s->m->boards + 1);
+}
+
+/* One segment of a found plan. */
+struct auto_segment {
+    int end; /* cut */
+    enum plan_mode mode;
+    enum plan_output output;
+    int board; /* local */
+    int split; /* tile: number in sigma */
+};
+struct auto_plan {
+    double ms; /* sum of steps */
+    struct auto_segment *segments;
+    int count;
+};
+struct auto_found {
+    struct auto_plan *plans; /* the best one first; the others differ from it in one decision */
+    int count;
+    long states; /* made */
+    long steps;  /* transitions looked at */
+    int pruned;  /* states left out by limits.states; 0: the first plan is exact */
+};
+enum cohort_code auto_search(struct auto_found *f, const struct sigma *s, int most,
+                             struct cohort_error *err);
+void auto_release(struct auto_found *f);
+
+#endif

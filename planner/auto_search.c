@@ -1,0 +1,420 @@
+/* The dynamic program of `auto`; see auto.h.
+ *
+ * Cuts are taken in order.  For every segment that ends with a cut (its first unit, mode, split)
+ * the rows that it needs and what it computes are found once; then every state of the cut before it
+ * is led through: what has to travel depends on where the tensors lie, and that is the state. */
+#include "planner/auto_states.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct search {
+    const struct sigma *s;
+    const struct cost_model *m;
+    const struct cuts *cuts;
+    int *reader;              /* per value: the last node that reads it, -1: none */
+    int *keyed_first, *keyed; /* per cut: the values that a state names, after "something moved" */
+    struct layouts layouts;
+    struct states states;
+    struct demand d;
+    struct traffic t;
+    struct layout *where; /* per value */
+    int *place;           /* per value: its layout's number, made by the segment at hand */
+    int *slot;            /* per value: its place in the key of the cut before */
+    int *key;
+    bool *who;
+    int64_t *scaled;
+    int left_out;
+    long steps;
+};
+
+/* The segment at hand: units [begin, end), as cuts. */
+struct option {
+    int begin, end;
+    struct auto_segment segment;
+    double compute_ms, result_ms, root_ms; /* outputs of the network, or everything, to the root */
+    bool root;                             /* may its outputs go to the root? */
+    bool carries;                          /* does the key of `end` name values made before? */
+};
+
+/* ---- keys ----------------------------------------------------------------------------------- */
+
+static void find_readers(struct search *x) {
+    const struct graph *g = x->m->g;
+    for (int i = 0; i < g->value_count; i++)
+        x->reader[i] = -1;
+    for (int k = 0; k < g->node_count; k++)
+        for (int i = 0; i < g->nodes[k].in_count; i++)
+            if (g->nodes[k].in[i] >= 0)
+                x->reader[g->nodes[k].in[i]] = k;
+}
+
+/* A state names the tensors that later operators read, and the one made last, whose maker's time
+ * hides messages. */
+static void find_keyed(struct search *x) {
+    const struct cuts *c = x->cuts;
+    int count = 0;
+    for (int i = 0; i < c->count; i++) {
+        const int last = i > 0 && i + 1 < c->count ? x->m->outputs[c->at[i] - 1] : -1;
+        bool named = last < 0;
+        x->keyed_first[i] = count;
+        for (int k = c->first[i]; k < c->first[i + 1]; k++)
+            if (x->reader[c->live[k]] >= c->at[i]) {
+                x->keyed[count++] = c->live[k];
+                named = named || c->live[k] == last;
+            }
+        if (!named)
+            x->keyed[count++] = last;
+    }
+    x->keyed_first[c->count] = count;
+}
+
+static int key_length(const struct search *x, int cut) {
+    return 1 + x->keyed_first[cut + 1] - x->keyed_first[cut];
+}
+
+/* ---- what a segment makes ------------------------------------------------------------------- */
+
+/* Where value `id` lies when the option's segment has made it. */
+static enum cohort_code place(struct search *x, const struct option *o, int id,
+                              struct cohort_error *err) {
+    const struct auto_segment *s = &o->segment;
+    if (s->mode == PLAN_LOCAL)
+        x->place[id] = s->board;
+    else if (s->mode == PLAN_REPLICATE)
+        x->place[id] = x->m->boards;
+    if (s->mode != PLAN_TILE)
+        return COHORT_OK;
+    const int until = x->m->outputs[x->cuts->at[o->end] - 1];
+    cost_scale_split(x->m, until, sigma_split(x->s, s->split), id, x->scaled);
+    return layouts_number(&x->layouts, x->scaled, &x->place[id], err);
+}
+
+/* The waits for what goes to the root: all that the segment made and that is read later, and what
+ * of it the network gives. */
+static enum cohort_code find_results(struct search *x, struct option *o, struct cohort_error *err) {
+    const struct cost_model *m = x->m;
+    const struct cuts *c = x->cuts;
+    const int begin = c->at[o->begin], until = m->outputs[c->at[o->end] - 1];
+    bool any = false;
+    for (int k = c->first[o->end]; k < c->first[o->end + 1]; k++)
+        any = any || m->values[c->live[k]].last_use == m->g->node_count;
+    o->result_ms = o->root_ms = 0;
+    if (!any && !o->root)
+        return COHORT_OK;
+    enum cohort_code code = place(x, o, until, err);
+    for (int k = c->first[o->end]; k < c->first[o->end + 1] && code == COHORT_OK; k++)
+        if (m->values[c->live[k]].producer >= begin)
+            code = place(x, o, c->live[k], err);
+    if (code != COHORT_OK)
+        return code;
+    x->where[until] = layouts_get(&x->layouts, x->place[until]); /* all have their numbers now */
+    for (int all = 0; all < 2; all++) {
+        if (all ? !o->root : !any)
+            continue;
+        traffic_clear(&x->t, until);
+        for (int k = c->first[o->end]; k < c->first[o->end + 1]; k++) {
+            const int id = c->live[k];
+            if (m->values[id].producer < begin ||
+                (!all && m->values[id].last_use < m->g->node_count))
+                continue;
+            x->where[id] = layouts_get(&x->layouts, x->place[id]);
+            traffic_add(&x->t, id, &x->where[id], 0, (struct rows){0, m->values[id].rows});
+        }
+        *(all ? &o->root_ms : &o->result_ms) = transition_wait_ms(&x->t, x->where, -1, x->d.need);
+    }
+    return COHORT_OK;
+}
+
+/* Numbers of all layouts that the key of the segment's end takes from it. */
+static enum cohort_code find_places(struct search *x, struct option *o, struct cohort_error *err) {
+    const int begin = x->cuts->at[o->begin];
+    enum cohort_code code = COHORT_OK;
+    o->carries = false;
+    for (int k = x->keyed_first[o->end]; k < x->keyed_first[o->end + 1]; k++) {
+        const int id = x->keyed[k];
+        if (x->m->values[id].producer >= begin)
+            TRY(place(x, o, id, err));
+        else
+            o->carries = true;
+    }
+out:
+    return code;
+}
+
+/* ---- one step ------------------------------------------------------------------------------- */
+
+static void fill_key(struct search *x, const struct option *o, const int *from, bool root) {
+    const int begin = x->cuts->at[o->begin], first = x->keyed_first[o->end];
+    const bool last = o->end + 1 == x->cuts->count;
+    x->key[0] = root && !last;
+    for (int k = first; k < x->keyed_first[o->end + 1]; k++) {
+        const int id = x->keyed[k];
+        x->key[1 + k - first] = x->m->values[id].producer < begin ? from[x->slot[id]]
+                                : root                            ? 0
+                                                                  : x->place[id];
+    }
+}
+
+static double known_ms(struct search *x, const struct option *o, const int *from, bool root) {
+    fill_key(x, o, from, root);
+    const int found = states_find(&x->states, x->key, key_length(x, o->end));
+    return found >= 0 ? x->states.list[found].best.ms : INFINITY;
+}
+
+/* What is exposed of what the segment waits for, coming from a state. */
+static double wait_ms(struct search *x, const struct option *o, const int *key) {
+    const int cut = o->begin, first = x->keyed_first[cut];
+    const struct cuts *c = x->cuts;
+    for (int k = first; k < x->keyed_first[cut + 1]; k++)
+        x->where[x->keyed[k]] = layouts_get(&x->layouts, key[1 + k - first]);
+    const int main = cut == 0 || key[0] ? -1 : x->m->outputs[c->at[cut] - 1];
+    traffic_clear(&x->t, main);
+    traffic_add_all(&x->t, c->live + c->first[cut], c->first[cut + 1] - c->first[cut], x->where,
+                    x->d.need);
+    return transition_wait_ms(&x->t, x->where, c->at[cut], x->d.need);
+}
+
+static enum cohort_code relax(struct search *x, const struct option *o, int from, double ms,
+                              bool root, struct cohort_error *err) {
+    struct way w = {
+        .ms = ms + (root ? o->root_ms : o->result_ms), .from = from, .segment = o->segment};
+    w.segment.output = root ? PLAN_TO_ROOT : PLAN_STAY;
+    fill_key(x, o, x->states.keys + x->states.list[from].key, root);
+    return states_relax(&x->states, x->key, key_length(x, o->end), &w, err);
+}
+
+/* Leads all states of the cut before the segment through it. */
+static enum cohort_code take(struct search *x, struct option *o, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const int cut = o->begin;
+    TRY(find_results(x, o, err));
+    TRY(find_places(x, o, err));
+    for (int k = x->keyed_first[cut]; k < x->keyed_first[cut + 1]; k++)
+        x->slot[x->keyed[k]] = 1 + k - x->keyed_first[cut];
+    for (int i = 0; i < x->states.kept[cut]; i++) {
+        const int from = x->states.order[x->states.kept_first[cut] + i];
+        const int *key = x->states.keys + x->states.list[from].key;
+        const double least = x->states.list[from].best.ms + o->compute_ms;
+        const bool stay = least + o->result_ms < known_ms(x, o, key, false);
+        const bool root = o->root && least + o->root_ms < known_ms(x, o, key, true);
+        if (!stay && !root && !o->carries)
+            break; /* the states behind it are dearer, and lead to the same */
+        if (!stay && !root)
+            continue;
+        const double ms = least + wait_ms(x, o, key);
+        x->steps++;
+        if (root)
+            TRY(relax(x, o, from, ms, true, err));
+        if (stay)
+            TRY(relax(x, o, from, ms, false, err));
+    }
+out:
+    return code;
+}
+
+static double slowest(const struct search *x) {
+    double most = 0;
+    for (int b = 0; b < x->m->boards; b++)
+        most = fmax(most, x->d.ms[b]);
+    return most;
+}
+
+static enum cohort_code take_tiles(struct search *x, int end, struct cohort_error *err) {
+    const struct cuts *c = x->cuts;
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < x->s->size[end]; i++) {
+        struct option o = {.end = end, .root = true};
+        o.segment =
+            (struct auto_segment){.end = end, .mode = PLAN_TILE, .split = x->s->first[end] + i};
+        demand_begin(&x->d, c->at[end], x->m->outputs[c->at[end] - 1],
+                     sigma_split(x->s, o.segment.split));
+        for (int b = end - 1; b >= 0 && c->wide[b] && end - b <= x->s->limits.longest; b--) {
+            while (x->d.at > c->at[b])
+                demand_step(&x->d);
+            o.begin = b;
+            o.compute_ms = slowest(x);
+            TRY(take(x, &o, err));
+        }
+    }
+out:
+    return code;
+}
+
+static enum cohort_code take_whole(struct search *x, int end, struct cohort_error *err) {
+    const struct cuts *c = x->cuts;
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < x->s->board_count + x->s->replicate; i++) {
+        const bool local = i < x->s->board_count;
+        struct option o = {.begin = end - 1, .end = end};
+        o.segment = (struct auto_segment){.end = end,
+                                          .mode = local ? PLAN_LOCAL : PLAN_REPLICATE,
+                                          .board = local ? x->s->boards[i] : 0};
+        for (int b = 0; b < x->m->boards; b++)
+            x->who[b] = !local || b == x->s->boards[i];
+        demand_begin_whole(&x->d, c->at[end], x->who);
+        while (x->d.at > c->at[end - 1])
+            demand_step(&x->d);
+        o.compute_ms = slowest(x);
+        TRY(take(x, &o, err));
+    }
+out:
+    return code;
+}
+
+/* ---- plans ---------------------------------------------------------------------------------- */
+
+struct detour {
+    int state;
+    double loss;
+};
+
+static int by_loss(const void *a, const void *b) {
+    const struct detour *x = a, *y = b;
+    if (x->loss < y->loss || x->loss > y->loss)
+        return x->loss < y->loss ? -1 : 1;
+    return x->state - y->state;
+}
+
+/* The segments that lead to state `last`, with the second way into state `detour` (-1: none). */
+static enum cohort_code write_plan(const struct search *x, int last, int detour,
+                                   struct auto_plan *p, struct cohort_error *err) {
+    int count = 0;
+    *p = (struct auto_plan){.ms = x->states.list[last].best.ms};
+    for (int pass = 0; pass < 2; pass++) {
+        int at = pass == 0 ? 0 : count;
+        for (int i = last; i > 0;) {
+            const struct state *s = &x->states.list[i];
+            const struct way *w = i == detour ? &s->second : &s->best;
+            if (pass == 0)
+                at++;
+            else
+                p->segments[--at] = w->segment;
+            i = w->from;
+        }
+        if (pass == 0) {
+            count = at;
+            p->segments = mem_zalloc((size_t)count + 1, sizeof *p->segments);
+            if (p->segments == NULL)
+                return error_memory(err, (size_t)count * sizeof *p->segments, "a plan");
+            p->count = count;
+        }
+    }
+    if (detour >= 0)
+        p->ms += x->states.list[detour].second.ms - x->states.list[detour].best.ms;
+    return COHORT_OK;
+}
+
+static enum cohort_code write_plans(const struct search *x, int most, struct auto_found *f,
+                                    struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const int cuts = x->cuts->count;
+    const int last = x->states.order[x->states.kept_first[cuts - 1]];
+    struct detour *detours = mem_zalloc((size_t)cuts + 1, sizeof *detours);
+    int count = 0;
+    f->plans = mem_zalloc((size_t)most + 1, sizeof *f->plans);
+    if (detours == NULL || f->plans == NULL) {
+        code = error_memory(err, (size_t)most * sizeof *f->plans, "plans");
+        goto out;
+    }
+    for (int i = last; i > 0; i = x->states.list[i].best.from)
+        if (x->states.list[i].second.from >= 0)
+            detours[count++] =
+                (struct detour){i, x->states.list[i].second.ms - x->states.list[i].best.ms};
+    qsort(detours, (size_t)count, sizeof *detours, by_loss);
+    for (int i = 0; i <= count && i < most; i++) {
+        TRY(write_plan(x, last, i == 0 ? -1 : detours[i - 1].state, &f->plans[i], err));
+        f->count++;
+    }
+out:
+    mem_free(detours);
+    return code;
+}
+
+void auto_release(struct auto_found *f) {
+    for (int i = 0; f->plans != NULL && i < f->count; i++)
+        mem_free(f->plans[i].segments);
+    mem_free(f->plans);
+    *f = (struct auto_found){0};
+}
+
+/* ---- together ------------------------------------------------------------------------------- */
+
+static void search_release(struct search *x) {
+    layouts_release(&x->layouts);
+    states_release(&x->states);
+    demand_release(&x->d);
+    traffic_release(&x->t);
+    mem_free(x->reader);
+    mem_free(x->keyed_first);
+    mem_free(x->keyed);
+    mem_free(x->where);
+    mem_free(x->place);
+    mem_free(x->slot);
+    mem_free(x->key);
+    mem_free(x->who);
+    mem_free(x->scaled);
+}
+
+static enum cohort_code search_init(struct search *x, const struct sigma *s,
+                                    struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const struct cost_model *m = s->m;
+    const size_t values = (size_t)m->g->value_count + 1, cuts = (size_t)s->cuts->count + 1;
+    *x = (struct search){.s = s, .m = m, .cuts = s->cuts};
+    x->reader = mem_zalloc(values, sizeof *x->reader);
+    x->keyed_first = mem_zalloc(cuts, sizeof *x->keyed_first);
+    x->keyed = mem_zalloc((size_t)s->cuts->first[s->cuts->count] + cuts, sizeof *x->keyed);
+    x->where = mem_zalloc(values, sizeof *x->where);
+    x->place = mem_zalloc(values, sizeof *x->place);
+    x->slot = mem_zalloc(values, sizeof *x->slot);
+    x->key = mem_zalloc(values + 1, sizeof *x->key);
+    x->who = mem_zalloc((size_t)m->boards, sizeof *x->who);
+    x->scaled = mem_zalloc((size_t)m->boards + 1, sizeof *x->scaled);
+    if (x->reader == NULL || x->keyed_first == NULL || x->keyed == NULL || x->where == NULL ||
+        x->place == NULL || x->slot == NULL || x->key == NULL || x->who == NULL ||
+        x->scaled == NULL) {
+        code = error_memory(err, values * sizeof *x->where, "a search");
+        goto out;
+    }
+    TRY(layouts_init(&x->layouts, m->boards, err));
+    TRY(states_init(&x->states, s->cuts->count, err));
+    TRY(demand_init(&x->d, m, err));
+    TRY(traffic_init(&x->t, m, err));
+    find_readers(x);
+    find_keyed(x);
+out:
+    return code;
+}
+
+enum cohort_code auto_search(struct auto_found *f, const struct sigma *s, int most,
+                             struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct search x;
+    *f = (struct auto_found){0};
+    TRY(search_init(&x, s, err));
+    /* The first state: the network's inputs are on the root. */
+    states_begin_cut(&x.states, 0);
+    memset(x.key, 0, ((size_t)s->m->g->value_count + 2) * sizeof *x.key);
+    TRY(states_relax(&x.states, x.key, key_length(&x, 0), &(struct way){.from = -1}, err));
+    TRY(states_end_cut(&x.states, 0, 1, &x.left_out, err));
+    for (int c = 1; c < s->cuts->count; c++) {
+        states_begin_cut(&x.states, c);
+        TRY(take_whole(&x, c, err));
+        if (s->cuts->wide[c - 1])
+            TRY(take_tiles(&x, c, err));
+        TRY(states_end_cut(&x.states, c, s->limits.states, &x.left_out, err));
+    }
+    f->states = x.states.count;
+    f->steps = x.steps;
+    f->pruned = x.left_out;
+    TRY(write_plans(&x, most, f, err));
+out:
+    search_release(&x);
+    if (code != COHORT_OK)
+        auto_release(f);
+    return code;
+}

@@ -1,0 +1,193 @@
+/* States of `auto`'s search; see auto_states.h. */
+#include "planner/auto_states.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUCKETS 1024
+
+static uint64_t mix(uint64_t hash, uint64_t x) {
+    hash = (hash ^ x) * UINT64_C(0x9E3779B97F4A7C15);
+    return hash ^ (hash >> 29);
+}
+
+/* ---- layouts -------------------------------------------------------------------------------- */
+
+enum cohort_code layouts_init(struct layouts *l, int boards, struct cohort_error *err) {
+    *l = (struct layouts){.boards = boards, .buckets = mem_alloc(BUCKETS * sizeof *l->buckets)};
+    if (l->buckets == NULL)
+        return error_memory(err, BUCKETS * sizeof *l->buckets, "a search");
+    for (int i = 0; i < BUCKETS; i++)
+        l->buckets[i] = -1;
+    return COHORT_OK;
+}
+
+void layouts_release(struct layouts *l) {
+    mem_free(l->splits);
+    mem_free(l->buckets);
+    mem_free(l->next);
+    *l = (struct layouts){0};
+}
+
+enum cohort_code layouts_number(struct layouts *l, const int64_t *split, int *number,
+                                struct cohort_error *err) {
+    const size_t n = (size_t)l->boards + 1;
+    uint64_t hash = 0;
+    for (size_t i = 0; i < n; i++)
+        hash = mix(hash, (uint64_t)split[i]);
+    int *bucket = &l->buckets[hash % BUCKETS];
+    for (int i = *bucket; i >= 0; i = l->next[i])
+        if (memcmp(l->splits + (size_t)i * n, split, n * sizeof *split) == 0) {
+            *number = l->boards + 1 + i;
+            return COHORT_OK;
+        }
+    const size_t used = (size_t)l->count * n;
+    if (used + n > l->capacity) {
+        const size_t more = 2 * (used + n);
+        int64_t *bigger = mem_realloc(l->splits, more * sizeof *bigger);
+        if (bigger == NULL)
+            return error_memory(err, more * sizeof *bigger, "a search");
+        l->splits = bigger;
+        l->capacity = more;
+    }
+    if (!MEM_GROW(l->next, l->next_capacity, (size_t)l->count))
+        return error_memory(err, (size_t)l->count * sizeof *l->next, "a search");
+    memcpy(l->splits + used, split, n * sizeof *split);
+    l->next[l->count] = *bucket;
+    *bucket = l->count;
+    *number = l->boards + 1 + l->count++;
+    return COHORT_OK;
+}
+
+struct layout layouts_get(const struct layouts *l, int number) {
+    if (number < l->boards)
+        return (struct layout){.kind = LAYOUT_AT, .board = number};
+    if (number == l->boards)
+        return (struct layout){.kind = LAYOUT_REPLICATED};
+    return (struct layout){.kind = LAYOUT_ROWS,
+                           .split = l->splits +
+                                    (size_t)(number - l->boards - 1) * ((size_t)l->boards + 1)};
+}
+
+/* ---- states --------------------------------------------------------------------------------- */
+
+enum cohort_code states_init(struct states *s, int cuts, struct cohort_error *err) {
+    const size_t n = (size_t)cuts + 1;
+    *s = (struct states){.cuts = cuts,
+                         .buckets = mem_alloc(BUCKETS * sizeof *s->buckets),
+                         .first = mem_zalloc(n, sizeof *s->first),
+                         .kept_first = mem_zalloc(n, sizeof *s->kept_first),
+                         .kept = mem_zalloc(n, sizeof *s->kept)};
+    if (s->buckets != NULL && s->first != NULL && s->kept_first != NULL && s->kept != NULL)
+        return COHORT_OK;
+    states_release(s);
+    return error_memory(err, n * sizeof *s->first, "a search");
+}
+
+void states_release(struct states *s) {
+    mem_free(s->list);
+    mem_free(s->keys);
+    mem_free(s->buckets);
+    mem_free(s->first);
+    mem_free(s->order);
+    mem_free(s->kept_first);
+    mem_free(s->kept);
+    *s = (struct states){0};
+}
+
+void states_begin_cut(struct states *s, int cut) {
+    for (int i = 0; i < BUCKETS; i++)
+        s->buckets[i] = -1;
+    s->first[cut] = s->count;
+}
+
+static int *bucket_of(const struct states *s, const int *key, int length) {
+    uint64_t hash = 0;
+    for (int i = 0; i < length; i++)
+        hash = mix(hash, (uint64_t)key[i]);
+    return &s->buckets[hash % BUCKETS];
+}
+
+int states_find(const struct states *s, const int *key, int length) {
+    int i = *bucket_of(s, key, length);
+    while (i >= 0 && memcmp(s->keys + s->list[i].key, key, (size_t)length * sizeof *key) != 0)
+        i = s->list[i].chain;
+    return i;
+}
+
+/* Room for a key's numbers. */
+static bool grow_keys(struct states *s, int length) {
+    if (s->keys_used + (size_t)length <= s->key_capacity)
+        return true;
+    const size_t more = 2 * (s->keys_used + (size_t)length);
+    int *bigger = mem_realloc(s->keys, more * sizeof *bigger);
+    if (bigger == NULL)
+        return false;
+    s->keys = bigger;
+    s->key_capacity = more;
+    return true;
+}
+
+enum cohort_code states_relax(struct states *s, const int *key, int length, const struct way *w,
+                              struct cohort_error *err) {
+    const int found = states_find(s, key, length);
+    if (found >= 0) {
+        struct state *old = &s->list[found];
+        if (w->ms < old->best.ms) {
+            old->second = old->best;
+            old->best = *w;
+        } else if (old->second.from < 0 || w->ms < old->second.ms) {
+            old->second = *w;
+        }
+        return COHORT_OK;
+    }
+    if (!MEM_GROW(s->list, s->capacity, (size_t)s->count) || !grow_keys(s, length))
+        return error_memory(err, (size_t)s->count * sizeof *s->list, "a search");
+    int *bucket = bucket_of(s, key, length);
+    s->list[s->count] = (struct state){.best = *w,
+                                       .second = {.ms = INFINITY, .from = -1},
+                                       .key = (int)s->keys_used,
+                                       .chain = *bucket};
+    memcpy(s->keys + s->keys_used, key, (size_t)length * sizeof *key);
+    s->keys_used += (size_t)length;
+    *bucket = s->count++;
+    return COHORT_OK;
+}
+
+struct ranked {
+    double ms;
+    int state;
+};
+
+static int by_ms(const void *a, const void *b) {
+    const struct ranked *x = a, *y = b;
+    if (x->ms < y->ms || x->ms > y->ms)
+        return x->ms < y->ms ? -1 : 1;
+    return x->state - y->state;
+}
+
+enum cohort_code states_end_cut(struct states *s, int cut, int most, int *left_out,
+                                struct cohort_error *err) {
+    const int count = s->count - s->first[cut];
+    struct ranked *ranked = mem_alloc(((size_t)count + 1) * sizeof *ranked);
+    if (ranked == NULL)
+        return error_memory(err, (size_t)count * sizeof *ranked, "a search");
+    for (int i = 0; i < count; i++)
+        ranked[i] = (struct ranked){s->list[s->first[cut] + i].best.ms, s->first[cut] + i};
+    qsort(ranked, (size_t)count, sizeof *ranked, by_ms);
+    s->kept_first[cut] = s->order_count;
+    s->kept[cut] = count < most ? count : most;
+    *left_out += count - s->kept[cut];
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < s->kept[cut] && code == COHORT_OK; i++) {
+        if (!MEM_GROW(s->order, s->order_capacity, (size_t)s->order_count))
+            code = error_memory(err, (size_t)s->order_count * sizeof *s->order, "a search");
+        else
+            s->order[s->order_count++] = ranked[i].state;
+    }
+    mem_free(ranked);
+    return code;
+}

@@ -1,0 +1,294 @@
+/* auto: the best division that can be found.
+ *
+ * Every other strategy plans first.  Then the exact search of auto.h, whose splits include theirs,
+ * finds the plan with the least sum of steps and some that differ from it in one decision.  All of
+ * them, and all of the others' plans, are replayed by the simulator; what is fastest there is
+ * polished (neighbouring segments joined while that makes it faster) and wins.  So its simulated
+ * time is never above any other strategy's for the same profile, wire, limits and boards. */
+#include "planner/auto.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+#define RIVALS_MAX 16
+#define FOUND      8 /* plans of the search that are simulated */
+#define POLISH_COST                                                                                \
+    100000           /* simulations times boards times operators that polishing may take …       \
+                      */
+#define POLISH_MIN 8 /* … but at least so many simulations */
+
+struct rival {
+    const char *name;
+    struct plan *plan;
+    double ms, peak;
+};
+
+struct contest {
+    struct strategy_run *run;
+    struct rival others[RIVALS_MAX];
+    int other_count;
+    struct rival best; /* its plan is its own */
+    double search_ms;  /* the search's own best, simulated */
+};
+
+/* ---- the contest ---------------------------------------------------------------------------- */
+
+static double most(const double *v, int count) {
+    double m = 0;
+    for (int i = 0; i < count; i++)
+        m = fmax(m, v[i]);
+    return m;
+}
+
+/* Memory is looked at only where it matters. */
+static bool memory_matters(const struct strategy_run *run) {
+    return run->options->objective == PLANNER_MEMORY || run->m->options.memory_limit > 0;
+}
+
+static enum cohort_code judge(const struct strategy_run *run, const struct plan *p, double *ms,
+                              double *peak, struct cohort_error *err) {
+    struct simulation *s = NULL;
+    enum cohort_code code = simulate(&s, run->m, p, false, memory_matters(run), err);
+    if (code == COHORT_OK) {
+        *ms = s->total_ms;
+        *peak = most(s->peak_bytes, s->boards);
+    }
+    simulation_destroy(&s);
+    return code;
+}
+
+static bool better(const struct strategy_run *run, const struct rival *a, const struct rival *b) {
+    const double limit = (double)run->m->options.memory_limit;
+    if (b->plan == NULL)
+        return true;
+    if (limit > 0 && (a->peak > limit) != (b->peak > limit))
+        return a->peak <= limit;
+    if (run->options->objective == PLANNER_MEMORY || (limit > 0 && a->peak > limit))
+        return a->peak < b->peak || (a->peak <= b->peak && a->ms < b->ms);
+    return a->ms < b->ms;
+}
+
+/* A plan enters; it is taken over (and gone) whatever comes of it. */
+static enum cohort_code enter(struct contest *c, const char *name, struct plan **p,
+                              struct cohort_error *err) {
+    struct rival r = {.name = name, .plan = *p};
+    enum cohort_code code = judge(c->run, *p, &r.ms, &r.peak, err);
+    if (code == COHORT_OK && better(c->run, &r, &c->best)) {
+        plan_destroy(&c->best.plan);
+        c->best = r;
+        *p = NULL;
+    }
+    plan_destroy(p);
+    return code;
+}
+
+/* ---- the other strategies ------------------------------------------------------------------- */
+
+static enum cohort_code plan_others(struct contest *c, struct cohort_error *err) {
+    int count;
+    const struct strategy *table = strategy_table(&count);
+    struct planner_options options = *c->run->options;
+    for (int i = 0; i < count && c->other_count < RIVALS_MAX; i++) {
+        struct strategy_run run = {.m = c->run->m, .options = &options, .own_ms = -1};
+        if (table[i].make == strategy_auto)
+            continue;
+        if (table[i].make == strategy_fss) /* without measured groups: by the model */
+            options.predicted = c->run->options->predicted || c->run->m->p->groups == NULL;
+        enum cohort_code code = plan_create(&run.plan, run.m, table[i].name, err);
+        if (code == COHORT_OK)
+            code = table[i].make(&run, err);
+        mem_free(run.notes);
+        c->run->states += run.states;
+        struct rival *r = &c->others[c->other_count];
+        *r = (struct rival){.name = table[i].name, .plan = run.plan};
+        c->other_count++;
+        if (code == COHORT_OK)
+            code = judge(c->run, run.plan, &r->ms, &r->peak, err);
+        if (code != COHORT_OK)
+            return code;
+    }
+    return COHORT_OK;
+}
+
+/* ---- found plans ---------------------------------------------------------------------------- */
+
+static enum cohort_code enter_found(struct contest *c, const struct sigma *s,
+                                    const struct auto_plan *p, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct strategy_run trial = {.m = c->run->m, .options = c->run->options};
+    TRY(plan_create(&trial.plan, trial.m, "auto", err));
+    for (int i = 0; i < p->count; i++) {
+        const struct auto_segment *g = &p->segments[i];
+        TRY(strategy_add(&trial, s->cuts->at[g->end], g->mode, g->output, g->board,
+                         g->mode == PLAN_TILE ? sigma_split(s, g->split) : NULL, err));
+    }
+    TRY(enter(c, "auto", &trial.plan, err));
+out:
+    plan_destroy(&trial.plan);
+    return code;
+}
+
+static enum cohort_code search(struct contest *c, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct strategy_run *run = c->run;
+    const struct auto_limits limits = auto_limits_for(run->m);
+    struct plan *plans[RIVALS_MAX];
+    struct sigma *s = NULL;
+    struct auto_found f = {0};
+    for (int i = 0; i < c->other_count; i++)
+        plans[i] = c->others[i].plan;
+    TRY(sigma_create(&s, run->m, &limits, plans, c->other_count, err));
+    TRY(auto_search(&f, s, FOUND, err));
+    for (int i = 0; i < f.count; i++)
+        TRY(enter_found(c, s, &f.plans[i], err));
+    c->search_ms = c->best.ms;
+    run->states += f.states;
+    run->own_ms = f.plans[0].ms;
+    run->exact = f.pruned == 0;
+    TRY(strategy_note(run, err,
+                      "search: %d cuts (%d more left out for their tensors, %d equal ones), %d "
+                      "splits (%d more left out), %ld states, %ld transitions; %s",
+                      s->cuts->count, s->cuts->dropped, s->cuts->merged, s->count, s->dropped,
+                      f.states, f.steps, f.pruned == 0 ? "exact over these" : "not exact"));
+    if (f.pruned > 0)
+        TRY(strategy_note(run, err, "search: the dearest %d states were left out", f.pruned));
+out:
+    auto_release(&f);
+    sigma_destroy(&s);
+    return code;
+}
+
+/* ---- polishing ------------------------------------------------------------------------------ */
+
+static enum cohort_code copy_plan(struct plan **out, const struct strategy_run *run,
+                                  const struct plan *p, struct cohort_error *err) {
+    const size_t n = (size_t)p->boards + 1;
+    struct plan *q = NULL;
+    enum cohort_code code = COHORT_OK;
+    TRY(plan_create(&q, run->m, "auto", err));
+    q->segments = mem_zalloc((size_t)p->segment_count + 1, sizeof *q->segments);
+    bool ok = q->segments != NULL;
+    for (int i = 0; ok && i < p->segment_count; i++) {
+        struct plan_segment *to = &q->segments[q->segment_count++];
+        *to = p->segments[i];
+        to->until = mem_strdup(p->segments[i].until);
+        to->split = p->segments[i].split != NULL ? mem_alloc(n * sizeof *to->split) : NULL;
+        ok = to->until != NULL && (to->split != NULL || p->segments[i].split == NULL);
+        if (ok && to->split != NULL)
+            memcpy(to->split, p->segments[i].split, n * sizeof *to->split);
+    }
+    if (!ok) {
+        code = error_memory(err, n * sizeof(int64_t), "a plan");
+        goto out;
+    }
+    *out = q;
+    q = NULL;
+out:
+    plan_destroy(&q);
+    return code;
+}
+
+static bool may_join(const struct plan_segment *a, const struct plan_segment *b) {
+    return a->mode == b->mode && (a->mode != PLAN_LOCAL || a->board == b->board);
+}
+
+static void remove_segment(struct plan *p, int i) {
+    mem_free(p->segments[i].until);
+    mem_free(p->segments[i].split);
+    memmove(&p->segments[i], &p->segments[i + 1],
+            (size_t)(p->segment_count - i - 1) * sizeof *p->segments);
+    p->segment_count--;
+}
+
+/* Joins neighbours while that is no worse. */
+static enum cohort_code polish(struct contest *c, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    int budget = POLISH_COST / (c->run->m->boards * (c->run->m->g->node_count + 1));
+    budget = budget < POLISH_MIN ? POLISH_MIN : budget;
+    for (bool changed = true; changed && budget > 0;) {
+        changed = false;
+        for (int i = 0; i + 1 < c->best.plan->segment_count && budget > 0; i++) {
+            struct plan *p = NULL;
+            if (!may_join(&c->best.plan->segments[i], &c->best.plan->segments[i + 1]))
+                continue;
+            TRY(copy_plan(&p, c->run, c->best.plan, err));
+            remove_segment(p, i); /* the next one now begins where it began */
+            struct rival r = {.name = "auto", .plan = p};
+            code = judge(c->run, p, &r.ms, &r.peak, err);
+            budget--;
+            const bool take = code == COHORT_OK && !better(c->run, &c->best, &r);
+            if (take) {
+                plan_destroy(&c->best.plan);
+                c->best = r;
+                changed = true;
+                i--;
+            } else {
+                plan_destroy(&p);
+            }
+            TRY(code);
+        }
+    }
+out:
+    return code;
+}
+
+/* ---- together ------------------------------------------------------------------------------- */
+
+static enum cohort_code say(struct contest *c, struct cohort_error *err) {
+    const struct rival *next = NULL;
+    enum cohort_code code = COHORT_OK;
+    int busy = 0;
+    for (int i = 0; i < c->other_count; i++)
+        if (next == NULL || better(c->run, &c->others[i], next))
+            next = &c->others[i];
+    if (next != NULL)
+        TRY(strategy_note(c->run, err, "the best other strategy: %s, %.3f ms (%+.1f %%)",
+                          next->name, next->ms,
+                          c->best.ms > 0 ? 100 * (next->ms / c->best.ms - 1) : 0.0));
+    for (int b = 0; b < c->run->m->boards; b++) {
+        bool any = false;
+        for (int i = 0; i < c->best.plan->segment_count; i++) {
+            const struct plan_segment *s = &c->best.plan->segments[i];
+            any = any || (s->mode == PLAN_LOCAL && s->board == b) || s->mode == PLAN_REPLICATE ||
+                  (s->mode == PLAN_TILE && s->split[b + 1] > s->split[b]);
+        }
+        busy += any;
+    }
+    if (busy == 1 && c->run->m->boards > 1)
+        TRY(strategy_note(c->run, err, "one board is faster than any division"));
+    else if (busy < c->run->m->usable_count)
+        TRY(strategy_note(c->run, err, "%d of %d boards are left out: without them it is faster",
+                          c->run->m->usable_count - busy, c->run->m->usable_count));
+out:
+    return code;
+}
+
+enum cohort_code strategy_auto(struct strategy_run *run, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct contest c = {.run = run};
+    TRY(plan_others(&c, err));
+    TRY(search(&c, err));
+    for (int i = 0; i < c.other_count; i++) {
+        struct plan *copy = NULL;
+        if (!better(run, &c.others[i], &c.best))
+            continue;
+        TRY(copy_plan(&copy, run, c.others[i].plan, err));
+        TRY(enter(&c, c.others[i].name, &copy, err));
+    }
+    if (strcmp(c.best.name, "auto") != 0)
+        TRY(strategy_note(run, err, "simulated, %s's plan is the fastest (the search's: %.3f ms)",
+                          c.best.name, c.search_ms));
+    TRY(polish(&c, err));
+    TRY(say(&c, err));
+    plan_destroy(&run->plan);
+    run->plan = c.best.plan;
+    run->capacity = (size_t)run->plan->segment_count;
+    c.best.plan = NULL;
+out:
+    plan_destroy(&c.best.plan);
+    for (int i = 0; i < c.other_count; i++)
+        plan_destroy(&c.others[i].plan);
+    return code;
+}

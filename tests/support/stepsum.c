@@ -1,0 +1,265 @@
+/* The sum of steps, plainly; see stepsum.h. */
+#include "tests/support/stepsum.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int64_t rows_of(const struct stepsum *s, int id) {
+    return value_rows(graph_value(s->g, id));
+}
+
+static struct rows *own_of(const struct stepsum *s, int id, int b) {
+    return &s->own[(size_t)id * (size_t)s->boards + (size_t)b];
+}
+
+void stepsum_begin(struct stepsum *s, const struct graph *g, const struct profile *p, int boards) {
+    *s = (struct stepsum){.g = g, .p = p, .boards = boards, .last = -1};
+    s->own = mem_zalloc((size_t)g->value_count * (size_t)boards, sizeof *s->own);
+    s->everywhere = mem_zalloc((size_t)g->value_count, sizeof *s->everywhere);
+    assert_true(s->own != NULL && s->everywhere != NULL);
+    for (int i = 0; i < g->input_count; i++)
+        *own_of(s, g->inputs[i], 0) = (struct rows){0, rows_of(s, g->inputs[i])};
+}
+
+void stepsum_copy(struct stepsum *to, const struct stepsum *from) {
+    const size_t values = (size_t)from->g->value_count, boards = (size_t)from->boards;
+    *to = *from;
+    to->own = mem_alloc(values * boards * sizeof *to->own);
+    to->everywhere = mem_alloc(values * sizeof *to->everywhere);
+    assert_true(to->own != NULL && to->everywhere != NULL);
+    memcpy(to->own, from->own, values * boards * sizeof *to->own);
+    memcpy(to->everywhere, from->everywhere, values * sizeof *to->everywhere);
+}
+
+void stepsum_end(struct stepsum *s) {
+    mem_free(s->own);
+    mem_free(s->everywhere);
+}
+
+/* ---- what travels --------------------------------------------------------------------------- */
+
+struct move {
+    double *bytes; /* [from * boards + to] */
+    int64_t *sent; /* rows of s->last, per board */
+};
+
+static bool holds(struct rows r, int64_t y) {
+    return y >= r.begin && y < r.end;
+}
+
+/* Board b wants rows of a value. */
+static void want(const struct stepsum *s, struct move *m, int id, int b, struct rows rows) {
+    const double row = (double)value_geometry(graph_value(s->g, id)).row_bytes;
+    for (int64_t y = rows.begin; y < rows.end && !s->everywhere[id]; y++) {
+        if (holds(*own_of(s, id, b), y))
+            continue;
+        for (int p = 0; p < s->boards; p++)
+            if (holds(*own_of(s, id, p), y)) {
+                m->bytes[p * s->boards + b] += row;
+                m->sent[p] += id == s->last;
+            }
+    }
+}
+
+static double latency(const struct profile_curve *c) {
+    const double slope = (c->points[1].ms - c->points[0].ms) / (c->points[1].x - c->points[0].x);
+    return fmin(c->points[0].ms, fmax(0, c->points[0].ms - slope * c->points[0].x));
+}
+
+static double port_ms(const struct stepsum *s, const struct move *m) {
+    const int n = s->boards;
+    double port = 0, longest = 0;
+    int receivers = 0, senders = 0;
+    for (int b = 1; b < n; b++) {
+        receivers += m->bytes[b] > 0;
+        senders += m->bytes[b * n] > 0;
+    }
+    for (int a = 0; a < n; a++) {
+        double out = 0, in = 0;
+        for (int b = 0; b < n; b++) {
+            for (int way = 0; way < 2; way++) {
+                const int from = way == 0 ? a : b, to = way == 0 ? b : a;
+                const double bytes = m->bytes[from * n + to];
+                if (!(bytes > 0))
+                    continue;
+                const double begin = latency(&s->p->links[s->p->link_of[from * n + to]]);
+                double ms = fmax(0, profile_link_ms(s->p, from, to, bytes) - begin);
+                if (from == 0 && receivers > 1)
+                    ms *= s->p->scatter_factor;
+                if (to == 0 && senders > 1)
+                    ms *= s->p->gather_factor;
+                *(way == 0 ? &out : &in) += ms;
+                longest = fmax(longest, begin);
+            }
+        }
+        port = fmax(port, fmax(out, in));
+    }
+    return port > 0 || longest > 0 ? port + longest : 0;
+}
+
+static double tail_ms(const struct stepsum *s, const struct move *m, int b) {
+    if (s->last < 0 || graph_value(s->g, s->last)->producer < 0)
+        return 0;
+    const int64_t own =
+        s->everywhere[s->last] ? rows_of(s, s->last) : rows_count(*own_of(s, s->last, b));
+    const int64_t sent = m->sent[b] < own ? m->sent[b] : own;
+    if (own == 0)
+        return 0;
+    return profile_node_ms(s->p, b, graph_value(s->g, s->last)->producer, own) *
+           (double)(own - sent) / (double)own;
+}
+
+static struct rows node_rows(const struct graph *g, int node, const struct rows *need) {
+    struct rows r = {0, 0};
+    for (int i = 0; i < g->nodes[node].out_count; i++)
+        r = rows_hull(r, need[g->nodes[node].out[i]]);
+    return r;
+}
+
+static double head_ms(const struct stepsum *s, int b, const struct rows *need) {
+    const struct node *n = &s->g->nodes[s->node];
+    const struct rows out = node_rows(s->g, s->node, need);
+    int64_t ready = 0;
+    for (int64_t y = out.begin; y < out.end; y++) {
+        bool there = true;
+        for (int i = 0; i < n->in_count; i++) {
+            const struct rows r = rows_needed(n, i, (struct rows){y, y + 1});
+            for (int64_t x = r.begin; x < r.end; x++)
+                there = there && (s->everywhere[n->in[i]] || holds(*own_of(s, n->in[i], b), x));
+        }
+        ready += there;
+    }
+    if (rows_empty(out))
+        return 0;
+    return profile_node_ms(s->p, b, s->node, rows_count(out)) * (double)ready /
+           (double)rows_count(out);
+}
+
+/* need: [board][value], NULL: to the root, which has nothing to do meanwhile. */
+static double exposed_ms(const struct stepsum *s, const struct move *m, struct rows *const *need) {
+    const double ms = port_ms(s, m);
+    double tail = INFINITY, head = INFINITY;
+    for (int a = 0; a < s->boards; a++)
+        for (int b = 0; b < s->boards; b++)
+            if (m->bytes[a * s->boards + b] > 0) {
+                tail = fmin(tail, tail_ms(s, m, a));
+                head = fmin(head, need == NULL ? 0 : head_ms(s, b, need[b]));
+            }
+    return ms > 0 ? fmax(0, ms - tail - head) : 0;
+}
+
+static void move_begin(const struct stepsum *s, struct move *m) {
+    m->bytes = mem_zalloc((size_t)s->boards * (size_t)s->boards, sizeof *m->bytes);
+    m->sent = mem_zalloc((size_t)s->boards, sizeof *m->sent);
+    assert_true(m->bytes != NULL && m->sent != NULL);
+}
+
+static void move_end(struct move *m) {
+    mem_free(m->bytes);
+    mem_free(m->sent);
+}
+
+/* ---- a segment ------------------------------------------------------------------------------ */
+
+static bool is_output(const struct graph *g, int id) {
+    for (int i = 0; i < g->output_count; i++)
+        if (g->outputs[i] == id)
+            return true;
+    return false;
+}
+
+static struct rows share(const struct stepsum *s, const struct plan_segment *g, int until, int id,
+                         int b) {
+    if (g->mode == PLAN_TILE)
+        return (struct rows){plan_scaled_row(g, s->g, until, id, b),
+                             plan_scaled_row(g, s->g, until, id, b + 1)};
+    return g->mode == PLAN_REPLICATE || g->board == b ? (struct rows){0, rows_of(s, id)}
+                                                      : (struct rows){0, 0};
+}
+
+static void find_need(const struct stepsum *s, int end, const struct plan_segment *g, int until,
+                      const int *outs, int out_count, int b, struct rows *need) {
+    if (g->mode == PLAN_TILE) {
+        for (int i = 0; i < out_count; i++)
+            need[outs[i]] = share(s, g, until, outs[i], b);
+        rows_of_segment(s->g, s->node, end, need);
+    } else if (g->mode == PLAN_REPLICATE || g->board == b) {
+        for (int k = s->node; k < end; k++) {
+            const struct node *n = &s->g->nodes[k];
+            for (int i = 0; i < n->in_count; i++)
+                need[n->in[i]] = (struct rows){0, rows_of(s, n->in[i])};
+            for (int i = 0; i < n->out_count; i++)
+                need[n->out[i]] = (struct rows){0, rows_of(s, n->out[i])};
+        }
+    }
+}
+
+/* To the root: everything in outs (all), or what the network gives of it. */
+static void to_root(struct stepsum *s, const int *outs, int count, bool all) {
+    struct move m;
+    move_begin(s, &m);
+    for (int i = 0; i < count; i++)
+        if (all || is_output(s->g, outs[i]))
+            want(s, &m, outs[i], 0, (struct rows){0, rows_of(s, outs[i])});
+    s->ms += exposed_ms(s, &m, NULL);
+    move_end(&m);
+    for (int i = 0; all && i < count; i++) {
+        if (s->everywhere[outs[i]])
+            continue;
+        for (int b = 0; b < s->boards; b++)
+            *own_of(s, outs[i], b) =
+                b == 0 ? (struct rows){0, rows_of(s, outs[i])} : (struct rows){0, 0};
+    }
+    if (all)
+        s->last = -1;
+}
+
+void stepsum_segment(struct stepsum *s, int end, const struct plan_segment *g) {
+    int *ins = NULL, *outs = NULL, in_count = 0, out_count = 0;
+    struct rows *need[64];
+    struct move m;
+    double slowest = 0;
+    const int until = s->g->nodes[end - 1].out[0];
+    assert_true(s->boards <= 64);
+    assert_int_equal(segment_inputs(s->g, s->node, end, &ins, &in_count, NULL), COHORT_OK);
+    assert_int_equal(segment_outputs(s->g, s->node, end, &outs, &out_count, NULL), COHORT_OK);
+    move_begin(s, &m);
+    for (int b = 0; b < s->boards; b++) {
+        double ms = 0;
+        need[b] = mem_zalloc((size_t)s->g->value_count, sizeof *need[b]);
+        assert_non_null(need[b]);
+        find_need(s, end, g, until, outs, out_count, b, need[b]);
+        for (int k = s->node; k < end; k++)
+            ms += profile_node_ms(s->p, b, k, rows_count(node_rows(s->g, k, need[b])));
+        slowest = fmax(slowest, ms);
+        for (int i = 0; i < in_count; i++)
+            want(s, &m, ins[i], b, need[b][ins[i]]);
+    }
+    s->ms += exposed_ms(s, &m, need) + slowest;
+    move_end(&m);
+    for (int i = 0; i < out_count; i++) {
+        s->everywhere[outs[i]] = g->mode == PLAN_REPLICATE;
+        for (int b = 0; b < s->boards; b++)
+            *own_of(s, outs[i], b) = share(s, g, until, outs[i], b);
+    }
+    for (int b = 0; b < s->boards; b++) {
+        *own_of(s, until, b) = share(s, g, until, until, b);
+        mem_free(need[b]);
+    }
+    s->everywhere[until] = g->mode == PLAN_REPLICATE;
+    s->last = until;
+    if (g->output == PLAN_TO_ROOT && g->mode != PLAN_REPLICATE)
+        to_root(s, outs, out_count, true);
+    else
+        to_root(s, outs, out_count, false);
+    s->node = end;
+    mem_free(ins);
+    mem_free(outs);
+}

@@ -1,0 +1,27 @@
+/* The sum of steps of a division, by an evaluator that shares nothing with the planner's: row by
+ * row, board by board, from docs/planning.md.  For tests of planning; every function fails the
+ * running test when memory is short. */
+#ifndef COHORT_TESTS_STEPSUM_H
+#define COHORT_TESTS_STEPSUM_H
+
+#include "graph/rows.h"
+#include "planner/plan.h"
+#include "planner/profile.h"
+
+struct stepsum {
+    const struct graph *g;
+    const struct profile *p;
+    int boards, node; /* node: everything before it is done */
+    int last;         /* value made by the operator before; -1: something moved since */
+    double ms;        /* so far */
+    struct rows *own; /* [value * boards + board] */
+    bool *everywhere; /* per value: on every board */
+};
+
+void stepsum_begin(struct stepsum *s, const struct graph *g, const struct profile *p, int boards);
+void stepsum_copy(struct stepsum *to, const struct stepsum *from);
+void stepsum_end(struct stepsum *s);
+/* Nodes [s->node, end) as the plan's segment says. */
+void stepsum_segment(struct stepsum *s, int end, const struct plan_segment *segment);
+
+#endif
