@@ -193,6 +193,35 @@ enum cohort_code cohort_tune(struct cohort_model *model, MPI_Comm comm, const ch
                              double limit_s, const struct cohort_session_options *options,
                              char **json, struct cohort_error *err);
 
+/* ---- a profile: what was measured of boards and links ---------------------------------------- */
+
+struct cohort_profile;
+
+struct cohort_profile_options { /* all zero: defaults; rank 0's count */
+    const char *directory; /* profiles are kept in its folder "profiles", and taken from there where
+                              one fits network, boards and settings; NULL: neither */
+    const char *file;      /* this profile, which must fit; nothing is kept then */
+    int again;             /* measure, whatever is kept */
+};
+
+/* Collective.  Times every operator of the network (with made-up weights, at several numbers of
+ * rows) on every board and the links between all of them, in a few inferences' time, as far as that
+ * was not done before.  *profile is rank 0's; it stays untouched elsewhere.  Links are looked at
+ * for less than 0.1 s in any case; what has changed is measured again and said.  session: of the
+ * board (threads, cpu_share, kernel, …).  Errors: those of cohort_prepare(); io, format, plan of
+ * `file`. */
+enum cohort_code cohort_profile_make(struct cohort_profile **profile, struct cohort_model *model,
+                                     MPI_Comm comm, const struct cohort_profile_options *options,
+                                     const struct cohort_session_options *session,
+                                     struct cohort_error *err);
+enum cohort_code cohort_profile_load(struct cohort_profile **profile, const char *path,
+                                     struct cohort_error *err);
+enum cohort_code cohort_profile_save(const struct cohort_profile *profile, const char *path,
+                                     struct cohort_error *err);
+void cohort_profile_free(struct cohort_profile **profile);
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
 /* Collective unless a run failed (then local). Accepts NULL. */
 void cohort_close(struct cohort_session **session);
 void cohort_model_free(struct cohort_model **model);

@@ -20,6 +20,11 @@ static void sleep_until(int64_t ns) {
     (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL); /* a signal: looked at again */
 }
 
+int64_t dilation_busy_ns(const struct dilation *d) {
+    int64_t used = d->counts.cpu_ns + clock_ns(CLOCK_THREAD_CPUTIME_ID) - d->cpu_ns;
+    return (int64_t)((double)used / d->share);
+}
+
 void dilation_begin(struct dilation *d) {
     d->target_ns = clock_ns(CLOCK_MONOTONIC);
     d->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);

@@ -28,6 +28,9 @@ struct dilation {
 
 typedef void (*dilation_poll_fn)(void *context);
 
+/* Nanoseconds that the board stands for since dilation_begin() and before: CPU time, stretched.  By
+ * the thread that works. */
+int64_t dilation_busy_ns(const struct dilation *d);
 /* All by the thread that works.  The stretch of work begins now; any earlier one is forgotten. */
 void dilation_begin(struct dilation *d);
 /* A block of work has ended: counts it and sleeps.  Blocks under 50 us of CPU are put to the next

@@ -203,6 +203,11 @@ void pool_dilate_end(struct pool *p) {
     p->dilating = false;
 }
 
+double pool_work_ms(const struct pool *p) {
+    bool alone = p->dilating && p->threads == 1;
+    return 1e-6 * (double)(alone ? dilation_busy_ns(&p->workers[0].dilation) : now_ns());
+}
+
 struct dilation_counts pool_dilation(const struct pool *p) {
     struct dilation_counts sum = {0};
     for (int t = 0; t < p->threads; t++) {

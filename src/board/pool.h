@@ -44,6 +44,9 @@ double pool_share(const struct pool *p); /* 1: not dilated */
 void pool_dilate_begin(struct pool *p);
 void pool_dilate(struct pool *p);
 void pool_dilate_end(struct pool *p);
+/* A clock for timing parts of the caller's work between begin and end: the monotonic one, or where
+ * one thread is dilated the time that the board stands for, without the naps' jitter. */
+double pool_work_ms(const struct pool *p);
 /* Of all threads, since pool_create(). */
 struct dilation_counts pool_dilation(const struct pool *p);
 

@@ -373,16 +373,19 @@ static void show_progress(void *context, const char *what, uint64_t done, uint64
         (now - s->shown_ms < (s->plain ? 2000 : 100) && !(s->bar && done == total)))
         return;
     s->shown_ms = now;
-    bool counts = strcmp(what, "tuning") == 0; /* all else is bytes */
+    bool counts = strcmp(what, "tuning") == 0; /* all else is bytes, or thousandths */
+    bool shares = strcmp(what, "profiling") == 0 || strcmp(what, "measuring links") == 0;
     double unit = counts ? 1 : 1024 * 1024;
-    char text[64];
-    snprintf(text, sizeof text, "%.*f of %.*f %s", counts ? 0 : 1, (double)done / unit,
-             counts ? 0 : 1, (double)total / unit, counts ? "signatures" : "MB");
+    char text[64] = "", percent[32];
+    snprintf(percent, sizeof percent, shares ? "%.0f %%" : " (%.0f %%)",
+             100.0 * (double)done / (double)total);
+    if (!shares)
+        snprintf(text, sizeof text, "%.*f of %.*f %s", counts ? 0 : 1, (double)done / unit,
+                 counts ? 0 : 1, (double)total / unit, counts ? "signatures" : "MB");
     if (s->plain)
-        fprintf(stderr, "cohort: %s: %s\n", what, text);
+        fprintf(stderr, "cohort: %s: %s\n", what, shares ? percent : text);
     else if (s->bar)
-        fprintf(stderr, "\r%s: %s (%.0f %%)%s", what, text, 100.0 * (double)done / (double)total,
-                done == total ? "\n" : "");
+        fprintf(stderr, "\r%s: %s%s%s", what, text, percent, done == total ? "\n" : "");
 }
 
 enum cohort_code cli_session_options(struct cohort_session_options *out,

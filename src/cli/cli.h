@@ -31,6 +31,7 @@ int cmd_kernels(const struct cli_command *self, int argc, char **argv);
 int cmd_read(const struct cli_command *self, int argc, char **argv);
 int cmd_bench(const struct cli_command *self, int argc, char **argv);
 int cmd_tune(const struct cli_command *self, int argc, char **argv);
+int cmd_profile(const struct cli_command *self, int argc, char **argv);
 int cmd_check(const struct cli_command *self, int argc, char **argv);
 
 /* "isa x86_64 bits 64 build 0123456789abcdef": the build is a hash of the sources, equal on all

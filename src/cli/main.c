@@ -15,6 +15,8 @@ static const struct cli_command commands[] = {
     {"bench", "cohort bench MODEL... [options]", "time networks", cmd_bench, true},
     {"tune", "cohort tune MODEL... [options]", "find the fastest kernels of this board", cmd_tune,
      true},
+    {"profile", "cohort profile MODEL [options]",
+     "measure the boards and the links between them for a network", cmd_profile, true},
     {"read", "cohort read IMAGE --detector MODEL --recognizer MODEL --keys FILE [options]",
      "find and read the text on a picture", cmd_read, true},
     {"check", "cohort check [options]   (under mpirun)",

@@ -18,7 +18,7 @@ struct kernel_choices; /* exec/signature.h */
 struct exec_options {
     unsigned isa_mask;  /* allowed ISAs (1 << kernel_isa); 0: all available */
     const char *kernel; /* --kernel: an ISA's or kernel's name, or NULL */
-    bool zero_weights;  /* pack zeros: for memory and timing without weights */
+    bool zero_weights;  /* pack made-up numbers: for memory and timing without weights */
     bool half_weights;  /* of products with constant matrices: kept as float16 */
     bool fp16;          /* dense convolutions, and products with constant matrices (unless those
                          * are half_weights), in float16 arithmetic where this CPU has it; also
@@ -82,6 +82,11 @@ enum cohort_code exec_slot_fetch(struct program *p, int slot, struct tensor *to,
  * ends that exec_range_ends() set. */
 enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_error *err);
 
+/* Runs the operators ops[0 … count) in that order, each of which may be any of the program's, and
+ * finds out how long each takes: as the dilated board takes it, where it is dilated. */
+enum cohort_code exec_run_timed(struct program *p, const int *ops, int count, double *ms,
+                                struct cohort_error *err);
+
 /* Constants that the program's operators need packed or read on this board: called for each before
  * exec_prepare(), so that the runtime can fetch them.  Indices are value numbers. */
 enum cohort_code exec_constants(const struct program *p, int **ids, int *count,
@@ -123,6 +128,9 @@ void exec_count_choices(const struct program *p, int *signatures, int *chosen);
 
 /* ---- convenience for tests and single-board use ---------------------------------------------- */
 
+/* Adds a slot for every value that is made, all rows, which lives as long as its readers (node i in
+ * step i); slots[value] is its number, -1: none. */
+enum cohort_code exec_add_slots(struct program *p, int *slots, struct cohort_error *err);
 /* Adds slots for all values and operators for all nodes of the program's graph, in tiles of
  * `tile_rows` rows (0: whole).  slots[value] is the slot of each value, -1: none. */
 enum cohort_code exec_add_graph(struct program *p, int64_t tile_rows, int *slots,

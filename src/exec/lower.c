@@ -233,6 +233,20 @@ enum cohort_code vector_from_constant(float **out, const struct tensor *t, int64
     return COHORT_OK;
 }
 
+#define PATTERN_WORDS 1024
+
+void *made_up_weights(size_t bytes) {
+    uint32_t pattern[PATTERN_WORDS], state = 1;
+    char *weights = mem_alloc(bytes);
+    for (int i = 0; i < PATTERN_WORDS; i++) {
+        state = state * 1664525u + 1013904223u;
+        pattern[i] = 0x3c003c00u | (state & 0x80008000u) | (state >> 9 & 0x007f0000u);
+    }
+    for (size_t at = 0; weights != NULL && at < bytes; at += sizeof pattern)
+        memcpy(weights + at, pattern, bytes - at < sizeof pattern ? bytes - at : sizeof pattern);
+    return weights;
+}
+
 #define DONE_BYTES 65536 /* less is not worth a system call */
 
 void constant_done(const struct program *p, const struct tensor *t, int64_t first, int64_t count) {

@@ -191,6 +191,10 @@ static inline int64_t *thread_saturated(const struct program *p, int thread) {
     return p->saturated + (size_t)thread * SATURATED_APART;
 }
 
+/* Packed weights for timing, new (mem_free): numbers of both signs near 0.01 (as float16: of 1), so
+ * that every page is there and nothing is denormal.  NULL: memory is short. */
+void *made_up_weights(size_t bytes);
+
 /* The node's epilogue for kernels, its residual bound to `residual` (filled in when there is one).
  */
 struct kernel_epilogue op_epilogue(const struct program *p, const struct exec_op *op, int64_t image,

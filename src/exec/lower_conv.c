@@ -176,7 +176,8 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
         s->scaled_bytes = (b->weights_bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
         b->workspace_bytes += s->scaled_bytes;
     }
-    s->weights = mem_zalloc(1, b->weights_bytes);
+    s->weights = p->options.zero_weights ? made_up_weights(b->weights_bytes)
+                                         : mem_zalloc(1, b->weights_bytes);
     if (s->weights == NULL) {
         code = error_memory(err, b->weights_bytes, "packed weights");
         goto out;

@@ -267,7 +267,8 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     b->weights_bytes = s->kernel->weights_bytes(&s->shape);
     b->workspace_bytes =
         s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
-    s->weights = mem_zalloc(1, b->weights_bytes);
+    s->weights = p->options.zero_weights ? made_up_weights(b->weights_bytes)
+                                         : mem_zalloc(1, b->weights_bytes);
     if (s->weights == NULL) {
         code = error_memory(err, b->weights_bytes, "packed weights");
         goto out;

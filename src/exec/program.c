@@ -302,6 +302,25 @@ enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_
     return COHORT_OK;
 }
 
+enum cohort_code exec_run_timed(struct program *p, const int *ops, int count, double *ms,
+                                struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    BUG_UNLESS(p->prepared);
+    pool_set_float_mode();
+    pool_dilate_begin(p->pool);
+    for (int i = 0; i < count && code == COHORT_OK; i++) {
+        const struct exec_op *op = &p->ops[ops[i]];
+        double begin = pool_work_ms(p->pool);
+        code = lowering_run(p, op, err);
+        if (code != COHORT_OK)
+            error_wrap(err, "node '%s' (%s)", op->bound->node->name, op->bound->node->op->name);
+        ms[i] = pool_work_ms(p->pool) - begin;
+        pool_dilate(p->pool);
+    }
+    pool_dilate_end(p->pool);
+    return code;
+}
+
 /* ---- looking --------------------------------------------------------------------------------- */
 
 void *exec_slot_data(const struct program *p, int slot) {

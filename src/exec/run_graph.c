@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-/* Slots for every value that is made, all rows; each lives as long as its readers. */
-static enum cohort_code add_all_slots(struct program *p, int *slot, struct cohort_error *err) {
+enum cohort_code exec_add_slots(struct program *p, int *slot, struct cohort_error *err) {
     const struct graph *g = p->graph;
     for (int id = 0; id < g->value_count; id++)
         slot[id] = -1;
@@ -79,7 +78,7 @@ enum cohort_code exec_add_graph(struct program *p, int64_t tile_rows, int *slots
     int *ports = mem_alloc((size_t)most * sizeof *ports);
     if (ports == NULL)
         return error_memory(err, (size_t)most * sizeof *ports, "slots");
-    TRY(add_all_slots(p, slots, err));
+    TRY(exec_add_slots(p, slots, err));
     for (int i = 0; i < g->node_count; i++)
         TRY(add_node_ops(p, slots, i, tile_rows, ports, err));
 out:

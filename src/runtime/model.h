@@ -7,11 +7,14 @@
 
 #include "graph/graph.h"
 #include "planner/plan.h"
+#include "planner/profile.h"
 
 const struct graph *cohort_model_graph(const struct cohort_model *m);
 const struct plan *cohort_plan_of(const struct cohort_plan *p);
 /* Takes the plan over, also when it fails.  Errors: memory. */
 enum cohort_code cohort_plan_wrap(struct cohort_plan **out, struct plan **plan,
                                   struct cohort_error *err);
+
+const struct profile *cohort_profile_of(const struct cohort_profile *p);
 
 #endif

@@ -212,12 +212,16 @@ out:
     return code;
 }
 
+struct exec_options session_exec_options(const struct cohort_session *s) {
+    return (struct exec_options){.kernel = s->options.kernel,
+                                 .choices = &s->choices,
+                                 .cache_bytes = s->board.l2_bytes,
+                                 .half_weights = s->options.weights_type == COHORT_WEIGHTS_F16,
+                                 .fp16 = s->options.arithmetic == COHORT_ARITHMETIC_F16};
+}
+
 static enum cohort_code open_program(struct cohort_session *s, struct cohort_error *err) {
-    struct exec_options exec = {.kernel = s->options.kernel,
-                                .choices = &s->choices,
-                                .cache_bytes = s->board.l2_bytes,
-                                .half_weights = s->options.weights_type == COHORT_WEIGHTS_F16,
-                                .fp16 = s->options.arithmetic == COHORT_ARITHMETIC_F16};
+    const struct exec_options exec = session_exec_options(s);
     return exec_create(&s->program, s->graph, s->pool, &exec, err);
 }
 

@@ -15,6 +15,7 @@
 #include "exec/tuning.h"
 #include "graph/graph.h"
 #include "planner/plan.h"
+#include "planner/profile.h"
 #include "planner/transitions.h"
 
 #include <stdbool.h>
@@ -33,6 +34,10 @@ enum step_kind {
     STEP_EXPECT, /* starts an exchange's receives */
     STEP_BEGIN,  /* begins a transfer */
     STEP_WAIT,   /* … and waits for its end */
+};
+
+struct cohort_profile {
+    struct profile *profile;
 };
 
 /* One step of a plan on this board; all ranks have the same steps in the same order. */
@@ -124,6 +129,9 @@ enum cohort_code session_open_board(struct cohort_session *s, struct cohort_erro
 /* Collective, after these.  When float16 arithmetic was asked for: some board can (or: unsupported,
  * on all), and those that cannot are named. */
 enum cohort_code session_agree_on_arithmetic(struct cohort_session *s, struct cohort_error *err);
+
+/* Local.  How operators are to be computed; it borrows from the session. */
+struct exec_options session_exec_options(const struct cohort_session *s);
 
 /* choices.c.  Which kernels this rank's board takes, where something was measured.
  *

@@ -32,7 +32,7 @@ may_include kernels base
 may_include src/board base
 may_include src/exec graph kernels board base
 may_include src/comm board base
-may_include src/profile comm exec graph kernels board base
+may_include src/profile planner comm exec graph kernels board base
 may_include planner graph base exec
 may_include src/runtime comm exec profile planner graph board base kernels
 may_include src/media graph base

@@ -1,0 +1,119 @@
+/* cohort profile: how fast the boards of the job compute a network's operators, and how fast the
+ * links between them are; kept for `run`, or written to a file for `plan`. */
+#include "cli/cli.h"
+#include "cli/profile_show.h"
+
+#include "base/mem.h"
+#include "runtime/model.h"
+
+#include <string.h>
+
+struct profiling {
+    struct cli_options common;
+    struct cli_ranks ranks;
+    const char *name; /* of the network */
+    const char *path, *file;
+    bool show, again;
+    struct cohort_model *model;     /* rank 0 */
+    struct cohort_profile *profile; /* rank 0 */
+};
+
+/* ---- showing --------------------------------------------------------------------------------- */
+
+static enum cohort_code show(const struct profiling *w, struct cohort_error *err) {
+    const struct profile *p = cohort_profile_of(w->profile);
+    enum cohort_code code = COHORT_OK;
+    char *text = NULL;
+    if (w->path != NULL)
+        TRY(cohort_profile_save(w->profile, w->path, err));
+    if (w->common.json) {
+        TRY(profile_print(p, &text, err));
+        fputs(text, stdout);
+        goto out;
+    }
+    profile_show_boards(p);
+    if (w->show)
+        code = profile_show_matrices(p, cohort_model_graph(w->model), err);
+    if (code == COHORT_OK && w->path != NULL)
+        printf("\nwritten to %s\n", w->path);
+out:
+    mem_free(text);
+    return code;
+}
+
+/* A saved profile, without measuring or MPI. */
+static enum cohort_code show_saved(struct profiling *w, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    TRY(cohort_profile_load(&w->profile, w->file, err));
+    TRY(cli_open_model(&w->model, w->name, &w->common, err));
+    code = profile_check(cohort_profile_of(w->profile), cohort_model_graph(w->model), err);
+    if (code != COHORT_OK)
+        error_wrap(err, "%s", w->file);
+    else
+        code = show(w, err);
+out:
+    return code;
+}
+
+/* ---- measuring ------------------------------------------------------------------------------- */
+
+static enum cohort_code measure(struct profiling *w, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct cohort_session_options session;
+    struct cli_session_state state = {0};
+    code = cli_session_options(&session, &state, &w->common, &w->ranks, err);
+    if (code == COHORT_OK && w->ranks.rank == 0)
+        code = cli_open_model(&w->model, w->name, &w->common, err);
+    TRY(cli_agree(&w->ranks, code, err));
+    const struct cohort_profile_options o = {
+        .directory = state.cache, .file = w->file, .again = w->again};
+    TRY(cohort_profile_make(&w->profile, w->model, w->ranks.comm, &o, &session, err));
+    if (w->ranks.rank == 0)
+        code = show(w, err);
+    code = cli_agree(&w->ranks, code, err);
+out:
+    cli_session_release(&state);
+    return code;
+}
+
+static void release(struct profiling *w) {
+    cohort_profile_free(&w->profile);
+    cohort_model_free(&w->model);
+}
+
+int cmd_profile(const struct cli_command *self, int argc, char **argv) {
+    struct profiling w = {.ranks = {.comm = MPI_COMM_NULL, .size = 1}};
+    struct cohort_error err = {0};
+    int count, status;
+    cli_options_init(&w.common);
+    const struct option_spec specs[] = {
+        {"output", 'o', OPTION_TEXT, &w.path, "FILE", "write the profile, for 'cohort plan'", 0, 0},
+        {"show", 0, OPTION_FLAG, &w.show, NULL,
+         "print the matrices S, R, E and alpha of every board, too", 0, 0},
+        {"again", 0, OPTION_FLAG, &w.again, NULL, "measure, whatever was kept", 0, 0},
+        {"profile", 0, OPTION_TEXT, &w.file, "FILE",
+         "this profile instead of measuring; without mpirun it may be of any boards", 0, 0},
+        {"json", 0, OPTION_FLAG, &w.common.json, NULL, "print the profile itself", 0, 0},
+        CLI_BOARD_OPTIONS(w.common),
+        CLI_MODEL_OPTIONS(w.common),
+        CLI_COMMON_OPTIONS(w.common),
+        CLI_OPTIONS_END,
+    };
+    if (!cli_parse(self, specs, &w.common.help, argc, argv, &w.name, 1, &count, &status))
+        return status;
+    if (count != 1) {
+        error_set(&err, COHORT_ERR_USAGE, "no network was named: %s", self->usage);
+        return cli_fail(&err);
+    }
+    enum cohort_code code = COHORT_OK;
+    if (w.file != NULL && cli_launch_size() == 0) {
+        code = show_saved(&w, &err);
+        release(&w);
+        return code == COHORT_OK ? 0 : cli_fail(&err);
+    }
+    code = cli_ranks_begin(&w.ranks, &err);
+    if (code == COHORT_OK)
+        code = measure(&w, &err);
+    release(&w);
+    return cli_ranks_end(&w.ranks, code, &err);
+}

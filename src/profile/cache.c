@@ -1,0 +1,219 @@
+#include "profile/cache.h"
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "planner/profile_json.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LINKS_FORMAT   "cohort-links"
+#define LINKS_VERSION  1
+#define NAME_MAX_CHARS 40
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+static char *path_of(const char *directory, const char *name, struct buf *key) {
+    char hash[HASH_TEXT_BYTES] = "", plain[NAME_MAX_CHARS + 1] = "";
+    char *path = NULL;
+    for (size_t i = 0; name[i] != '\0' && i < NAME_MAX_CHARS; i++)
+        plain[i] = isalnum((unsigned char)name[i]) || name[i] == '-' ? name[i] : '_';
+    if (!key->failed) {
+        hash_bytes(key->data, key->size, hash);
+        path = mem_printf("%s/profiles/%s-%.16s.json", directory, plain, hash);
+    }
+    buf_release(key);
+    return path;
+}
+
+char *profile_path(const char *directory, const struct profile *p) {
+    struct buf key = {0};
+    buf_string(&key, p->signature);
+    buf_string(&key, p->version);
+    for (int r = 0; r < p->board_count; r++) {
+        const struct profile_type *t = &p->types[p->boards[r].type];
+        char numbers[96];
+        snprintf(numbers, sizeof numbers, "%d %.9g %.9g", t->threads, t->cpu_share, t->clock_mhz);
+        buf_string(&key, p->boards[r].host);
+        buf_string(&key, t->cpu);
+        buf_string(&key, t->isa);
+        buf_string(&key, t->kernels);
+        buf_string(&key, numbers);
+    }
+    return path_of(directory, p->network, &key);
+}
+
+char *profile_links_path(const char *directory, const struct profile_facts *facts, int boards) {
+    struct buf key = {0};
+    for (int r = 0; r < boards; r++) {
+        buf_string(&key, facts[r].host);
+        buf_string(&key, facts[r].network);
+    }
+    return path_of(directory, "links", &key);
+}
+
+/* ---- does it still hold? --------------------------------------------------------------------- */
+
+static bool differ(char *why, const char *host, const char *what, const char *was, const char *is) {
+    if (strcmp(was, is) == 0)
+        return false;
+    snprintf(why, PROFILE_WHY_BYTES, "%s: %s was \"%.70s\", now it is \"%.70s\"", host, what, was,
+             is);
+    return true;
+}
+
+static bool numbers_differ(char *why, const char *host, const char *what, double was, double is) {
+    if (was == is)
+        return false;
+    snprintf(why, PROFILE_WHY_BYTES, "%s: %s was %.9g, now it is %.9g", host, what, was, is);
+    return true;
+}
+
+bool profile_matches(const struct profile *kept, const struct profile *now,
+                     char why[PROFILE_WHY_BYTES]) {
+    if (strcmp(kept->signature, now->signature) != 0 || kept->node_count != now->node_count) {
+        snprintf(why, PROFILE_WHY_BYTES,
+                 "it is of another network: of '%.50s' with signature %s, not of '%.50s' with %s",
+                 kept->network, kept->signature, now->network, now->signature);
+        return false;
+    }
+    if (strcmp(kept->version, now->version) != 0) {
+        snprintf(why, PROFILE_WHY_BYTES, "it was measured by Cohort %.30s, this is %.30s",
+                 kept->version, now->version);
+        return false;
+    }
+    if (kept->board_count != now->board_count) {
+        snprintf(why, PROFILE_WHY_BYTES, "it is of %d boards, now there are %d", kept->board_count,
+                 now->board_count);
+        return false;
+    }
+    for (int r = 0; r < now->board_count; r++) {
+        const char *host = now->boards[r].host;
+        const struct profile_type *a = &kept->types[kept->boards[r].type];
+        const struct profile_type *b = &now->types[now->boards[r].type];
+        char rank[32];
+        snprintf(rank, sizeof rank, "rank %d", r);
+        if (differ(why, rank, "the host", kept->boards[r].host, host) ||
+            differ(why, host, "the CPU", a->cpu, b->cpu) ||
+            differ(why, host, "what it can run", a->isa, b->isa) ||
+            differ(why, host, "the kernels", a->kernels, b->kernels) ||
+            numbers_differ(why, host, "the number of threads", a->threads, b->threads) ||
+            numbers_differ(why, host, "the CPU share", a->cpu_share, b->cpu_share) ||
+            numbers_differ(why, host, "the highest clock in MHz", a->clock_mhz, b->clock_mhz))
+            return false;
+    }
+    return true;
+}
+
+/* ---- links ----------------------------------------------------------------------------------- */
+
+static enum cohort_code make_directory(const char *path, struct cohort_error *err) {
+    char *directory = file_directory(path);
+    enum cohort_code code = directory != NULL ? file_make_directories(directory, err)
+                                              : error_memory(err, strlen(path), "a file name");
+    mem_free(directory);
+    return code;
+}
+
+enum cohort_code profile_save_links(const struct profile *p, const struct profile_facts *facts,
+                                    const char *path, struct cohort_error *err) {
+    bool ok = true;
+    enum cohort_code code = make_directory(path, err);
+    if (code != COHORT_OK)
+        return code;
+    cJSON *root = cJSON_CreateObject();
+    json_add_text(root, "format", LINKS_FORMAT, &ok);
+    json_add_i64(root, "version", LINKS_VERSION, &ok);
+    cJSON *boards = json_add_array(root, "boards", &ok);
+    for (int r = 0; r < p->board_count; r++) {
+        cJSON *o = json_add_object(boards, NULL, &ok);
+        json_add_text(o, "host", facts[r].host, &ok);
+        json_add_text(o, "network", facts[r].network, &ok);
+    }
+    profile_write_links(root, p, &ok);
+    code = root != NULL && ok ? json_save(root, path, err) : error_memory(err, 4096, "a document");
+    json_free(&root);
+    return code;
+}
+
+/* One board's entry: is it this one? */
+static enum cohort_code check_board(const struct json_at *at, const struct profile_facts *f,
+                                    struct cohort_error *err) {
+    static const char *const keys[] = {"host", "network"};
+    enum cohort_code code = COHORT_OK;
+    const char *host, *network;
+    TRY(json_as_object(at, err));
+    TRY(json_known_keys(at, keys, 2, err));
+    TRY(json_get_text(at, "host", &host, err));
+    TRY(json_get_text(at, "network", &network, err));
+    if (strcmp(host, f->host) != 0 || strcmp(network, f->network) != 0)
+        return json_fail(at, err, COHORT_ERR_FORMAT,
+                         "is of '%.60s' (%.90s), but this board is '%.60s' (%.90s)", host, network,
+                         f->host, f->network);
+out:
+    return code;
+}
+
+static enum cohort_code read_links_file(const struct json_at *root, struct profile *p,
+                                        const struct profile_facts *facts,
+                                        struct cohort_error *err) {
+    static const char *const keys[] = {"format", "version", "boards", "links"};
+    enum cohort_code code = COHORT_OK;
+    struct json_at boards, links;
+    const char *format;
+    int version, count, r = 0;
+    TRY(json_as_object(root, err));
+    TRY(json_get_text(root, "format", &format, err));
+    if (strcmp(format, LINKS_FORMAT) != 0)
+        return json_fail(root, err, COHORT_ERR_FORMAT, "format is '%.40s', not '" LINKS_FORMAT "'",
+                         format);
+    TRY(json_get_int(root, "version", LINKS_VERSION, LINKS_VERSION, &version, err));
+    TRY(json_known_keys(root, keys, 4, err));
+    TRY(json_need(&boards, root, "boards", err));
+    TRY(json_as_array(&boards, &count, err));
+    if (count != p->board_count)
+        return json_fail(&boards, err, COHORT_ERR_FORMAT, "are %d, but there are %d", count,
+                         p->board_count);
+    for (struct json_at e = {0}; json_next(&e, &boards);)
+        TRY(check_board(&e, &facts[r++], err));
+    TRY(json_need(&links, root, "links", err));
+    TRY(profile_read_links(&links, p, err));
+out:
+    return code;
+}
+
+void profile_move_links(struct profile *p, struct profile *from) {
+    for (int i = 0; i < p->link_count; i++)
+        mem_free(p->links[i].points);
+    mem_free(p->links);
+    mem_free(p->link_of);
+    p->links = from->links;
+    p->link_of = from->link_of;
+    p->link_count = from->link_count;
+    p->scatter_factor = from->scatter_factor;
+    p->gather_factor = from->gather_factor;
+    from->links = NULL;
+    from->link_of = NULL;
+    from->link_count = 0;
+}
+
+enum cohort_code profile_load_links(struct profile *p, const struct profile_facts *facts,
+                                    const char *path, struct cohort_error *err) {
+    cJSON *document = NULL;
+    struct profile *read = mem_zalloc(1, sizeof *read); /* p stays as it is after an error */
+    enum cohort_code code = read != NULL ? json_load(&document, path, JSON_BYTES_MAX, err)
+                                         : error_memory(err, sizeof *read, "a profile");
+    if (code == COHORT_OK) {
+        const struct json_at root = json_root(document, path);
+        read->board_count = p->board_count;
+        code = read_links_file(&root, read, facts, err);
+    }
+    if (code == COHORT_OK)
+        profile_move_links(p, read);
+    json_free(&document);
+    profile_destroy(&read);
+    return code;
+}

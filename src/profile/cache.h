@@ -1,0 +1,30 @@
+/* Profiles that were measured before: where they are kept, and whether they still hold.
+ *
+ * Two files.  One for a network on these boards (docs/profile-format.md), one for the links, which
+ * all networks share ("cohort-links").  A file holds only for exactly what it was measured on.
+ * Local, for rank 0. */
+#ifndef COHORT_PROFILE_CACHE_H
+#define COHORT_PROFILE_CACHE_H
+
+#include "profile/measure.h"
+
+/* The files' names in a directory, new (mem_free); NULL: memory is short. */
+char *profile_path(const char *directory, const struct profile *p);
+char *profile_links_path(const char *directory, const struct profile_facts *facts, int boards);
+
+/* Was `kept` measured on the same network, version, boards and settings as `now` is of?  false:
+ * why[] says what differs first. */
+bool profile_matches(const struct profile *kept, const struct profile *now,
+                     char why[PROFILE_WHY_BYTES]);
+
+/* Writes the links of p, which are those of these boards.  Makes directories.  Errors: io, memory.
+ */
+enum cohort_code profile_save_links(const struct profile *p, const struct profile_facts *facts,
+                                    const char *path, struct cohort_error *err);
+/* Fills in the links of p from such a file.  Errors: io, format (it is for other boards, too). */
+enum cohort_code profile_load_links(struct profile *p, const struct profile_facts *facts,
+                                    const char *path, struct cohort_error *err);
+/* The links of `from` instead of p's own, which are freed. */
+void profile_move_links(struct profile *p, struct profile *from);
+
+#endif

@@ -1,0 +1,40 @@
+/* What one board measures of a network: the time of every operator over the rows that it computes.
+ *
+ * The whole network runs operator by operator, with made-up weights and inputs, so that each finds
+ * the caches as its predecessors left them.  A *level* is the share of its rows that every operator
+ * computes in a pass: all of them, a half, …, a few.  No MPI. */
+#ifndef COHORT_PROFILE_COMPUTE_H
+#define COHORT_PROFILE_COMPUTE_H
+
+#include "exec/exec.h"
+
+#define COMPUTE_LEVELS 5 /* 1, 1/2, 1/4, 1/8, 1/32 */
+#define COMPUTE_SHORT  3 /* the level of the pass that boards are compared by */
+
+/* Local.  The rows of its first output that node i computes at a level; 0 where nothing is to be
+ * measured: the same number as at a level before, or an operator that cannot be divided. */
+int64_t compute_rows(const struct graph *g, int node, int level);
+/* The share of a whole inference that a pass takes, about. */
+double compute_share(int level);
+
+struct compute;
+
+/* Local.  Makes up constants whose data is not here, binds kernels, fills the inputs.  `options`
+ * is of the real program; its weights are made up in any case.  Graph and pool are borrowed.
+ * Errors: unsupported (an input whose shape is not known), memory. */
+enum cohort_code compute_create(struct compute **c, struct graph *g, struct pool *pool,
+                                const struct exec_options *options, struct cohort_error *err);
+void compute_destroy(struct compute **c);
+
+/* Local.  One pass; ms[node_count] keeps the least time of each operator that the level measures
+ * (below 0: none yet).  *total_ms (may be NULL): of them all in this pass. */
+enum cohort_code compute_pass(struct compute *c, int level, double *ms, double *total_ms,
+                              struct cohort_error *err);
+/* Takes operator i no time, because its output is in place already? */
+bool compute_is_free(const struct compute *c, int node);
+
+/* Local.  Least times of converting 10^6 bytes of float32 to the 2-byte wire and back. */
+enum cohort_code compute_wire(struct compute *c, double *encode_ms, double *decode_ms,
+                              struct cohort_error *err);
+
+#endif

@@ -1,0 +1,528 @@
+/* Computing: who measures what, and what becomes of it.
+ *
+ * Boards of a type share the shape of the curves, never the scale: last, all of them time one short
+ * pass at the same time.  What one board measured is divided by its scale before it is compared
+ * with what another did. */
+#include "profile/measure.h"
+
+#include "base/mem.h"
+#include "profile/compute.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIKE        0.03 /* closer scales than that are noise */
+#define OFF          0.08 /* a board further off is measured alone */
+#define SHORT_PASSES 2
+#define BOARDS_MOST  8    /* that share the passes of a type */
+#define WHOLE_MS     50.0 /* smaller networks are measured more often … */
+#define TIMES_MAX    20   /* … but not more than so often */
+#define SYSFS        "/sys"
+#define STEPS        1000 /* progress */
+
+struct measuring {
+    const struct profile_job *job;
+    struct compute *compute;
+    int nodes;
+    int *type, *index, *count; /* of each rank: its type, its number among equals, how many */
+    int times;                 /* that every pass is run */
+    size_t doubles;            /* of a rank's results */
+    double *mine, *all;        /* all: rank 0 */
+    double done, total;        /* progress, in shares of an inference */
+};
+
+/* A rank's results: ms[levels][nodes], then the short pass's and the free nodes', then … */
+enum { SHORT = COMPUTE_LEVELS, FREE, PARTS };
+enum { ENCODE, DECODE, EXTRAS };
+
+static double *part_of(const struct measuring *m, double *results, int part) {
+    return results + (size_t)part * (size_t)m->nodes;
+}
+
+static enum cohort_code agree(const struct profile_job *job, enum cohort_code code,
+                              struct cohort_error *err) {
+    return job->comm == NULL ? code : comm_agree(job->comm, code, err);
+}
+
+static void say(const struct profile_job *job, int level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static void say(const struct profile_job *job, int level, const char *fmt, ...) {
+    char line[512];
+    va_list args;
+    if (job->log == NULL)
+        return;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    job->log(job->context, level, line);
+}
+
+/* Rank 0's `count` numbers on all ranks. */
+static enum cohort_code share_ints(const struct profile_job *job, int *numbers, size_t count,
+                                   struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct buf b = {0};
+    if (job->comm == NULL)
+        return code;
+    for (size_t i = 0; job->rank == 0 && i < count; i++)
+        buf_u32(&b, (uint32_t)numbers[i]);
+    TRY(comm_broadcast(job->comm, &b, err));
+    struct reader in = reader_of(b.data, b.size);
+    for (size_t i = 0; i < count; i++)
+        numbers[i] = (int)read_u32(&in);
+out:
+    buf_release(&b);
+    return code;
+}
+
+static enum cohort_code gather(const struct profile_job *job, const void *mine, size_t bytes,
+                               void *all, struct cohort_error *err) {
+    if (job->comm != NULL)
+        return comm_gather_bytes(job->comm, mine, bytes, all, err);
+    memcpy(all, mine, bytes);
+    return COHORT_OK;
+}
+
+/* ---- who measures what ----------------------------------------------------------------------- */
+
+/* How many times each pass is run by all boards of a type together: about 2 inferences a board for
+ * two of them, 1.1 for six; one board alone takes 3.3. */
+static int turns_of(int level, int boards) {
+    static const int alone[COMPUTE_LEVELS] = {2, 1, 2, 2, 2};
+    int turns = boards < 4 ? boards : 4;
+    if (boards == 1)
+        return alone[level];
+    return level == 0 ? (turns < 3 ? turns : 3) : turns < 3 ? 3 : turns;
+}
+
+/* The longest first, each to whoever has least to do; but two boards do each of them, because one
+ * may turn out to be slow. */
+void profile_schedule(int index, int count, int *passes) {
+    double load[BOARDS_MOST] = {0};
+    int boards = count < BOARDS_MOST ? count : BOARDS_MOST; /* more do what the first ones do */
+    for (int level = 0; level < COMPUTE_LEVELS; level++) {
+        int first = -1;
+        passes[level] = 0;
+        for (int turn = 0; turn < turns_of(level, boards); turn++) {
+            int not_again = turn == 1 && boards > 1 ? first : -1, least = -1;
+            for (int b = 0; b < boards; b++)
+                if (b != not_again && (least < 0 || load[b] < load[least]))
+                    least = b;
+            first = turn == 0 ? least : first;
+            load[least] += compute_share(level);
+            passes[level] += least == index % boards;
+        }
+    }
+}
+
+static bool same_type(const struct profile_facts *a, const struct profile_facts *b) {
+    return strcmp(a->cpu, b->cpu) == 0 && strcmp(a->isa, b->isa) == 0 &&
+           strcmp(a->kernels, b->kernels) == 0 && a->threads == b->threads &&
+           a->cpu_share == b->cpu_share && a->clock_mhz == b->clock_mhz;
+}
+
+static enum cohort_code copy_type(struct profile_type *t, const struct profile_facts *f,
+                                  struct cohort_error *err) {
+    *t = (struct profile_type){.cpu = mem_strdup(f->cpu),
+                               .isa = mem_strdup(f->isa),
+                               .kernels = mem_strdup(f->kernels),
+                               .threads = f->threads,
+                               .cpu_share = f->cpu_share,
+                               .clock_mhz = f->clock_mhz};
+    return t->cpu != NULL && t->isa != NULL && t->kernels != NULL
+               ? COHORT_OK
+               : error_memory(err, sizeof *f, "a profile");
+}
+
+enum cohort_code profile_begin(struct profile **out, const struct profile_job *job,
+                               struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    size_t size = (size_t)job->size;
+    struct profile *p = mem_zalloc(1, sizeof *p);
+    if (p == NULL)
+        return error_memory(err, sizeof *p, "a profile");
+    p->network = mem_strdup(job->graph->name != NULL ? job->graph->name : "");
+    p->version = mem_strdup(job->version);
+    p->node_count = job->graph->node_count;
+    p->scatter_factor = p->gather_factor = 1;
+    p->types = mem_zalloc(size, sizeof *p->types);
+    p->boards = mem_zalloc(size, sizeof *p->boards);
+    p->link_of = mem_alloc(size * size * sizeof *p->link_of);
+    if (p->network == NULL || p->version == NULL || p->types == NULL || p->boards == NULL ||
+        p->link_of == NULL)
+        TRY(error_memory(err, size * size * sizeof *p->link_of, "a profile"));
+    for (size_t i = 0; i < size * size; i++)
+        p->link_of[i] = -1;
+    TRY(graph_signature(job->graph, p->signature, err));
+    for (int r = 0; r < job->size; r++) {
+        int first = 0;
+        while (!same_type(&job->facts[first], &job->facts[r]))
+            first++;
+        struct profile_board *b = &p->boards[p->board_count++];
+        *b = (struct profile_board){.host = mem_strdup(job->facts[r].host),
+                                    .scale = 1,
+                                    .memory_bytes = job->facts[r].memory_bytes};
+        if (b->host == NULL)
+            TRY(error_memory(err, 64, "a profile"));
+        b->type = first < r ? p->boards[first].type : p->type_count;
+        if (first == r)
+            TRY(copy_type(&p->types[p->type_count++], &job->facts[r], err));
+    }
+    *out = p;
+    p = NULL;
+out:
+    profile_destroy(&p);
+    return code;
+}
+
+/* ---- passes ---------------------------------------------------------------------------------- */
+
+static void count_progress(struct measuring *m, double share) {
+    m->done += share;
+    if (m->job->progress != NULL && m->total > 0)
+        m->job->progress(m->job->context, (uint64_t)(STEPS * fmin(1, m->done / m->total)), STEPS);
+}
+
+static enum cohort_code run_passes(struct measuring *m, int level, int passes, double *ms,
+                                   struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < passes * m->times; i++) {
+        TRY(compute_pass(m->compute, level, ms, NULL, err));
+        count_progress(m, compute_share(level) / m->times);
+    }
+out:
+    return code;
+}
+
+/* Round by round, so that a moment's disturbance does not meet all passes of a level. */
+static enum cohort_code run_schedule(struct measuring *m, int index, int count,
+                                     struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    int passes[COMPUTE_LEVELS], rounds = 0;
+    profile_schedule(index, count, passes);
+    m->done = m->total = 0;
+    for (int level = 0; level < COMPUTE_LEVELS; level++) {
+        m->total += passes[level] * compute_share(level);
+        rounds = passes[level] > rounds ? passes[level] : rounds;
+    }
+    for (int round = 0; round < rounds; round++)
+        for (int level = 0; level < COMPUTE_LEVELS; level++)
+            if (round < passes[level])
+                TRY(run_passes(m, level, 1, part_of(m, m->mine, level), err));
+out:
+    return code;
+}
+
+/* Fetches code, weights and pages, and finds out how long the network takes here, about. */
+static enum cohort_code warm_up(struct measuring *m, double *whole_ms, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    double *scratch = part_of(m, m->mine, SHORT), total;
+    TRY(compute_pass(m->compute, COMPUTE_LEVELS - 1, scratch, NULL, err));
+    TRY(compute_pass(m->compute, COMPUTE_SHORT, scratch, &total, err));
+    *whole_ms = total / compute_share(COMPUTE_SHORT);
+    for (int i = 0; i < m->nodes; i++)
+        scratch[i] = -1;
+out:
+    return code;
+}
+
+/* Small networks run more often, so that their times are more than noise: the same on all ranks. */
+static enum cohort_code agree_on_times(struct measuring *m, double whole_ms,
+                                       struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const struct profile_job *job = m->job;
+    double *all = mem_zalloc((size_t)job->size, sizeof *all), most = 0;
+    TRY(agree(job, all != NULL ? COHORT_OK : error_memory(err, sizeof *all, "a profile"), err));
+    TRY(gather(job, &whole_ms, sizeof whole_ms, all, err));
+    for (int r = 0; job->rank == 0 && r < job->size; r++)
+        most = fmax(most, all[r]);
+    m->times = (int)fmin(TIMES_MAX, fmax(1, WHOLE_MS / fmax(most, 1e-3)));
+    TRY(share_ints(job, &m->times, 1, err));
+out:
+    mem_free(all);
+    return code;
+}
+
+static enum cohort_code measure_mine(struct measuring *m, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    double *extras = part_of(m, m->mine, PARTS), *free_nodes = part_of(m, m->mine, FREE);
+    int rank = m->job->rank;
+    TRY(run_schedule(m, m->index[rank], m->count[rank], err));
+    TRY(compute_wire(m->compute, &extras[ENCODE], &extras[DECODE], err));
+    for (int i = 0; i < m->nodes; i++)
+        free_nodes[i] = compute_is_free(m->compute, i);
+out:
+    return code;
+}
+
+/* ---- scales ---------------------------------------------------------------------------------- */
+
+static double *results_of(const struct measuring *m, int rank) {
+    return m->all + (size_t)rank * m->doubles;
+}
+
+static double short_ms(const struct measuring *m, int rank) {
+    const double *ms = part_of(m, results_of(m, rank), SHORT);
+    double sum = 0;
+    for (int i = 0; i < m->nodes; i++)
+        sum += ms[i] > 0 ? ms[i] : 0;
+    return sum;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Rank 0.  scale[] against the lower median of each type: of two boards, the faster one. */
+static enum cohort_code find_scales(const struct measuring *m, double *scale,
+                                    struct cohort_error *err) {
+    int size = m->job->size;
+    double *sorted = mem_zalloc((size_t)size, sizeof *sorted);
+    if (sorted == NULL)
+        return error_memory(err, (size_t)size * sizeof *sorted, "a profile");
+    for (int r = 0; r < size; r++) {
+        int count = 0;
+        for (int i = 0; i < size; i++)
+            if (m->type[i] == m->type[r])
+                sorted[count++] = short_ms(m, i);
+        qsort(sorted, (size_t)count, sizeof *sorted, ascending);
+        double middle = sorted[(count - 1) / 2];
+        scale[r] = middle > 0 ? short_ms(m, r) / middle : 1;
+    }
+    mem_free(sorted);
+    return COHORT_OK;
+}
+
+static bool is_off(double scale) {
+    return scale > 1 + OFF || scale < 1 / (1 + OFF);
+}
+
+/* ---- putting together ------------------------------------------------------------------------ */
+
+static double rounded(double ms) {
+    char text[32];
+    snprintf(text, sizeof text, "%.6g", ms);
+    return strtod(text, NULL);
+}
+
+/* The least time of node i at a level on the boards of a type, at the type's scale; -1: none. */
+static double least_of(const struct measuring *m, const struct profile *p, int type, int part,
+                       int i) {
+    double least = -1;
+    for (int r = 0; r < m->job->size; r++) {
+        double ms = part_of(m, results_of(m, r), part)[i] / p->boards[r].scale;
+        if (p->boards[r].type == type && ms >= 0 && (least < 0 || ms < least))
+            least = ms;
+    }
+    return least;
+}
+
+/* From the fewest rows to all.  A part takes no longer than the whole: what says so was disturbed.
+ */
+static enum cohort_code make_curve(const struct measuring *m, const struct profile *p, int type,
+                                   int i, struct profile_curve *curve, struct cohort_error *err) {
+    double x[COMPUTE_LEVELS], ms[COMPUTE_LEVELS], most = INFINITY;
+    int count = 0;
+    for (int level = 0; level < COMPUTE_LEVELS; level++) {
+        int64_t rows = compute_rows(m->job->graph, i, level);
+        double t = rows > 0 ? least_of(m, p, type, level, i) : -1;
+        if (t < 0)
+            continue;
+        most = t < most ? t : most;
+        x[count] = (double)rows;
+        ms[count++] = most;
+    }
+    if (count == 0)
+        return COHORT_OK;
+    curve->points = mem_alloc((size_t)count * sizeof *curve->points);
+    if (curve->points == NULL)
+        return error_memory(err, (size_t)count * sizeof *curve->points, "a profile");
+    for (int k = count - 1; k >= 0; k--)
+        curve->points[curve->count++] = (struct profile_point){.x = x[k], .ms = rounded(ms[k])};
+    return COHORT_OK;
+}
+
+static enum cohort_code make_curves(const struct measuring *m, struct profile *p, int type,
+                                    struct cohort_error *err) {
+    struct profile_type *t = &p->types[type];
+    size_t nodes = (size_t)m->nodes + 1;
+    t->curves = mem_zalloc(nodes, sizeof *t->curves);
+    t->curve_of = mem_alloc(nodes * sizeof *t->curve_of);
+    if (t->curves == NULL || t->curve_of == NULL)
+        return error_memory(err, nodes * sizeof *t->curves, "a profile");
+    for (int i = 0; i < m->nodes; i++) {
+        t->curve_of[i] = -1;
+        if (least_of(m, p, type, FREE, i) > 0)
+            continue;
+        enum cohort_code code = make_curve(m, p, type, i, &t->curves[t->curve_count], err);
+        if (code != COHORT_OK)
+            return code;
+        if (t->curves[t->curve_count].count > 0)
+            t->curve_of[i] = t->curve_count++;
+    }
+    t->encode_ms_per_mb = t->decode_ms_per_mb = INFINITY;
+    for (int r = 0; r < m->job->size; r++) {
+        const double *extras = part_of(m, results_of(m, r), PARTS);
+        if (p->boards[r].type != type)
+            continue;
+        t->encode_ms_per_mb = fmin(t->encode_ms_per_mb, extras[ENCODE] / p->boards[r].scale);
+        t->decode_ms_per_mb = fmin(t->decode_ms_per_mb, extras[DECODE] / p->boards[r].scale);
+    }
+    t->encode_ms_per_mb = rounded(t->encode_ms_per_mb);
+    t->decode_ms_per_mb = rounded(t->decode_ms_per_mb);
+    return COHORT_OK;
+}
+
+/* Rank 0.  A board that was measured alone is a type of its own, and why is said. */
+static enum cohort_code set_apart(struct profile *p, const struct profile_job *job, int rank,
+                                  double scale, const char *health, struct cohort_error *err) {
+    struct profile_board *b = &p->boards[rank];
+    struct profile_type *types =
+        mem_realloc(p->types, ((size_t)p->type_count + 1) * sizeof *p->types);
+    if (types == NULL)
+        return error_memory(err, sizeof *types, "a profile");
+    p->types = types;
+    p->types[p->type_count] = (struct profile_type){0};
+    enum cohort_code code = copy_type(&p->types[p->type_count++], &job->facts[rank], err);
+    if (code != COHORT_OK)
+        return code;
+    b->type = p->type_count - 1;
+    b->scale = 1;
+    b->remark = mem_printf("%.0f %% %s than its equals, measured alone: %s",
+                           100 * fabs(scale > 1 ? scale - 1 : 1 / scale - 1),
+                           scale > 1 ? "slower" : "faster", health);
+    if (b->remark == NULL)
+        return error_memory(err, BOARD_HEALTH_BYTES, "a profile");
+    say(job, 0, "%s: %s", b->host, b->remark);
+    return COHORT_OK;
+}
+
+/* ---- boards that differ from their equals ---------------------------------------------------- */
+
+/* Collective.  off[rank]: who is measured alone. */
+static enum cohort_code decide(struct measuring *m, struct profile *p, int *off,
+                               struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const struct profile_job *job = m->job;
+    size_t size = (size_t)job->size;
+    char health[BOARD_HEALTH_BYTES] = "";
+    double *scale = mem_zalloc(size, sizeof *scale);
+    char *texts = mem_zalloc(size, sizeof health);
+    if (scale == NULL || texts == NULL)
+        code = error_memory(err, size * sizeof health, "a profile");
+    TRY(agree(job, code, err));
+    board_health(job->board, SYSFS, health);
+    TRY(gather(job, health, sizeof health, texts, err));
+    TRY(gather(job, m->mine, m->doubles * sizeof *m->mine, m->all, err));
+    if (job->rank == 0)
+        code = find_scales(m, scale, err);
+    for (int r = 0; job->rank == 0 && r < job->size && code == COHORT_OK; r++) {
+        off[r] = is_off(scale[r]);
+        p->boards[r].scale = fabs(scale[r] - 1) > ALIKE ? rounded(scale[r]) : 1;
+        if (off[r])
+            code = set_apart(p, job, r, scale[r], texts + (size_t)r * sizeof health, err);
+    }
+    TRY(agree(job, code, err));
+    TRY(share_ints(job, off, size, err));
+out:
+    mem_free(scale);
+    mem_free(texts);
+    return code;
+}
+
+/* Collective.  Those that are off measure everything once more, by themselves. */
+static enum cohort_code measure_apart(struct measuring *m, const int *off,
+                                      struct cohort_error *err) {
+    const struct profile_job *job = m->job;
+    enum cohort_code code = COHORT_OK;
+    bool any = false;
+    for (int r = 0; r < job->size; r++)
+        any = any || off[r];
+    if (!any)
+        return COHORT_OK;
+    if (off[job->rank])
+        code = run_schedule(m, 0, 1, err);
+    TRY(agree(job, code, err));
+    TRY(gather(job, m->mine, m->doubles * sizeof *m->mine, m->all, err));
+out:
+    return code;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+static enum cohort_code prepare(struct measuring *m, struct cohort_error *err) {
+    const struct profile_job *job = m->job;
+    size_t size = (size_t)job->size;
+    m->nodes = job->graph->node_count;
+    m->doubles = (size_t)PARTS * (size_t)m->nodes + EXTRAS;
+    m->times = 1;
+    m->mine = mem_alloc(m->doubles * sizeof *m->mine);
+    m->all = mem_alloc((job->rank == 0 ? size : 1) * m->doubles * sizeof *m->all);
+    m->type = mem_zalloc(3 * size, sizeof *m->type);
+    if (m->mine == NULL || m->all == NULL || m->type == NULL)
+        return error_memory(err, size * m->doubles * sizeof *m->all, "a profile");
+    for (size_t i = 0; i < m->doubles; i++)
+        m->mine[i] = -1;
+    m->index = m->type + size;
+    m->count = m->index + size;
+    return compute_create(&m->compute, job->graph, job->pool, job->exec, err);
+}
+
+/* Collective.  Who is equal to whom, as rank 0's profile has it. */
+static enum cohort_code divide(struct measuring *m, const struct profile *p,
+                               struct cohort_error *err) {
+    int size = m->job->size;
+    for (int r = 0; m->job->rank == 0 && r < size; r++)
+        m->type[r] = p->boards[r].type;
+    enum cohort_code code = share_ints(m->job, m->type, (size_t)size, err);
+    for (int r = 0; r < size; r++)
+        for (int i = 0; i < size; i++) {
+            m->index[r] += i < r && m->type[i] == m->type[r];
+            m->count[r] += m->type[i] == m->type[r];
+        }
+    return code;
+}
+
+static enum cohort_code measure(struct measuring *m, struct profile *p, int *off,
+                                struct cohort_error *err) {
+    const struct profile_job *job = m->job;
+    enum cohort_code code = COHORT_OK;
+    double whole_ms = 0;
+    TRY(agree(job, warm_up(m, &whole_ms, err), err));
+    TRY(agree_on_times(m, whole_ms, err));
+    TRY(agree(job, measure_mine(m, err), err)); /* all have ended: now they are compared */
+    if (m->count[job->rank] > 1)
+        code = run_passes(m, COMPUTE_SHORT, SHORT_PASSES, part_of(m, m->mine, SHORT), err);
+    TRY(agree(job, code, err));
+    TRY(decide(m, p, off, err));
+    TRY(measure_apart(m, off, err));
+    for (int t = 0; job->rank == 0 && t < p->type_count && code == COHORT_OK; t++)
+        code = make_curves(m, p, t, err);
+    code = agree(job, code, err);
+out:
+    return code;
+}
+
+enum cohort_code profile_measure_compute(struct profile *p, const struct profile_job *job,
+                                         struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct measuring m = {.job = job};
+    int *off = mem_zalloc((size_t)job->size, sizeof *off);
+    code = prepare(&m, err);
+    if (code == COHORT_OK && off == NULL)
+        code = error_memory(err, (size_t)job->size * sizeof *off, "a profile");
+    TRY(agree(job, code, err));
+    TRY(divide(&m, p, err));
+    TRY(measure(&m, p, off, err));
+out:
+    compute_destroy(&m.compute);
+    mem_free(m.mine);
+    mem_free(m.all);
+    mem_free(m.type);
+    mem_free(off);
+    return code;
+}

@@ -1,0 +1,68 @@
+/* Making a profile: all boards measure at once, boards of one type share the work, rank 0 puts
+ * together what they found.
+ *
+ * Every function is collective over job->comm; the profile is rank 0's, others pass NULL for it.
+ * What rank 0 decides by a clock, it decides for all. */
+#ifndef COHORT_PROFILE_MEASURE_H
+#define COHORT_PROFILE_MEASURE_H
+
+#include "board/board.h"
+#include "board/health.h"
+#include "board/pool.h"
+#include "comm/comm.h"
+#include "exec/exec.h"
+#include "planner/profile.h"
+
+#define PROFILE_KERNELS_BYTES 160
+#define PROFILE_WHY_BYTES     256
+
+/* What a rank's measurements hold for; travels between boards: fixed widths only. */
+struct profile_facts {
+    char host[BOARD_NAME_BYTES + 12];
+    char cpu[128];
+    char isa[64];
+    char kernels[PROFILE_KERNELS_BYTES];
+    char network[BOARD_NETWORK_BYTES];
+    double cpu_share, clock_mhz;
+    uint64_t memory_bytes;
+    int32_t threads, reserved;
+};
+
+struct profile_job {
+    struct comm *comm; /* NULL: alone */
+    int rank, size;
+    struct graph *graph; /* constants whose data is not there are made up */
+    struct pool *pool;
+    const struct board *board;
+    const struct exec_options *exec;
+    const struct profile_facts *facts; /* rank 0: of all ranks */
+    const char *version;
+    /* May be NULL.  progress: in thousandths. */
+    void (*progress)(void *context, uint64_t done, uint64_t total);
+    void (*log)(void *context, int level, const char *line);
+    void *context;
+};
+
+/* Local, on rank 0.  A profile of these boards in which nothing was measured yet: types and boards
+ * from the facts.  Errors: memory. */
+enum cohort_code profile_begin(struct profile **p, const struct profile_job *job,
+                               struct cohort_error *err);
+
+/* Fills in the curves of all types, and the boards' scales and remarks. */
+enum cohort_code profile_measure_compute(struct profile *p, const struct profile_job *job,
+                                         struct cohort_error *err);
+/* Fills in the links, instead of what was there. */
+enum cohort_code profile_measure_links(struct profile *p, const struct profile_job *job,
+                                       struct cohort_error *err);
+/* In less than 100 ms: are the links as the profile says?  On rank 0, *off says whether one is more
+ * than 20 % off, and why[] which. */
+enum cohort_code profile_probe_links(const struct profile *p, const struct profile_job *job,
+                                     bool *off, char why[PROFILE_WHY_BYTES],
+                                     struct cohort_error *err);
+
+/* ---- for tests ------------------------------------------------------------------------------- */
+
+/* How often board `index` of `count` equal ones runs each level's pass. */
+void profile_schedule(int index, int count, int *passes);
+
+#endif

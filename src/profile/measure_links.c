@@ -1,0 +1,247 @@
+/* Links: from measured times to curves, equal links sharing one; and looking whether they still are
+ * as a profile says. */
+#include "profile/measure.h"
+
+#include "base/mem.h"
+#include "comm/links.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define KB          ((size_t)1024)
+#define SAME_MS     0.02 /* by how much clocks and wake-ups disturb a short message */
+#define SAME        0.03 /* links that differ by less share a curve */
+#define REPEATS     3
+#define LONGEST_S   0.030 /* a message */
+#define STAR_S      0.030 /* all messages of the star, about */
+#define STAR_MOST   (256 * KB)
+#define STAR_LEAST  (4 * KB)
+#define OFF         0.20
+#define PROBE_S     0.080 /* of the 100 ms; the rest is for words between rounds */
+#define PROBE_MOST  (48 * KB)
+#define PROBE_TURNS 3 /* messages of each size, and their answers' time, about */
+#define LATENCY_LEAST_MS                                                                           \
+    0.5 /* shorter messages say more about the processor than about the link                       \
+         */
+#define STEPS 1000
+
+static enum cohort_code agree(const struct profile_job *job, enum cohort_code code,
+                              struct cohort_error *err) {
+    return job->comm == NULL ? code : comm_agree(job->comm, code, err);
+}
+
+static double rounded(double v) {
+    char text[32];
+    snprintf(text, sizeof text, "%.6g", v);
+    return strtod(text, NULL);
+}
+
+/* ---- curves ---------------------------------------------------------------------------------- */
+
+/* The sizes of a link that were measured: all, or the first few where it is slow. */
+static int measured(const struct comm_link_request *r, const double *ms) {
+    int count = 0;
+    while (count < r->count && ms[count] >= 0)
+        count++;
+    return count;
+}
+
+static bool alike(const double *a, const double *b, int count) {
+    for (int k = 0; k < count; k++)
+        if (fabs(a[k] - b[k]) > SAME * fmin(a[k], b[k]) + SAME_MS)
+            return false;
+    return true;
+}
+
+/* Groups of links that are like their first: their mean is the curve. */
+static enum cohort_code make_curves(struct profile *p, const struct comm_link_request *r,
+                                    const double *ms, struct cohort_error *err) {
+    int n = p->board_count, links = n * n;
+    enum cohort_code code = COHORT_OK;
+    p->links = mem_zalloc((size_t)links, sizeof *p->links);
+    int *first = mem_zalloc((size_t)links, sizeof *first);
+    if (p->links == NULL || first == NULL)
+        TRY(error_memory(err, (size_t)links * sizeof *p->links, "a profile"));
+    for (int i = 0; i < links; i++) {
+        const double *mine = ms + (size_t)i * COMM_LINK_SIZES_MAX;
+        int count = measured(r, mine), k = 0;
+        p->link_of[i] = -1;
+        if (i / n == i % n)
+            continue;
+        while (k < p->link_count &&
+               (measured(r, ms + (size_t)first[k] * COMM_LINK_SIZES_MAX) != count ||
+                !alike(ms + (size_t)first[k] * COMM_LINK_SIZES_MAX, mine, count)))
+            k++;
+        p->link_of[i] = k;
+        if (k < p->link_count)
+            continue;
+        first[k] = i;
+        struct profile_curve *c = &p->links[p->link_count++];
+        c->points = mem_zalloc((size_t)count + 1, sizeof *c->points);
+        if (c->points == NULL)
+            TRY(error_memory(err, (size_t)count * sizeof *c->points, "a profile"));
+        c->count = count;
+    }
+    for (int k = 0; k < p->link_count; k++)
+        for (int at = 0; at < p->links[k].count; at++) {
+            double sum = 0;
+            int members = 0;
+            for (int i = 0; i < links; i++)
+                if (p->link_of[i] == k) {
+                    sum += ms[(size_t)i * COMM_LINK_SIZES_MAX + (size_t)at];
+                    members++;
+                }
+            p->links[k].points[at] =
+                (struct profile_point){.x = (double)r->bytes[at], .ms = rounded(sum / members)};
+        }
+out:
+    mem_free(first);
+    return code;
+}
+
+static void drop_links(struct profile *p) {
+    for (int i = 0; i < p->link_count; i++)
+        mem_free(p->links[i].points);
+    mem_free(p->links);
+    p->links = NULL;
+    p->link_count = 0;
+}
+
+/* ---- the star -------------------------------------------------------------------------------- */
+
+/* Rank 0: as many bytes to each as take about STAR_S in all, by the links' own times. */
+static size_t star_bytes(const struct profile *p) {
+    double ms = 0;
+    for (int r = 1; r < p->board_count; r++)
+        ms += profile_link_ms(p, 0, r, (double)STAR_MOST);
+    double share = ms > 0 ? 1e3 * STAR_S / ms : 1;
+    double bytes = fmax((double)STAR_LEAST, fmin(1, share) * (double)STAR_MOST);
+    return (size_t)bytes / KB * KB;
+}
+
+static enum cohort_code measure_star(struct profile *p, const struct profile_job *job,
+                                     struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct buf b = {0};
+    struct comm_star star;
+    if (job->rank == 0)
+        buf_u64(&b, star_bytes(p));
+    TRY(comm_broadcast(job->comm, &b, err));
+    struct reader in = reader_of(b.data, b.size);
+    size_t bytes = (size_t)read_u64(&in);
+    TRY(comm_measure_star(job->comm, bytes, REPEATS, &star, err));
+    if (job->rank != 0)
+        goto out;
+    double there = 0, back = 0;
+    for (int r = 1; r < p->board_count; r++) {
+        there += profile_link_ms(p, 0, r, (double)bytes);
+        back += profile_link_ms(p, r, 0, (double)bytes);
+    }
+    p->scatter_factor = there > 0 ? rounded(fmin(1e3, fmax(1e-3, star.scatter_ms / there))) : 1;
+    p->gather_factor = back > 0 ? rounded(fmin(1e3, fmax(1e-3, star.gather_ms / back))) : 1;
+out:
+    buf_release(&b);
+    return code;
+}
+
+/* ---- measuring ------------------------------------------------------------------------------- */
+
+static void count_rounds(void *context, uint64_t done, uint64_t total) {
+    const struct profile_job *job = context;
+    if (job->progress != NULL && total > 0)
+        job->progress(job->context, STEPS * done / total, STEPS);
+}
+
+enum cohort_code profile_measure_links(struct profile *p, const struct profile_job *job,
+                                       struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const struct comm_link_request r = {.bytes = {KB, 16 * KB, 48 * KB, 128 * KB, 1024 * KB},
+                                        .count = 5,
+                                        .repeats = REPEATS,
+                                        .longest_s = LONGEST_S};
+    size_t times = (size_t)job->size * (size_t)job->size * COMM_LINK_SIZES_MAX;
+    if (job->comm == NULL || job->size == 1)
+        return COHORT_OK;
+    double *ms = mem_alloc((job->rank == 0 ? times : 1) * sizeof *ms);
+    code = ms != NULL ? COHORT_OK : error_memory(err, times * sizeof *ms, "a profile");
+    TRY(agree(job, code, err));
+    TRY(comm_measure_links(job->comm, &r, ms, count_rounds, (void *)(uintptr_t)job, err));
+    if (job->rank == 0) {
+        drop_links(p);
+        code = make_curves(p, &r, ms, err);
+    }
+    TRY(agree(job, code, err));
+    TRY(measure_star(p, job, err));
+out:
+    mem_free(ms);
+    return code;
+}
+
+/* ---- probing --------------------------------------------------------------------------------- */
+
+/* Rank 0: as large a message, and as many rounds, as the time allows; the slowest pair of a round
+ * counts, and each of its messages goes both ways. */
+static void plan_probe(const struct profile *p, struct comm_link_request *r) {
+    double slowest = 0;
+    int n = p->board_count, rounds = comm_rounds(n);
+    size_t bytes = PROBE_MOST;
+    for (;; bytes /= 2) {
+        slowest = 0;
+        for (int i = 0; i < n * n; i++)
+            slowest = fmax(slowest, profile_link_ms(p, i / n, i % n, (double)bytes));
+        if (bytes <= 4 * KB || 2 * PROBE_TURNS * rounds * slowest < 1e3 * PROBE_S)
+            break;
+    }
+    double fit = 1e3 * PROBE_S / fmax(1e-3, 2 * PROBE_TURNS * slowest);
+    *r = (struct comm_link_request){.bytes = {bytes},
+                                    .count = 1,
+                                    .repeats = PROBE_TURNS - 1,
+                                    .longest_s = 1,
+                                    .rounds = fit < 1        ? 1
+                                              : fit > rounds ? 0
+                                                             : (int)fit};
+}
+
+/* Rank 0: the link that is furthest off, if any is. */
+static bool find_off(const struct profile *p, const struct comm_link_request *r, const double *ms,
+                     char why[PROFILE_WHY_BYTES]) {
+    int n = p->board_count;
+    double worst = 0;
+    for (int i = 0; i < n * n; i++) {
+        double now = ms[(size_t)i * COMM_LINK_SIZES_MAX];
+        double was = profile_link_ms(p, i / n, i % n, (double)r->bytes[0]);
+        if (i / n == i % n || now < 0 || was <= 0 || fmax(now, was) < LATENCY_LEAST_MS)
+            continue;
+        double off = fmax(now / was, was / now) - 1;
+        if (off <= OFF || off <= worst)
+            continue;
+        worst = off;
+        snprintf(why, PROFILE_WHY_BYTES, "from %s to %s %zu KB now take %.3g ms, not %.3g ms",
+                 p->boards[i / n].host, p->boards[i % n].host, r->bytes[0] / KB, now, was);
+    }
+    return worst > 0;
+}
+
+enum cohort_code profile_probe_links(const struct profile *p, const struct profile_job *job,
+                                     bool *off, char why[PROFILE_WHY_BYTES],
+                                     struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct comm_link_request r = {.count = 0};
+    size_t times = (size_t)job->size * (size_t)job->size * COMM_LINK_SIZES_MAX;
+    *off = false;
+    why[0] = '\0';
+    if (job->comm == NULL || job->size == 1)
+        return COHORT_OK;
+    if (job->rank == 0)
+        plan_probe(p, &r);
+    double *ms = mem_alloc((job->rank == 0 ? times : 1) * sizeof *ms);
+    code = ms != NULL ? COHORT_OK : error_memory(err, times * sizeof *ms, "a profile");
+    TRY(agree(job, code, err));
+    TRY(comm_measure_links(job->comm, &r, ms, NULL, NULL, err));
+    if (job->rank == 0)
+        *off = find_off(p, &r, ms, why);
+out:
+    mem_free(ms);
+    return code;
+}

@@ -1,0 +1,249 @@
+/* A profile made by several ranks: types, sane curves, links; kept and taken again; refused whole
+ * where it is of something else.
+ * np: 1 2 3 4 */
+#include "tests/support/mpitest.h"
+
+#include "cohort.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "comm/links.h"
+#include "profile/compute.h"
+#include "runtime/model.h"
+#include "synth/synth.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char folder[128], network[160];
+static struct cohort_model *model; /* rank 0 */
+static int notes;                  /* lines of the log that say "again" */
+
+static bool said(enum cohort_code code, const struct cohort_error *err) {
+    if (code != COHORT_OK)
+        mt_note("%s", err->message);
+    return code == COHORT_OK;
+}
+
+static bool make_network(void) {
+    struct cohort_error err = {0};
+    struct synth_options o = {.size = 64, .width = 0.5, .classes = 10, .seed = 3};
+    snprintf(folder, sizeof folder, "/tmp/cohort-profile-%ld", (long)getpid());
+    snprintf(network, sizeof network, "%s/net.onnx", folder);
+    return said(file_make_directories(folder, &err), &err) &&
+           said(synth_write("resnet18", &o, network, &err), &err) &&
+           said(cohort_open(&model, network, NULL, &err), &err);
+}
+
+static void count_lines(void *context, int level, const char *line) {
+    (void)context;
+    (void)level;
+    notes += strstr(line, "again") != NULL;
+}
+
+/* The profile on rank 0; NULL after an error, whose code goes to *code. */
+static struct cohort_profile *make(const struct cohort_profile_options *o, double share,
+                                   enum cohort_code *code, char message[COHORT_MESSAGE_BYTES]) {
+    struct cohort_error err = {0};
+    struct cohort_profile *p = NULL;
+    struct cohort_session_options s = {
+        .threads = 1, .no_binding = 1, .cpu_share = share, .log = count_lines};
+    *code = cohort_profile_make(&p, mt_rank == 0 ? model : NULL, MPI_COMM_WORLD, o, &s, &err);
+    if (message != NULL)
+        snprintf(message, COHORT_MESSAGE_BYTES, "%s", err.message);
+    else
+        said(*code, &err);
+    return p;
+}
+
+/* ---- what a profile must be ------------------------------------------------------------------ */
+
+static bool curves_are_sane(const struct profile *p, const struct graph *g) {
+    for (int t = 0; t < p->type_count; t++) {
+        const struct profile_type *type = &p->types[t];
+        double sum = 0;
+        int many = 0;
+        for (int i = 0; i < p->node_count; i++) {
+            if (type->curve_of[i] < 0)
+                continue;
+            const struct profile_curve *c = &type->curves[type->curve_of[i]];
+            for (int k = 0; k < c->count; k++)
+                if (!(c->points[k].ms >= 0) || (k > 0 && (c->points[k].ms < c->points[k - 1].ms ||
+                                                          c->points[k].x <= c->points[k - 1].x)))
+                    return false;
+            many += c->count == COMPUTE_LEVELS;
+            if ((int64_t)c->points[c->count - 1].x != compute_rows(g, i, 0))
+                return false;
+            sum += c->points[c->count - 1].ms;
+        }
+        if (!(sum > 0) || many < 3 || type->threads != 1 || !(type->encode_ms_per_mb > 0))
+            return false;
+    }
+    return true;
+}
+
+static bool links_are_sane(const struct profile *p) {
+    for (int from = 0; from < p->board_count; from++)
+        for (int to = 0; to < p->board_count; to++) {
+            double few = profile_link_ms(p, from, to, 1024);
+            double many = profile_link_ms(p, from, to, 128 * 1024);
+            if (from == to ? few != 0 : !(few > 0 && many > few && many < 1e4))
+                return false;
+        }
+    return p->scatter_factor > 0 && p->gather_factor > 0;
+}
+
+/* ---- the tests ------------------------------------------------------------------------------- */
+
+static void a_profile_is_sane(void) {
+    enum cohort_code code;
+    struct cohort_profile *c = make(NULL, 0, &code, NULL);
+    bool ok = code == COHORT_OK && (c != NULL) == (mt_rank == 0);
+    if (ok && mt_rank == 0) {
+        const struct profile *p = cohort_profile_of(c);
+        const struct graph *g = cohort_model_graph(model);
+        struct cohort_error err = {0};
+        ok = p->board_count == mt_size && said(profile_check(p, g, &err), &err) &&
+             curves_are_sane(p, g) && links_are_sane(p);
+        for (int r = 0; r < mt_size && ok; r++)
+            ok = p->boards[r].scale > 0 && p->boards[r].memory_bytes > 0;
+    }
+    mt_ok(ok, "a profile has rising curves, links between all, and nothing missing");
+    cohort_profile_free(&c);
+}
+
+static void shares_make_types(void) {
+    enum cohort_code code;
+    double share = mt_rank == 0 ? 0 : mt_rank == 1 ? 0.5 : 0.4;
+    struct cohort_profile *c = make(NULL, share, &code, NULL);
+    bool ok = code == COHORT_OK;
+    if (ok && mt_rank == 0) {
+        const struct profile *p = cohort_profile_of(c);
+        for (int r = 0; r < mt_size; r++) {
+            const struct profile_type *t = &p->types[p->boards[r].type];
+            ok = ok && t->cpu_share == (r == 0 ? 1 : r == 1 ? 0.5 : 0.4);
+        }
+        ok = ok && p->type_count >= (mt_size < 3 ? mt_size : 3) &&
+             curves_are_sane(p, cohort_model_graph(model));
+    }
+    mt_ok(ok, "boards with different CPU shares are different types");
+    cohort_profile_free(&c);
+}
+
+static void it_is_kept(void) {
+    const struct cohort_profile_options o = {.directory = folder},
+                                        more = {.directory = folder, .again = 1};
+    enum cohort_code code, later, anew;
+    struct cohort_profile *a = make(&o, 0, &code, NULL), *b, *c;
+    b = make(&o, 0, &later, NULL);
+    c = make(&more, 0, &anew, NULL);
+    bool ok = code == COHORT_OK && later == COHORT_OK && anew == COHORT_OK;
+    if (ok && mt_rank == 0) {
+        struct cohort_error err = {0};
+        char *first = NULL, *second = NULL, *third = NULL;
+        struct profile *x = (struct profile *)(uintptr_t)cohort_profile_of(b);
+        const struct profile *y = cohort_profile_of(a);
+        /* links may have been measured again, on a busy machine */
+        ok = x->types[0].curve_count == y->types[0].curve_count;
+        for (int i = 0; i < x->types[0].curve_count && ok; i++)
+            ok = x->types[0].curves[i].points[0].ms == y->types[0].curves[i].points[0].ms;
+        ok = ok &&
+             (said(profile_print(y, &first, &err), &err) &&
+              said(profile_print(x, &second, &err), &err) &&
+              said(profile_print(cohort_profile_of(c), &third, &err), &err)) &&
+             (notes > 0 || strcmp(first, second) == 0) && strcmp(first, third) != 0;
+        mem_free(first);
+        mem_free(second);
+        mem_free(third);
+    }
+    mt_ok(ok, "what was measured is taken again, unless it must not be");
+    cohort_profile_free(&a);
+    cohort_profile_free(&b);
+    cohort_profile_free(&c);
+}
+
+static void a_file_must_fit(void) {
+    char path[192], bad[192], message[COHORT_MESSAGE_BYTES];
+    struct cohort_error err = {0};
+    enum cohort_code code;
+    struct cohort_profile *c = make(NULL, 0.5, &code, NULL);
+    snprintf(path, sizeof path, "%s/named.json", folder);
+    snprintf(bad, sizeof bad, "%s/bad.json", folder);
+    bool ok = code == COHORT_OK;
+    if (mt_rank == 0 && ok)
+        ok = said(cohort_profile_save(c, path, &err), &err) &&
+             said(file_replace(bad, "{\"format\": 1}", 13, &err), &err);
+    cohort_profile_free(&c);
+    c = make(&(struct cohort_profile_options){.file = path}, 0.5, &code, NULL);
+    ok = ok && code == COHORT_OK && (c != NULL) == (mt_rank == 0);
+    mt_ok(ok, "a profile that is named is taken");
+    cohort_profile_free(&c);
+    c = make(&(struct cohort_profile_options){.file = path}, 0.25, &code, message);
+    mt_ok(code == COHORT_ERR_PLAN && c == NULL && strstr(message, "named.json") != NULL &&
+              strstr(message, "the CPU share was 0.5, now it is 0.25") != NULL,
+          "… but not for other boards, which is the same error on all ranks");
+    c = make(&(struct cohort_profile_options){.file = bad}, 0, &code, message);
+    mt_ok(code == COHORT_ERR_FORMAT && c == NULL && strstr(message, "bad.json") != NULL,
+          "… nor when it is none");
+    c = make(&(struct cohort_profile_options){.file = "/none/x.json"}, 0, &code, message);
+    mt_ok(code == COHORT_ERR_IO && c == NULL, "… nor when it is not there");
+}
+
+static void a_bad_cache_is_left_alone(void) {
+    const struct cohort_profile_options o = {.directory = folder};
+    enum cohort_code code;
+    bool ok = true;
+    notes = 0;
+    if (mt_rank == 0) { /* whatever its name is */
+        char command[256];
+        snprintf(command, sizeof command, "for f in %s/profiles/*.json; do echo 7 >\"$f\"; done",
+                 folder);
+        ok = system(command) == 0;
+    }
+    struct cohort_profile *c = make(&o, 0, &code, NULL);
+    mt_ok(ok && code == COHORT_OK && (mt_rank != 0 || (c != NULL && notes > 0)),
+          "a kept profile that is broken is measured again, and that is said");
+    cohort_profile_free(&c);
+}
+
+/* Everybody meets everybody, once. */
+static void rounds_are_a_tournament(void) {
+    bool ok = true;
+    for (int size = 1; size < 12; size++) {
+        int met[12][12] = {{0}};
+        for (int round = 0; round < comm_rounds(size); round++)
+            for (int r = 0; r < size; r++) {
+                int other = comm_partner(r, size, round);
+                ok = ok && other >= 0 && other < size && comm_partner(other, size, round) == r;
+                met[r][other] += other != r;
+            }
+        for (int a = 0; a < size; a++)
+            for (int b = 0; b < size; b++)
+                ok = ok && met[a][b] == (a != b);
+    }
+    mt_ok(ok, "in a tournament everybody meets everybody once");
+}
+
+int main(int argc, char **argv) {
+    mt_begin(&argc, &argv, 120);
+    bool ok = mt_rank != 0 || make_network();
+    MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, MPI_COMM_WORLD);
+    if (mt_ok(ok, "a network is there")) {
+        rounds_are_a_tournament();
+        a_profile_is_sane();
+        shares_make_types();
+        it_is_kept();
+        a_file_must_fit();
+        a_bad_cache_is_left_alone();
+    }
+    cohort_model_free(&model);
+    if (mt_rank == 0) {
+        char command[256];
+        snprintf(command, sizeof command, "rm -rf '%s'", folder);
+        if (system(command) != 0)
+            mt_note("%s stays", folder);
+    }
+    return mt_end();
+}

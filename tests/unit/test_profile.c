@@ -1,0 +1,376 @@
+/* Measuring on one board: which passes, sane curves, what a dilated board takes; and the cache:
+ * what still holds and what does not. */
+#include "base/file.h"
+#include "base/mem.h"
+#include "board/health.h"
+#include "graph/onnx/onnx.h"
+#include "graph/pass.h"
+#include "profile/cache.h"
+#include "profile/compute.h"
+#include "profile/measure.h"
+#include "synth/synth.h"
+#include "tests/support/testdir.h"
+#include "tests/support/testpool.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- who measures what ----------------------------------------------------------------------- */
+
+static void every_level_is_measured(void **state) {
+    (void)state;
+    for (int count = 1; count <= 70; count++) {
+        int sum[COMPUTE_LEVELS] = {0}, boards[COMPUTE_LEVELS] = {0};
+        for (int index = 0; index < count; index++) {
+            int passes[COMPUTE_LEVELS];
+            double load = 0;
+            profile_schedule(index, count, passes);
+            for (int level = 0; level < COMPUTE_LEVELS; level++) {
+                sum[level] += passes[level];
+                boards[level] += passes[level] > 0;
+                load += passes[level] * compute_share(level);
+            }
+            /* with warming up (0.16), and comparing or not (0.25): below 4 inferences */
+            assert_true(load < (count == 1 ? 3.5 : count == 2 ? 2.5 : 2));
+        }
+        for (int level = 0; level < COMPUTE_LEVELS; level++) {
+            assert_true(sum[level] >= (count == 1 ? 1 : 2));
+            assert_true(boards[level] >= (count == 1 ? 1 : 2)); /* one of them may turn out slow */
+        }
+    }
+}
+
+/* ---- one board ------------------------------------------------------------------------------- */
+
+static struct graph *open_network(const char *name, int size) {
+    struct cohort_error err = {0};
+    struct synth_options o = {.size = size, .width = 0.25, .classes = 10, .seed = 3};
+    struct pass_options pass = {0};
+    struct graph *g = NULL;
+    const char *path = test_path("net.onnx");
+    test_must(synth_write(name, &o, path, &err), &err);
+    test_must(onnx_load(&g, path, &err), &err);
+    test_must(graph_finish(g, &pass, &err), &err);
+    return g;
+}
+
+/* As on a rank that was sent the network: large constants are not there. */
+static struct graph *without_weights(struct graph *g) {
+    struct cohort_error err = {0};
+    struct graph *copy = NULL;
+    struct buf b = {0};
+    test_must(graph_serialize(g, &b, &err), &err);
+    test_must(graph_deserialize(&copy, b.data, b.size, &err), &err);
+    buf_release(&b);
+    return copy;
+}
+
+static void one_network(const char *name, int size) {
+    struct cohort_error err = {0};
+    struct graph *g = open_network(name, size), *sent = without_weights(g);
+    struct compute *c = NULL;
+    double ms[COMPUTE_LEVELS][512], total, encode, decode;
+    int divided = 0, timed = 0;
+    assert_true(sent->node_count <= 512);
+    test_must(compute_create(&c, sent, test_pool, &(struct exec_options){0}, &err), &err);
+    for (int level = 0; level < COMPUTE_LEVELS; level++) {
+        for (int i = 0; i < sent->node_count; i++)
+            ms[level][i] = -1;
+        for (int pass = 0; pass < 3; pass++)
+            test_must(compute_pass(c, level, ms[level], &total, &err), &err);
+        assert_true(total > 0);
+    }
+    for (int i = 0; i < sent->node_count; i++) {
+        int64_t before = 0;
+        for (int level = 0; level < COMPUTE_LEVELS; level++) {
+            int64_t rows = compute_rows(sent, i, level);
+            assert_int_equal(rows > 0, ms[level][i] >= 0);
+            if (rows == 0)
+                continue;
+            assert_true(level == 0 || rows < before);
+            before = rows;
+            divided += level == 1;
+        }
+        timed += ms[0][i] > 0 && !compute_is_free(c, i);
+    }
+    assert_true(divided > 3);
+    assert_true(timed > 5);
+    test_must(compute_wire(c, &encode, &decode, &err), &err);
+    assert_true(encode > 0 && decode > 0);
+    compute_destroy(&c);
+    graph_destroy(&sent);
+    graph_destroy(&g);
+    test_directory_remove();
+}
+
+static void networks_are_timed(void **state) {
+    (void)state;
+    one_network("resnet18", 64);
+    one_network("mobilenetv2", 64);
+    one_network("yolov2", 96);
+    one_network("densenet121", 64);
+    one_network("lenet5", 28);
+}
+
+static void memory_may_be_short(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    struct graph *g = open_network("lenet5", 28);
+    long before = mem_live_blocks();
+    for (long n = 1;; n++) {
+        struct compute *c = NULL;
+        double encode = 0, decode = 0;
+        mem_fail_at(n);
+        enum cohort_code code = compute_create(&c, g, test_pool, &(struct exec_options){0}, &err);
+        if (code == COHORT_OK)
+            code = compute_wire(c, &encode, &decode, &err);
+        mem_fail_at(0);
+        compute_destroy(&c);
+        assert_int_equal(mem_live_blocks(), before);
+        if (code == COHORT_OK)
+            break;
+        assert_int_equal(code, COHORT_ERR_MEMORY);
+    }
+    graph_destroy(&g);
+    test_directory_remove();
+}
+
+/* A board at a quarter of its speed is four times as slow, in the profile too. */
+static void dilation_is_seen(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    struct graph *g = open_network("resnet18", 64);
+    struct board board;
+    struct pool *pool = NULL;
+    struct compute *c = NULL;
+    double ms[512], total[2] = {1e9, 1e9}, t;
+    test_must(board_detect(&board, &(struct board_options){.threads = 1, .local_size = 1}, &err),
+              &err);
+    test_must(pool_create(&pool, &board, false, &err), &err);
+    test_must(compute_create(&c, g, pool, &(struct exec_options){0}, &err), &err);
+    for (int i = 0; i < g->node_count; i++)
+        ms[i] = -1;
+    for (int pass = 0; pass < 16; pass++) {
+        pool_set_share(pool, pass % 2 == 0 ? 0.999 : 0.25); /* CPU time in both */
+        test_must(compute_pass(c, 0, ms, &t, &err), &err);
+        total[pass % 2] = t < total[pass % 2] ? t : total[pass % 2];
+    }
+    if (!(total[1] > 2.5 * total[0] && total[1] < 6 * total[0]))
+        fail_msg("%g ms at a quarter of the speed, %g ms at full speed", total[1], total[0]);
+    compute_destroy(&c);
+    pool_destroy(&pool);
+    graph_destroy(&g);
+    test_directory_remove();
+}
+
+/* ---- what a board says of itself ------------------------------------------------------------- */
+
+static const char *root_of_sys; /* a test directory */
+
+static void sys_file(const char *name, const char *text) {
+    char path[512];
+    struct cohort_error err = {0};
+    snprintf(path, sizeof path, "%s/%s", root_of_sys, name);
+    char *directory = file_directory(path);
+    test_must(file_make_directories(directory, &err), &err);
+    test_must(file_replace(path, text, strlen(text), &err), &err);
+    mem_free(directory);
+}
+
+static int remove_one(const char *path, const struct stat *s, int kind, struct FTW *at) {
+    (void)s;
+    (void)kind;
+    (void)at;
+    return remove(path);
+}
+
+static void health_is_told(void **state) {
+    (void)state;
+    struct board b = {.threads = 2, .core_of = {0, 3}};
+    char text[BOARD_HEALTH_BYTES];
+    root_of_sys = test_path("sys");
+    board_health(&b, root_of_sys, text);
+    assert_string_equal(text, "clock and temperature unknown");
+    assert_true(board_clock_mhz(&b, root_of_sys) == 0);
+    sys_file("devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "1500000\n");
+    sys_file("devices/system/cpu/cpu3/cpufreq/cpuinfo_max_freq", "1800000\n");
+    sys_file("devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "1500000\n");
+    sys_file("devices/system/cpu/cpu3/cpufreq/scaling_cur_freq", "600000\n");
+    sys_file("devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
+    sys_file("class/thermal/thermal_zone0/temp", "51000\n");
+    sys_file("class/thermal/thermal_zone2/temp", "82100\n");
+    sys_file("class/thermal/thermal_zone3/temp", "999000\n"); /* a sensor that is none */
+    sys_file("devices/system/cpu/cpu3/thermal_throttle/core_throttle_count", "17\n");
+    sys_file("devices/platform/soc/soc:firmware/get_throttled", "50005\n");
+    board_health(&b, root_of_sys, text);
+    assert_string_equal(text, "600 of 1800 MHz, governor powersave, 82 C, throttled 17 times, "
+                              "firmware's throttle flags 0x50005");
+    assert_true(board_clock_mhz(&b, root_of_sys) == 1800);
+    assert_int_equal(nftw(root_of_sys, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+    test_directory_remove();
+    char network[BOARD_NETWORK_BYTES];
+    board_network(network);
+    assert_true(strlen(network) < sizeof network);
+    assert_null(strstr(network, "127.0.0.1"));
+}
+
+/* ---- the cache ------------------------------------------------------------------------------- */
+
+static struct profile_facts facts[3];
+
+static void make_facts(void) {
+    for (int r = 0; r < 3; r++) {
+        facts[r] = (struct profile_facts){.cpu = "Cortex-A72",
+                                          .isa = "generic neon64",
+                                          .kernels = "0123456789abcdef",
+                                          .network = "eth0 10.0.0.1/24 100 Mbit/s",
+                                          .cpu_share = 1,
+                                          .clock_mhz = 1500,
+                                          .threads = 4};
+        snprintf(facts[r].host, sizeof facts[r].host, "pi%d", r + 1);
+    }
+    facts[2].cpu_share = 0.5;
+}
+
+static struct profile *begin(struct graph *g, int size) {
+    struct cohort_error err = {0};
+    struct profile *p = NULL;
+    struct profile_job job = {.size = size, .graph = g, .facts = facts, .version = "0.1.0"};
+    test_must(profile_begin(&p, &job, &err), &err);
+    return p;
+}
+
+static void types_collapse(void **state) {
+    (void)state;
+    struct graph *g = open_network("lenet5", 28);
+    make_facts();
+    struct profile *p = begin(g, 3);
+    assert_int_equal(p->type_count, 2); /* another share of the CPU: another type */
+    assert_int_equal(p->boards[0].type, 0);
+    assert_int_equal(p->boards[1].type, 0);
+    assert_int_equal(p->boards[2].type, 1);
+    profile_destroy(&p);
+    graph_destroy(&g);
+    test_directory_remove();
+}
+
+static void only_equal_boards_match(void **state) {
+    (void)state;
+    char why[PROFILE_WHY_BYTES];
+    struct graph *g = open_network("lenet5", 28);
+    make_facts();
+    struct profile *kept = begin(g, 3);
+    for (int change = 0; change < 9; change++) {
+        static const char *const said[] = {"",
+                                           "rank 1: the host was \"pi2\", now it is \"pi9\"",
+                                           "pi2: the CPU was",
+                                           "pi2: what it can run was",
+                                           "pi2: the kernels was \"0123456789abcdef\"",
+                                           "pi2: the number of threads was 4, now it is 2",
+                                           "pi2: the CPU share was 1, now it is 0.25",
+                                           "pi2: the highest clock in MHz was 1500, now it is 600",
+                                           "it is of 3 boards, now there are 2"};
+        make_facts();
+        switch (change) {
+        case 1:
+            snprintf(facts[1].host, 8, "pi9");
+            break;
+        case 2:
+            snprintf(facts[1].cpu, 8, "other");
+            break;
+        case 3:
+            snprintf(facts[1].isa, 8, "generic");
+            break;
+        case 4:
+            snprintf(facts[1].kernels, 8, "fedcba9");
+            break;
+        case 5:
+            facts[1].threads = 2;
+            break;
+        case 6:
+            facts[1].cpu_share = 0.25;
+            break;
+        case 7:
+            facts[1].clock_mhz = 600;
+            break;
+        default:
+            break;
+        }
+        struct profile *now = begin(g, change == 8 ? 2 : 3);
+        char *a = profile_path("/c", kept), *b = profile_path("/c", now);
+        bool same = profile_matches(kept, now, why);
+        assert_int_equal(same, change == 0);
+        assert_int_equal(strcmp(a, b) == 0, change == 0);
+        if (!same && strstr(why, said[change]) == NULL)
+            fail_msg("said '%s' instead of '%s'", why, said[change]);
+        mem_free(a);
+        mem_free(b);
+        profile_destroy(&now);
+    }
+    make_facts();
+    struct profile *other = begin(g, 3);
+    other->signature[0] = other->signature[0] == '0' ? '1' : '0';
+    assert_false(profile_matches(kept, other, why));
+    assert_non_null(strstr(why, "another network"));
+    memcpy(other->signature, kept->signature, sizeof other->signature);
+    mem_free(other->version);
+    other->version = mem_strdup("0.2.0");
+    assert_false(profile_matches(kept, other, why));
+    assert_non_null(strstr(why, "measured by Cohort 0.1.0, this is 0.2.0"));
+    profile_destroy(&other);
+    profile_destroy(&kept);
+    graph_destroy(&g);
+    test_directory_remove();
+}
+
+static void links_are_kept(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    struct graph *g = open_network("lenet5", 28);
+    make_facts();
+    struct profile *p = begin(g, 3), *again = begin(g, 3);
+    p->links = mem_zalloc(1, sizeof *p->links);
+    p->links[0].points = mem_zalloc(2, sizeof *p->links[0].points);
+    p->links[0].count = 2;
+    p->links[0].points[0] = (struct profile_point){1024, 0.25};
+    p->links[0].points[1] = (struct profile_point){49152, 4.25};
+    p->link_count = 1;
+    for (int i = 0; i < 9; i++)
+        p->link_of[i] = i % 4 == 0 ? -1 : 0;
+    p->scatter_factor = 1.25;
+    const char *path = test_path("links.json");
+    test_must(profile_save_links(p, facts, path, &err), &err);
+    test_must(profile_load_links(again, facts, path, &err), &err);
+    assert_true(profile_link_ms(again, 0, 2, 49152) == 4.25);
+    assert_true(again->scatter_factor == 1.25 && again->gather_factor == 1);
+    snprintf(facts[1].network, 32, "eth0 10.0.0.2/24 1000 Mbit/s");
+    assert_int_equal(profile_load_links(again, facts, path, &err), COHORT_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "boards[1]: is of 'pi2' (eth0 10.0.0.1/24 100 Mbit/s)"));
+    assert_true(profile_link_ms(again, 0, 2, 49152) == 4.25);
+    char *a = profile_links_path("/c", facts, 3);
+    make_facts();
+    char *b = profile_links_path("/c", facts, 3);
+    assert_string_not_equal(a, b);
+    mem_free(a);
+    mem_free(b);
+    profile_destroy(&p);
+    profile_destroy(&again);
+    graph_destroy(&g);
+    test_directory_remove();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_level_is_measured), cmocka_unit_test(networks_are_timed),
+        cmocka_unit_test(memory_may_be_short),     cmocka_unit_test(dilation_is_seen),
+        cmocka_unit_test(health_is_told),          cmocka_unit_test(types_collapse),
+        cmocka_unit_test(only_equal_boards_match), cmocka_unit_test(links_are_kept),
+    };
+    return cmocka_run_group_tests(tests, test_pool_start, test_pool_stop);
+}
