@@ -70,10 +70,10 @@
     "fadd v0.4s, v0.4s, v4.4s\n\tfadd v1.4s, v1.4s, v5.4s\n\t"                                     \
     "fadd v2.4s, v2.4s, v6.4s\n\tfadd v3.4s, v3.4s, v7.4s\n\t" SAVE(p)
 
-/* Labels: 1 pieces, 2 eight products, 3 the rest, 4 single products, 5 the end of a piece, 6 the
- * first totals, 7 the end. */
+/* Labels: 0 sums, 1 pieces, 2 eight products, 3 the rest, 4 single products, 5 the end of a piece, 6
+ * the first totals, 7 the end. */
 #define NEST(n)                                                                                    \
-    PX##n(ZERO)                                                                                    \
+    "0:\n\t" PX##n(ZERO)                                                                           \
     "1:\n\t"                                                                                       \
     "cbz %w[eights], 3f\n\t"                                                                       \
     PX##n(FIRST) WEIGHTS(8, 9)                                                                     \
@@ -87,30 +87,34 @@
     "5:\n\t" PX##n(MOVE)                                                                           \
     "subs %w[pieces], %w[pieces], #1\n\tb.ne 1b\n\t"                                               \
     "cbnz %w[first], 6f\n\t"                                                                       \
-    PX##n(ADD) "b 7f\n\t"                                                                          \
+    PX##n(ADD)                                                                                     \
+    "mov %w[pieces], #1\n\tsubs %w[count], %w[count], #1\n\tb.ne 0b\n\tb 7f\n\t"                   \
     "6:\n\t" PX##n(STORE) "7:\n\t"
 /* clang-format on */
 
 #define RUN(n)                                                                                     \
-    __asm__ __volatile__(NEST(n)                                                                   \
-                         : [r0] "+&r"(r[0]), [r1] "+&r"(r[1]), [r2] "+&r"(r[2]), [r3] "+&r"(r[3]), \
-                           [r4] "+&r"(r[4]), [r5] "+&r"(r[5]), [r6] "+&r"(r[6]), [r7] "+&r"(r[7]), \
-                           [w] "+&r"(w), [pieces] "+&r"(pieces), [k] "=&r"(k)                      \
-                         : [eights] "r"(eights), [singles] "r"(singles), [by] "r"(by),             \
-                           [total] "r"(total), [first] "r"(first)                                  \
-                         : "cc", "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8",   \
-                           "v9", "v10", "v11", "v16", "v17", "v18", "v19", "v20", "v21", "v22",    \
-                           "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31")
+    __asm__ __volatile__(                                                                          \
+        NEST(n)                                                                                    \
+        : [r0] "+&r"(r[0]), [r1] "+&r"(r[1]), [r2] "+&r"(r[2]), [r3] "+&r"(r[3]),                  \
+          [r4] "+&r"(r[4]), [r5] "+&r"(r[5]), [r6] "+&r"(r[6]), [r7] "+&r"(r[7]), [w] "+&r"(w),    \
+          [pieces] "+&r"(pieces), [count] "+&r"(count), [k] "=&r"(k)                               \
+        : [eights] "r"(eights), [singles] "r"(singles), [by] "r"(by), [total] "r"(total),          \
+          [first] "r"(first)                                                                       \
+        : "cc", "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10",       \
+          "v11", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26",      \
+          "v27", "v28", "v29", "v30", "v31")
 #define RUN_IF(n)                                                                                  \
     if (pixels == n)                                                                               \
         RUN(n);
 
 /* `pieces` (at least 1) of n products each, `move` inputs from one to the next, as one float16 sum
- * for each pixel and lane; these become the totals, or join them. */
-MICRO_INLINE void sums(const int pixels, int pieces, int n, ptrdiff_t move, ptrdiff_t step,
-                       const uint16_t *in, const uint16_t *w, bool first, float *total) {
+ * for each pixel and lane; these become the totals (`first`), or join them.  `count` such sums one
+ * behind the other, which are of one piece each and not the first if there are several. */
+MICRO_INLINE void sums(const int pixels, int pieces, int count, int n, ptrdiff_t move,
+                       ptrdiff_t step, const uint16_t *in, const uint16_t *w, bool first,
+                       float *total) {
     const int eights = n / 8, singles = n % 8;
-    const ptrdiff_t by = (move - n) * (ptrdiff_t)sizeof *in;
+    const ptrdiff_t by = pieces > 1 ? (move - n) * (ptrdiff_t)sizeof *in : 0;
     const uint16_t *r[PIXELS];
     int k;
     for (int p = 0; p < PIXELS; p++)
@@ -202,9 +206,11 @@ MICRO_INLINE void tile(const struct fp16_args *a, const int pixels) {
         for (int t = 0, pieces; t < taps; t += pieces) {
             pieces = taps - t < a->together ? taps - t : a->together;
             const uint16_t *in = line + t * move;
-            for (int k = 0, n; k < a->run; k += n, w += n * pieces * BLOCK) {
+            for (int k = 0, n, count; k < a->run; k += n * count) {
                 n = a->run - k < a->piece ? a->run - k : a->piece;
-                sums(pixels, pieces, n, move, step, in + k, w, first, total);
+                count = first ? 1 : (a->run - k) / n;
+                sums(pixels, pieces, count, n, move, step, in + k, w, first, total);
+                w += (ptrdiff_t)n * count * pieces * BLOCK;
                 first = false;
             }
         }
