@@ -96,6 +96,10 @@ struct cohort_plan_options { /* all zero: a sensible default for `boards` boards
     int root_feeds; /* board 0 computes no tile */
 };
 
+/* What values are while they travel between boards.  F16 and I8 (with a scale for every row of
+ * every 16 channels) take a half and a quarter of the bytes and change the answer a little. */
+enum cohort_wire { COHORT_WIRE_F32, COHORT_WIRE_F16, COHORT_WIRE_I8 };
+
 enum cohort_code cohort_plan_make(struct cohort_plan **plan, const struct cohort_model *model,
                                   const struct cohort_plan_options *options,
                                   struct cohort_error *err);
@@ -103,6 +107,8 @@ enum cohort_code cohort_plan_load(struct cohort_plan **plan, const char *path,
                                   struct cohort_error *err);
 enum cohort_code cohort_plan_save(const struct cohort_plan *plan, const char *path,
                                   struct cohort_error *err);
+/* Local.  From now on the plan's values travel so. */
+void cohort_plan_set_wire(struct cohort_plan *plan, enum cohort_wire wire);
 void cohort_plan_free(struct cohort_plan **plan);
 
 /* ---- a session: the network, divided and ready on the boards --------------------------------- */

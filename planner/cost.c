@@ -18,11 +18,14 @@ static double wire_row_bytes(const struct cost_model *m, const struct value *v, 
     if (v->producer < 0 && m->options.input_u8)
         return row_bytes / 4;
     *coded = m->options.wire != PLAN_WIRE_F32;
+    const struct geometry geo = value_geometry(v);
+    const bool blocked = v->form == FORM_MAP && geo.blocked;
     switch (m->options.wire) {
     case PLAN_WIRE_F16:
         return row_bytes / 2;
     case PLAN_WIRE_I8:
-        return row_bytes / 4 + 4; /* and the row's scale */
+        /* and a scale for every 16 channels of a row, or for a narrow one */
+        return row_bytes / 4 + 4 * (blocked ? (double)((geo.channels + 15) / 16) : 1);
     case PLAN_WIRE_F32:
         break;
     }

@@ -213,7 +213,7 @@ int cli_help(const struct cli_command *self, const struct option_spec *specs) {
 /* ---- options --------------------------------------------------------------------------------- */
 
 void cli_options_init(struct cli_options *o) {
-    *o = (struct cli_options){.repeat = 1, .width = 1, .seed = 1};
+    *o = (struct cli_options){.repeat = 1, .width = 1, .seed = 1, .wire = -1};
 }
 
 bool cli_parse(const struct cli_command *self, const struct option_spec *specs, const bool *help,
@@ -336,9 +336,9 @@ out:
     return code;
 }
 
-enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_model *m,
-                               const struct cli_options *o, int boards, char **names,
-                               struct cohort_error *err) {
+static enum cohort_code find_plan(struct cohort_plan **plan, const struct cohort_model *m,
+                                  const struct cli_options *o, int boards, char **names,
+                                  struct cohort_error *err) {
     if (o->plan != NULL) {
         if (o->groups != NULL || o->ratio != NULL || o->root != 0)
             return error_set(
@@ -352,6 +352,15 @@ enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_mo
                                     .board_names = (const char *const *)names,
                                     .root_feeds = o->root == 1};
     return cohort_plan_make(plan, m, &p, err);
+}
+
+enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_model *m,
+                               const struct cli_options *o, int boards, char **names,
+                               struct cohort_error *err) {
+    enum cohort_code code = find_plan(plan, m, o, boards, names, err);
+    if (code == COHORT_OK && o->wire >= 0)
+        cohort_plan_set_wire(*plan, (enum cohort_wire)o->wire);
+    return code;
 }
 
 /* ---- sessions -------------------------------------------------------------------------------- */

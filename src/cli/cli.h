@@ -102,7 +102,7 @@ struct cli_options {
     struct option_list shapes;
     /* division */
     const char *plan, *groups, *ratio, *save_plan;
-    int root;
+    int root, wire; /* wire < 0: as the plan says */
     /* synthetic networks */
     long size;
     double width;
@@ -206,6 +206,14 @@ void cli_options_init(struct cli_options *o);
         {"ratio",    0,      OPTION_TEXT,                                                           \
          &(o).ratio, "LIST", "shares of the boards, 3:3:2 or pc=0,pi1=3,pi2=2",                     \
          0,          0},                                                                            \
+        {"wire",                                                                                    \
+         0,                                                                                         \
+         OPTION_CHOICE,                                                                             \
+         &(o).wire,                                                                                 \
+         "f32|f16|i8",                                                                              \
+         "what travels between boards (as the plan says, else f32)",                                \
+         0,                                                                                         \
+         0},                                                                                        \
     {                                                                                               \
         "root", 0, OPTION_CHOICE, &(o).root, "work|feed",                                           \
             "rank 0 computes too, or only feeds the others", 0, 0                                   \

@@ -77,7 +77,6 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
          "made-up boards (GFLOP/s) and links: \"4xfast:100 2xslow:40 link:100Mbit:0.3ms\"", 0, 0},
         {"exclude", 0, OPTION_TEXT, &s.exclude, "LIST", "boards that compute nothing, by name", 0,
          0},
-        {"wire", 0, OPTION_CHOICE, &s.wire, "f32|f16|i8", "what travels between boards", 0, 0},
         {"image-input", 0, OPTION_FLAG, &s.image_input, NULL, "inputs travel as one byte a value",
          0, 0},
         {"memory-limit", 0, OPTION_DOUBLE, &s.memory_limit_mb, "MB", "of every board", 1, 1e9},
@@ -99,6 +98,7 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
         s.boards = boards;
         s.output = path;
         s.root_feeds = o.root == 1;
+        s.wire = o.wire > 0 ? o.wire : 0;
         s.strategy = s.strategy != NULL ? s.strategy : "auto";
         enum cohort_code searched = check_search(&o, &s, &err);
         if (searched == COHORT_OK)

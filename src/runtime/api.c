@@ -190,6 +190,14 @@ enum cohort_code cohort_plan_save(const struct cohort_plan *plan, const char *pa
     return plan_save(plan->plan, path, err);
 }
 
+_Static_assert((int)COHORT_WIRE_F16 == (int)PLAN_WIRE_F16 &&
+                   (int)COHORT_WIRE_I8 == (int)PLAN_WIRE_I8,
+               "the library's and the plan's types on the wire have the same numbers");
+
+void cohort_plan_set_wire(struct cohort_plan *plan, enum cohort_wire wire) {
+    plan->plan->wire = (enum plan_wire)wire;
+}
+
 void cohort_plan_free(struct cohort_plan **plan) {
     if (*plan == NULL)
         return;

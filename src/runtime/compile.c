@@ -474,21 +474,15 @@ out:
     return code;
 }
 
-/* What plans can say and this cannot run yet. */
-static enum cohort_code check_plan(const struct cohort_session *s, struct cohort_error *err) {
-    if (s->size > 1 && s->plan->wire != PLAN_WIRE_F32)
-        return error_set(err, COHORT_ERR_UNSUPPORTED,
-                         "the plan's values travel as another type than f32: this cannot be run "
-                         "yet");
-    return COHORT_OK;
-}
+_Static_assert((int)WIRE_F16 == (int)PLAN_WIRE_F16 && (int)WIRE_I8 == (int)PLAN_WIRE_I8,
+               "the plan's and the executor's types on the wire have the same numbers");
 
 enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *err) {
     const struct graph *g = s->graph;
     size_t values = (size_t)g->value_count + 1, segments = (size_t)s->plan->segment_count + 1;
     struct compiler c = {.s = s};
     enum cohort_code code = COHORT_OK;
-    TRY(check_plan(s, err));
+    s->wire = (enum wire)s->plan->wire;
     TRY(transitions_make(&s->transitions, s->plan, g, err));
     size_t moves = (size_t)s->transitions.count + 1;
     s->moves = mem_zalloc(moves, sizeof *s->moves);

@@ -19,6 +19,7 @@ struct board_row {
     double threads, arena_bytes, weights_bytes, other_bytes, received_bytes, run_ms;
     double cpu_share, blocks, late_blocks, cpu_ms; /* dilation; blocks of all runs */
     double half_weights, half_saturated, half_error;
+    double wire_saturated;
     double fp16_on, fp16_operators, fp16_share, fp16_saturated;
 };
 
@@ -73,7 +74,9 @@ static struct board_row board_of(const struct cohort_session *s) {
     struct board_row b = {.threads = s->board.threads,
                           .arena_bytes = (double)m.arena_bytes,
                           .weights_bytes = (double)m.weights_bytes,
-                          .other_bytes = (double)(m.pinned_bytes + m.workspace_bytes),
+                          .other_bytes =
+                              (double)(m.pinned_bytes + m.workspace_bytes + s->wire_bytes),
+                          .wire_saturated = (double)s->wire_saturated,
                           .received_bytes = (double)s->weights_received_bytes,
                           .run_ms = s->run_ms,
                           .cpu_share = pool_share(s->pool),
@@ -236,6 +239,8 @@ static void add_boards(cJSON *root, const struct cohort_session *s, const struct
             cJSON_AddNumberToObject(o, "f16_share", rows[b].fp16_share);
             cJSON_AddNumberToObject(o, "f16_inputs_saturated", rows[b].fp16_saturated);
         }
+        if (s->wire != WIRE_F32)
+            cJSON_AddNumberToObject(o, "wire_saturated", rows[b].wire_saturated);
         cJSON_AddNumberToObject(o, "activation_bytes", rows[b].arena_bytes);
         cJSON_AddNumberToObject(o, "weights_bytes", rows[b].weights_bytes);
         cJSON_AddNumberToObject(o, "other_bytes", rows[b].other_bytes);
@@ -246,6 +251,7 @@ static void add_boards(cJSON *root, const struct cohort_session *s, const struct
 
 static enum cohort_code print_report(const struct report *r, const struct board_row *boards,
                                      char **text, struct cohort_error *err) {
+    static const char *const wires[] = {"f32", "f16", "i8"};
     const struct cohort_session *s = r->s;
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "format", "cohort-report");
@@ -253,6 +259,7 @@ static enum cohort_code print_report(const struct report *r, const struct board_
     cJSON_AddStringToObject(root, "network", s->graph->name);
     cJSON_AddStringToObject(root, "strategy", s->plan->strategy);
     cJSON_AddNumberToObject(root, "segments", s->plan->segment_count);
+    cJSON_AddStringToObject(root, "wire", wires[s->wire]);
     cJSON_AddNumberToObject(root, "total_ms", s->run_ms);
     add_prediction(root, "predicted_ms", s->plan->predicted_ms);
     cJSON_AddNumberToObject(root, "prepare_ms", s->prepare_ms);

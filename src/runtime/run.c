@@ -64,6 +64,7 @@ static enum cohort_code fetch_outputs(struct cohort_session *s, struct cohort_te
 static enum cohort_code run_step(struct cohort_session *s, struct step *step,
                                  struct cohort_error *err) {
     struct comm_transfer *transfer = step->move >= 0 ? s->moves[step->move].transfer : NULL;
+    enum cohort_code code = COHORT_OK;
     if (step->idle)
         return COHORT_OK;
     switch (step->kind) {
@@ -72,11 +73,15 @@ static enum cohort_code run_step(struct cohort_session *s, struct step *step,
     case STEP_EXPECT:
         return comm_exchange_expect(transfer, err);
     case STEP_BEGIN:
+        session_encode_move(s, step->move);
         return comm_transfer_begin(transfer, err);
     case STEP_WAIT:
-        return comm_transfer_end(transfer, err);
+        code = comm_transfer_end(transfer, err);
+        if (code == COHORT_OK)
+            session_decode_move(s, step->move);
+        return code;
     }
-    return COHORT_OK;
+    return code;
 }
 
 /* Other ranks wait for the root's next image as long as the caller says; once its first rows are

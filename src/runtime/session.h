@@ -13,6 +13,7 @@
 #include "comm/comm.h"
 #include "exec/exec.h"
 #include "exec/tuning.h"
+#include "exec/wire.h"
 #include "graph/graph.h"
 #include "planner/plan.h"
 #include "planner/profile.h"
@@ -55,6 +56,11 @@ struct move {
     int slot;      /* this board's rows, or -1; SCATTER and GATHER on rank 0: -1, it is in place */
     int root_slot; /* SCATTER, GATHER on rank 0: the whole of it */
     struct comm_transfer *transfer;
+    struct rows out, in; /* hulls of what this board sends, and receives */
+    /* Where values change on the wire: memory for these rows, from out_first and in_first on; else
+     * NULL. */
+    char *out_rows, *in_rows;
+    int64_t out_first, in_first;
 };
 
 /* A segment on this board. */
@@ -80,7 +86,10 @@ struct cohort_session {
     struct program *program;
     struct transitions transitions; /* of the plan */
     struct move *moves;             /* one each */
-    struct segment_rows *segments;  /* one for each of the plan's */
+    enum wire wire;
+    int64_t wire_saturated;        /* numbers that were too large for it, in all runs */
+    size_t wire_bytes;             /* memory for rows on the wire */
+    struct segment_rows *segments; /* one for each of the plan's */
     struct step *steps;
     int step_count;
     size_t step_capacity;
@@ -110,6 +119,10 @@ enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *
 enum cohort_code session_add_step(struct cohort_session *s, enum step_kind kind, int segment,
                                   int move, bool idle, struct cohort_error *err);
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err);
+/* Local.  Before a transfer begins, and when it has ended: what is sent becomes what travels, and
+ * what came values again.  Nothing where values travel as they are. */
+void session_encode_move(struct cohort_session *s, int move);
+void session_decode_move(struct cohort_session *s, int move);
 void session_release_steps(struct cohort_session *s);
 
 /* report.c.  "scatter", where it is waited for; the tensor that the step moves, or computes up to.

@@ -12,9 +12,15 @@ enum cohort_code session_add_step(struct cohort_session *s, enum step_kind kind,
     return COHORT_OK;
 }
 
+static void release_move(struct move *m) {
+    comm_transfer_destroy(&m->transfer);
+    mem_free(m->out_rows);
+    mem_free(m->in_rows);
+}
+
 void session_release_steps(struct cohort_session *s) {
     for (int i = 0; s->moves != NULL && i < s->transitions.count; i++)
-        comm_transfer_destroy(&s->moves[i].transfer);
+        release_move(&s->moves[i]);
     transitions_release(&s->transitions);
     mem_free(s->moves);
     mem_free(s->segments);
@@ -25,20 +31,103 @@ void session_release_steps(struct cohort_session *s) {
     s->step_count = 0;
 }
 
+/* ---- what goes out and comes in ------------------------------------------------------------ */
+
+typedef void (*rows_fn)(struct cohort_session *s, int move, struct rows rows);
+
+/* Calls fn for all ranges that this rank sends (or receives) in a transition.  A range that goes to
+ * several ranks may come several times. */
+static void each_range(struct cohort_session *s, int move, bool out, rows_fn fn) {
+    const struct transition *t = &s->transitions.list[move];
+    const bool root_sends = t->kind == TRANSITION_SCATTER;
+    for (int k = 0; k < t->move_count; k++)
+        if ((out ? t->moves[k].from : t->moves[k].to) == s->rank)
+            fn(s, move, t->moves[k].rows);
+    for (int b = 1; t->rows != NULL && b < s->size; b++)
+        if (s->rank == (out == root_sends ? 0 : b) && !rows_empty(t->rows[b]))
+            fn(s, move, t->rows[b]);
+}
+
+static void extend_out(struct cohort_session *s, int move, struct rows rows) {
+    s->moves[move].out = rows_hull(s->moves[move].out, rows);
+}
+static void extend_in(struct cohort_session *s, int move, struct rows rows) {
+    s->moves[move].in = rows_hull(s->moves[move].in, rows);
+}
+
+static int slot_of(const struct move *m) {
+    return m->slot >= 0 ? m->slot : m->root_slot;
+}
+
+static void encode(struct cohort_session *s, int move, struct rows rows) {
+    const struct move *m = &s->moves[move];
+    wire_encode(s->program, slot_of(m), rows, s->wire, m->out_rows, m->out_first,
+                &s->wire_saturated);
+}
+static void decode(struct cohort_session *s, int move, struct rows rows) {
+    const struct move *m = &s->moves[move];
+    wire_decode(s->program, slot_of(m), rows, s->wire, m->in_rows, m->in_first);
+}
+
+void session_encode_move(struct cohort_session *s, int move) {
+    const struct move *m = &s->moves[move];
+    if (m->out_rows == NULL)
+        return;
+    if (s->transitions.list[move].kind == TRANSITION_SCATTER)
+        encode(s, move, m->out); /* ranges overlap by their halos: each row once */
+    else
+        each_range(s, move, true, encode);
+}
+
+void session_decode_move(struct cohort_session *s, int move) {
+    if (s->moves[move].in_rows != NULL)
+        each_range(s, move, false, decode);
+}
+
+/* Memory for what travels in another form than it lies. */
+static enum cohort_code make_buffers(struct cohort_session *s, int i, size_t row_bytes,
+                                     struct cohort_error *err) {
+    struct move *m = &s->moves[i];
+    each_range(s, i, true, extend_out);
+    each_range(s, i, false, extend_in);
+    if (!wire_converts(s->graph, s->transitions.list[i].value, s->wire))
+        return COHORT_OK;
+    /* The root's memory of a scatter or gather begins at row 0, as its map does. */
+    const bool whole = s->rank == 0 && s->transitions.list[i].kind != TRANSITION_EXCHANGE;
+    m->out_first = whole ? 0 : m->out.begin;
+    m->in_first = whole ? 0 : m->in.begin;
+    size_t out = (size_t)(m->out.end - m->out_first) * row_bytes;
+    size_t in = (size_t)(m->in.end - m->in_first) * row_bytes;
+    if (out > 0)
+        m->out_rows = mem_zalloc(1, out);
+    if (in > 0)
+        m->in_rows = mem_zalloc(1, in);
+    s->wire_bytes += out + in;
+    if ((out > 0 && m->out_rows == NULL) || (in > 0 && m->in_rows == NULL))
+        return error_memory(err, out + in, "rows on the wire");
+    return COHORT_OK;
+}
+
 /* ---- transfers ------------------------------------------------------------------------------- */
 
-/* Row `row` of a slot's memory, which may begin before it. */
-static void *row_of(const struct cohort_session *s, int slot, int64_t row, size_t row_bytes) {
-    char *data = slot >= 0 ? exec_slot_data(s->program, slot) : NULL;
-    if (data == NULL)
-        return NULL;
-    return data + (size_t)(row - exec_slot_rows(s->program, slot).begin) * row_bytes;
+/* Where a move's rows lie that go out, or come in; data NULL: none do. */
+static struct comm_rows memory_of(const struct cohort_session *s, const struct move *m, bool out) {
+    char *own = out ? m->out_rows : m->in_rows;
+    int slot = slot_of(m);
+    if (slot < 0 || rows_empty(out ? m->out : m->in))
+        return (struct comm_rows){0};
+    if (own != NULL)
+        return (struct comm_rows){.data = own, .first = out ? m->out_first : m->in_first};
+    return (struct comm_rows){.data = exec_slot_data(s->program, slot),
+                              .first = exec_slot_rows(s->program, slot).begin};
 }
 
 static enum cohort_code make_row_transfer(struct cohort_session *s, int i, size_t row_bytes,
                                           struct cohort_error *err) {
     const struct transition *t = &s->transitions.list[i];
     struct move *m = &s->moves[i];
+    const bool scatter = t->kind == TRANSITION_SCATTER, root = s->rank == 0;
+    const struct comm_rows at = memory_of(s, m, scatter == root);
     int64_t *begin = mem_zalloc((size_t)s->size * 2, sizeof *begin), *end = begin + s->size;
     if (begin == NULL)
         return error_memory(err, (size_t)s->size * 2 * sizeof *begin, "a plan's steps");
@@ -48,13 +137,16 @@ static enum cohort_code make_row_transfer(struct cohort_session *s, int i, size_
             end[b] = t->rows[b].end;
         }
     struct comm_ranges ranges = {.begin = begin, .end = end};
-    void *mine =
-        end[s->rank] > begin[s->rank] ? row_of(s, m->slot, begin[s->rank], row_bytes) : NULL;
-    void *whole = s->rank == 0 ? exec_slot_data(s->program, m->root_slot) : NULL;
+    char *mine = root || at.data == NULL
+                     ? NULL
+                     : (char *)at.data + (size_t)(begin[s->rank] - at.first) * row_bytes;
+    void *whole = root ? exec_slot_data(s->program, m->root_slot) : NULL;
+    if (root && at.data != NULL)
+        whole = at.data;
     enum comm_scatter how =
         s->options.scatter == COHORT_SCATTER_ORDERED ? COMM_ORDERED : COMM_SCATTERV;
     enum cohort_code code =
-        t->kind == TRANSITION_SCATTER
+        scatter
             ? comm_scatter_create(&m->transfer, s->comm, how, row_bytes, &ranges, whole, mine, err)
             : comm_gather_create(&m->transfer, s->comm, row_bytes, &ranges, whole, mine, err);
     mem_free(begin);
@@ -65,7 +157,7 @@ static enum cohort_code make_exchange(struct cohort_session *s, int i, size_t ro
                                       struct cohort_error *err) {
     const struct transition *t = &s->transitions.list[i];
     struct move *m = &s->moves[i];
-    struct comm_rows rows = {0};
+    const struct comm_rows send = memory_of(s, m, true), receive = memory_of(s, m, false);
     struct comm_move *moves = mem_alloc((size_t)t->move_count * sizeof *moves);
     if (moves == NULL)
         return error_memory(err, (size_t)t->move_count * sizeof *moves, "a plan's steps");
@@ -74,20 +166,22 @@ static enum cohort_code make_exchange(struct cohort_session *s, int i, size_t ro
                                       .to = t->moves[k].to,
                                       .begin = t->moves[k].rows.begin,
                                       .end = t->moves[k].rows.end};
-    if (m->slot >= 0)
-        rows = (struct comm_rows){.data = exec_slot_data(s->program, m->slot),
-                                  .first = exec_slot_rows(s->program, m->slot).begin};
     enum cohort_code code = comm_exchange_create(&m->transfer, s->comm, row_bytes, moves,
-                                                 t->move_count, &rows, &rows, err);
+                                                 t->move_count, &send, &receive, err);
     mem_free(moves);
     return code;
 }
 
+/* Memory first: a rank that has none must say so before others wait for it. */
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < s->transitions.count && code == COHORT_OK; i++)
+        code = make_buffers(s, i, wire_row_bytes(s->graph, s->transitions.list[i].value, s->wire),
+                            err);
+    code = session_agree(s, code, err);
     for (int i = 0; i < s->transitions.count && s->comm != NULL && code == COHORT_OK; i++) {
         const struct transition *t = &s->transitions.list[i];
-        size_t row_bytes = value_geometry(graph_value(s->graph, t->value)).row_bytes;
+        size_t row_bytes = wire_row_bytes(s->graph, t->value, s->wire);
         code = (t->kind == TRANSITION_EXCHANGE ? make_exchange : make_row_transfer)(s, i, row_bytes,
                                                                                     err);
     }

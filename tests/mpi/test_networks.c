@@ -21,6 +21,8 @@
 
 #define ROUNDS  10 /* plans per network: the default, random groups, random plans of all modes */
 #define GROUPS  3  /* of these the ones with groups and ratios */
+#define HALF    2  /* of the random ones, how many send float16 … */
+#define BYTES   1  /* … and bytes; in the end */
 #define OUTPUTS 4
 
 static bool allocated;                        /* by a second inference */
@@ -131,6 +133,9 @@ static bool random_plan(struct cohort_plan **plan, const struct cohort_model *m,
 }
 
 static uint64_t plan_seed = 99; /* of rank 0 */
+static double differs[2];       /* rank 0: difference by float16, and by bytes */
+#define F16_TOLERANCE 0.005
+#define I8_TOLERANCE  0.1
 
 /* Rank 0: a plan of any modes. */
 static bool wild_plan(struct cohort_plan **plan, const struct cohort_model *m, char text[400]) {
@@ -142,9 +147,20 @@ static bool wild_plan(struct cohort_plan **plan, const struct cohort_model *m, c
     return (*plan)->plan != NULL;
 }
 
-/* Collective: the network on all ranks by this plan (NULL: the default), twice. */
+/* max|a-b| / max|b| */
+static double difference(const float *a, const float *b, int64_t count) {
+    double worst = 0, most = 0;
+    for (int64_t i = 0; i < count; i++) {
+        worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
+        most = fmax(most, fabs((double)b[i]));
+    }
+    return most > 0 ? worst / most : worst;
+}
+
+/* Collective: the network on all ranks by this plan (NULL: the default), twice; as exact as it has
+ * to be. */
 static bool run_everywhere(const struct network *n, const struct cohort_plan *plan,
-                           enum cohort_scatter how) {
+                           enum cohort_scatter how, double tolerance) {
     struct cohort_error err = {0};
     struct cohort_session *s = NULL;
     struct cohort_tensor out[OUTPUTS] = {{0}};
@@ -164,7 +180,13 @@ static bool run_everywhere(const struct network *n, const struct cohort_plan *pl
             allocated = true;
         for (int k = 0; k < outputs && same; k++)
             same = elements(&out[k]) == n->count[k] &&
-                   memcmp(out[k].data, n->want[k], (size_t)n->count[k] * sizeof(float)) == 0;
+                   (tolerance > 0 ? difference(out[k].data, n->want[k], n->count[k]) <= tolerance
+                                  : memcmp(out[k].data, n->want[k],
+                                           (size_t)n->count[k] * sizeof(float)) == 0);
+        for (int k = 0; k < outputs && tolerance > 0; k++)
+            differs[tolerance > F16_TOLERANCE] =
+                fmax(differs[tolerance > F16_TOLERANCE],
+                     difference(out[k].data, n->want[k], n->count[k]));
         MPI_Bcast(&same, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
     }
     cohort_close(&s);
@@ -193,8 +215,14 @@ static void check_network(const struct synth_network *which) {
             bool planned = round == 0 || (round <= GROUPS ? random_plan(&plan, n.model, nodes, text)
                                                           : wild_plan(&plan, n.model, text));
             MPI_Bcast(&planned, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
+            bool bytes = round >= ROUNDS - BYTES, half = !bytes && round >= ROUNDS - BYTES - HALF;
+            if (plan != NULL && (bytes || half))
+                cohort_plan_set_wire(plan, bytes ? COHORT_WIRE_I8 : COHORT_WIRE_F16);
             all = planned &&
-                  run_everywhere(&n, plan, round % 2 ? COHORT_SCATTER_ORDERED : COHORT_SCATTERV);
+                  run_everywhere(&n, plan, round % 2 ? COHORT_SCATTER_ORDERED : COHORT_SCATTERV,
+                                 bytes  ? I8_TOLERANCE
+                                 : half ? F16_TOLERANCE
+                                        : 0);
             if (!all && mt_rank == 0)
                 tell_plan(plan, text);
             cohort_plan_free(&plan);
@@ -217,6 +245,9 @@ int main(int argc, char **argv) {
         if (strcmp("lenet5", nets[i].name) == 0 || strcmp("vgg11", nets[i].name) == 0)
             check_network(&nets[i]);
     MPI_Allreduce(MPI_IN_PLACE, &allocated, 1, MPI_C_BOOL, MPI_LOR, MPI_COMM_WORLD);
+    if (mt_rank == 0)
+        mt_note("worst difference by values on the wire: f16 %.2g, i8 %.2g", differs[0],
+                differs[1]);
     mt_ok(!allocated, "no second inference allocated anything");
     return mt_end();
 }
