@@ -136,7 +136,8 @@ struct cohort_session_options { /* all zero: defaults */
     int no_binding;             /* leave the threads' cores to the system */
     const char *kernel;         /* an instruction set's or kernel's name; NULL: the best */
     /* On rank 0: a file that cohort_tune() wrote, from which kernels are chosen where it holds for
-     * a board and `kernel` is NULL; NULL: by estimate.  `tuning_optional`: the file may be missing,
+     * a board and for what `kernel` leaves to choose from (nothing, where it is a kernel's name);
+     * NULL: by estimate.  `tuning_optional`: the file may be missing,
      * and one that is bad is warned of and left alone. */
     const char *tuning;
     int tuning_optional;

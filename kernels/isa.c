@@ -4,6 +4,8 @@
  * the machine that runs is asked.  Generic kernels run everywhere, and OpenBLAS chooses its own. */
 #include "kernels/kernel.h"
 
+#include <string.h>
+
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #elif defined(__arm__) || defined(__aarch64__)
@@ -24,6 +26,13 @@ const char *kernel_isa_name(enum kernel_isa isa) {
     static const char *const names[ISA_COUNT] = {"generic",  "blas", "neon32", "neon64",
                                                  "neon64hp", "avx2", "avx512"};
     return (unsigned)isa < ISA_COUNT ? names[isa] : "unknown";
+}
+
+unsigned kernel_isas_named(const char *kernel) {
+    for (int i = 0; kernel && i < ISA_COUNT; i++)
+        if (strcmp(kernel, kernel_isa_name((enum kernel_isa)i)) == 0)
+            return i == ISA_BLAS ? 0 : 1u << i; /* whose bits change with the rows */
+    return kernel ? 0 : ~0u;
 }
 
 unsigned kernel_isa_available(void) {

@@ -35,6 +35,9 @@ enum kernel_isa {
 const char *kernel_isa_name(enum kernel_isa isa);
 /* Bit mask (1 << isa) of what this CPU can run, asked of the CPU once per call. */
 unsigned kernel_isa_available(void);
+/* What --kernel leaves to choose from among kernels that are row_exact: NULL everything, an
+ * instruction set's name that one, any other name nothing. */
+unsigned kernel_isas_named(const char *kernel);
 
 /* ---- epilogue ---------------------------------------------------------------------------- */
 
@@ -69,6 +72,31 @@ struct kernel_epilogue {
 void epilogue_apply(const struct kernel_epilogue *e, const struct view *out, int64_t y0, int64_t y1,
                     int block);
 
+/* ---- the board ---------------------------------------------------------------------------- */
+
+/* What kernels know of the board that they run on; 0: unknown, something usual is assumed.
+ *
+ * l2_bytes, a core's share of the second-level cache, decides how many rows or channel blocks a
+ * walk takes at once, never the order in which a sum is made: how many input channels go into one
+ * sum (micro.chunk) belongs to the kernel, for a first-level cache of 32 KB.  So boards may differ
+ * in it and still give the same bits.  winograd_bytes, the most that a layer's transformed weights
+ * may take, decides which kernels there are, so it must be the same on all boards of a job. */
+struct kernel_board {
+    size_t l2_bytes;
+    size_t winograd_bytes;
+};
+
+#define KERNEL_L2_BYTES       ((size_t)512 << 10) /* assumed */
+#define KERNEL_WINOGRAD_BYTES ((size_t)128 << 20) /* the most that is worth its memory */
+
+/* `part` in `of` of the second-level cache; within bounds, because a report of no cache worth
+ * mentioning, or of one that is many cores', is no reason to crawl. */
+static inline int64_t kernel_l2_share(const struct kernel_board *b, int part, int of) {
+    const int64_t low = 128 << 10, high = 2 << 20;
+    int64_t bytes = (int64_t)(b && b->l2_bytes ? b->l2_bytes : KERNEL_L2_BYTES);
+    return (bytes < low ? low : bytes > high ? high : bytes) * part / of;
+}
+
 /* ---- convolution ------------------------------------------------------------------------- */
 
 struct conv_shape { /* the signature of one convolution; input and output of one image */
@@ -80,6 +108,7 @@ struct conv_shape { /* the signature of one convolution; input and output of one
     int pad_top, pad_left; /* the bottom and right pads follow from out_h, out_w */
     int dilation_h, dilation_w;
     bool in_blocked, out_blocked;
+    const struct kernel_board *board; /* no part of the signature; NULL: unknown */
 };
 
 struct conv_args {
@@ -134,7 +163,8 @@ struct conv_kernel {
 struct gemm_shape {
     int64_t rows; /* of the whole value, for choosing a kernel: never of the tile */
     int k, n;
-    bool half; /* weights are kept as float16 */
+    bool half;                        /* weights are kept as float16 */
+    const struct kernel_board *board; /* as in conv_shape */
 };
 
 struct gemm_args {

@@ -190,11 +190,16 @@ MICRO_INLINE void micro_drive_whole(const struct micro_args *a, int pixels, int 
  * bytes each) stay in a 32 KB first-level cache while a row's pixels pass by.  Where the
  * second-level cache is fast more are better, but also less exact. */
 #define MICRO_CHUNK 256
-/* Input that should stay in the second-level cache while all channel blocks pass over it. */
-#define MICRO_INPUT_BYTES (256 * 1024)
+/* Input that should stay in the second-level cache while all channel blocks pass over it: a quarter
+ * of it, because weights and output pass through it too. */
+static inline int64_t micro_input_bytes(const struct kernel_board *b) {
+    return kernel_l2_share(b, 1, 4);
+}
 /* Weights that stay there all the time, so that few rows at once are best: they are written in the
  * order in which they lie. */
-#define MICRO_WEIGHTS_BYTES (256 * 1024)
+static inline int64_t micro_weights_bytes(const struct kernel_board *b) {
+    return kernel_l2_share(b, 1, 4);
+}
 
 extern const struct micro micro_generic;
 /* In their folders, where the target has them. */

@@ -94,7 +94,7 @@ void panel_run(const struct gemm_args *a, const struct micro *m) {
     int k_all = a->shape->k, slices = (k_all + m->chunk - 1) / m->chunk;
     /* slices of about equal length, in whole blocks */
     int slice = slices > 1 ? ((k_all + slices - 1) / slices + BLOCK - 1) / BLOCK * BLOCK : k_all;
-    int64_t floats = MICRO_INPUT_BYTES / (int64_t)sizeof(float);
+    int64_t floats = micro_input_bytes(a->shape->board) / (int64_t)sizeof(float);
     /* Few rows: a panel's weights in one go, as they lie.  Many: slice by slice, so that many rows
      * of the input stay near and the weights come by seldom. */
     int step = slices > 1 && (a->y1 - a->y0) * k_all > floats ? slice : k_all;

@@ -301,8 +301,8 @@ static void walk_pass(struct walk *k) {
 static int64_t rows_at_once(const struct conv_args *a, bool transposed, bool small) {
     const struct conv_shape *s = a->shape;
     int64_t row = (int64_t)s->in_c * s->in_w * (int64_t)sizeof(float);
-    int64_t n = transposed ? MICRO_INPUT_BYTES * s->stride_h / row
-                           : MICRO_INPUT_BYTES / (row * s->stride_h);
+    int64_t near = micro_input_bytes(s->board);
+    int64_t n = transposed ? near * s->stride_h / row : near / (row * s->stride_h);
     int64_t enough = 64 / s->out_w + 1; /* to make reading the weights worth while */
     if (small)                          /* and then no more: the output is long */
         n = enough;
@@ -387,7 +387,8 @@ void window_run(const struct conv_args *a, bool transposed, const struct micro *
         point_run(a, m);
         return;
     }
-    struct walk k = {.a = a, .m = m, .small = window_weights_bytes(s) <= MICRO_WEIGHTS_BYTES};
+    bool small = (int64_t)window_weights_bytes(s) <= micro_weights_bytes(s->board);
+    struct walk k = {.a = a, .m = m, .small = small};
     int64_t rows = rows_at_once(a, transposed, k.small);
     size_t before = passes_before(s, a->block0);
     k.ay = axis_make(transposed, s->in_h, s->kernel_h, s->stride_h, s->pad_top, s->dilation_h);

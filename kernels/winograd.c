@@ -14,11 +14,6 @@
 
 #include <string.h>
 
-/* Larger transformed weights than this, of one layer, are not worth their memory. */
-#define WEIGHTS_MOST ((size_t)128 << 20)
-/* Transformed input of one point, and the sums of the blocks at hand, in bytes. */
-#define POINT_BYTES (128 * 1024)
-#define SUMS_BYTES  (96 * 1024)
 /* Tiles that make reading the weights worth while. */
 #define TILES_ENOUGH 56
 
@@ -28,6 +23,21 @@ static int least(int a, int b) {
 
 static int most(int a, int b) {
     return a > b ? a : b;
+}
+
+/* Transformed input of one point, and the sums of the blocks at hand: what of the second-level
+ * cache is theirs. */
+static int64_t point_bytes(const struct conv_shape *s) {
+    return kernel_l2_share(s->board, 1, 8);
+}
+
+static int64_t sums_bytes(const struct conv_shape *s) {
+    return kernel_l2_share(s->board, 3, 32);
+}
+
+/* Larger transformed weights than this, of one layer, are not worth their memory. */
+static size_t weights_most(const struct conv_shape *s) {
+    return s->board && s->board->winograd_bytes ? s->board->winograd_bytes : KERNEL_WINOGRAD_BYTES;
 }
 
 static int blocks_of(int channels) {
@@ -103,10 +113,10 @@ static struct sizes sizes_of(const struct conv_shape *s, int tile) {
                       .group_blocks = blocks_of(s->out_c / s->groups),
                       .reach = (s->kernel_h - 1) * s->dilation_h};
     int64_t row = (int64_t)z.tiles * BLOCK * (int64_t)sizeof(float);
-    int64_t rows = POINT_BYTES / (row * z.in_blocks) - z.reach;
+    int64_t rows = point_bytes(s) / (row * z.in_blocks) - z.reach;
     int enough = rows_least(s, tile);
     z.rows = rows > enough ? (int)(rows < s->out_h ? rows : s->out_h) : enough;
-    int64_t blocks = SUMS_BYTES / (row * z.points * z.rows);
+    int64_t blocks = sums_bytes(s) / (row * z.points * z.rows);
     z.at_once = blocks < 1 ? 1 : (int)(blocks < z.group_blocks ? blocks : z.group_blocks);
     return z;
 }
@@ -138,9 +148,12 @@ static size_t weights_bytes(const struct conv_shape *s, int tile) {
 /* Cycles of one row: products, transforms (the input's also for the rows of the reach), and no
  * faster than the weights come from memory. */
 double winograd_rate(const struct conv_shape *s, const struct winograd *w) {
-    if (!possible(s) || weights_bytes(s, w->tile) > WEIGHTS_MOST)
+    static const struct kernel_board usual = {.l2_bytes = 1 << 20};
+    if (!possible(s) || weights_bytes(s, w->tile) > weights_most(s))
         return 0;
-    struct sizes z = sizes_of(s, w->tile);
+    struct conv_shape anywhere = *s; /* boards with other caches must choose the same kernel */
+    anywhere.board = &usual;
+    struct sizes z = sizes_of(&anywhere, w->tile);
     double products = (double)z.points * z.tiles * s->kernel_h * z.in_blocks * BLOCK *
                       z.group_blocks * BLOCK / w->dense;
     double input = w->input_cycles * z.tiles * z.in_blocks * (z.rows + z.reach) / z.rows;

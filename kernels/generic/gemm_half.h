@@ -139,7 +139,7 @@ static void half_rows(const struct gemm_args *a, const struct micro *m, int pane
 
 static void half_all_rows(const struct gemm_args *a, const struct micro *m) {
     int64_t row_bytes = (int64_t)a->shape->k * (int64_t)sizeof(float) + 1;
-    int64_t at_once = MICRO_INPUT_BYTES / row_bytes;
+    int64_t at_once = micro_input_bytes(a->shape->board) / row_bytes;
     if (at_once < 4 * m->pixels)
         at_once = 4 * m->pixels;
     for (int64_t y0 = a->y0, y1; y0 < a->y1; y0 = y1) {

@@ -390,7 +390,7 @@ static void show_progress(void *context, const char *what, uint64_t done, uint64
              100.0 * (double)done / (double)total);
     if (!shares)
         snprintf(text, sizeof text, "%.*f of %.*f %s", counts ? 0 : 1, (double)done / unit,
-                 counts ? 0 : 1, (double)total / unit, counts ? "signatures" : "MB");
+                 counts ? 0 : 1, (double)total / unit, counts ? "kernels" : "MB");
     if (s->plain)
         fprintf(stderr, "cohort: %s: %s\n", what, shares ? percent : text);
     else if (s->bar)

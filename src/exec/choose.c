@@ -22,8 +22,8 @@ bool signature_of(const struct graph *g, const struct node *n, struct signature 
     return true;
 }
 
-void tuning_key_here(struct tuning_key *key) {
-    unsigned usable = kernel_isa_available() & ~(1u << ISA_BLAS);
+void tuning_key_here(struct tuning_key *key, const char *kernel) {
+    unsigned usable = kernel_isa_available() & kernel_isas_named(kernel) & ~(1u << ISA_BLAS);
     size_t at = 0;
     key->isa[0] = '\0';
     for (int i = 0; i < ISA_COUNT; i++)
@@ -38,34 +38,57 @@ static unsigned usable_for(const struct signature *s, unsigned isa_mask) {
     return isa_mask & kernel_isa_available() & (s->fp16 ? ~0u : ~ISAS_FP16);
 }
 
+/* The speed that the registry's kernel `i` of the family is expected to have; its name; 0: it is
+ * not to be chosen. */
+static double candidate(const struct signature *s, unsigned usable, int i, const char **name) {
+    int count;
+    if (s->family == SIGNATURE_GEMM) {
+        const struct gemm_kernel *k = kernels_gemm(&count)[i];
+        *name = k->name;
+        return (usable & 1u << k->isa) && k->row_exact && k->half == s->gemm.half
+                   ? k->rate(&s->gemm)
+                   : 0;
+    }
+    const struct conv_kernel *k =
+        (s->family == SIGNATURE_CONV ? kernels_conv(&count) : kernels_deconv(&count))[i];
+    *name = k->name;
+    return (usable & 1u << k->isa) && k->row_exact ? k->rate(&s->conv) : 0;
+}
+
+static int family_size(const struct signature *s) {
+    int count;
+    if (s->family == SIGNATURE_GEMM)
+        kernels_gemm(&count);
+    else
+        (s->family == SIGNATURE_CONV ? kernels_conv : kernels_deconv)(&count);
+    return count;
+}
+
 int signature_candidates(const struct signature *s, unsigned isa_mask, const char **names,
                          int max) {
     unsigned usable = usable_for(s, isa_mask) & ~(1u << ISA_BLAS);
-    int count, n = 0;
-    if (s->family == SIGNATURE_GEMM) {
-        const struct gemm_kernel *const *list = kernels_gemm(&count);
-        for (int i = 0; i < count && n < max; i++)
-            if ((usable & 1u << list[i]->isa) && list[i]->row_exact &&
-                list[i]->half == s->gemm.half && list[i]->rate(&s->gemm) > 0)
-                names[n++] = list[i]->name;
-        return n;
-    }
-    const struct conv_kernel *const *list =
-        s->family == SIGNATURE_CONV ? kernels_conv(&count) : kernels_deconv(&count);
-    for (int i = 0; i < count && n < max; i++)
-        if ((usable & 1u << list[i]->isa) && list[i]->row_exact && list[i]->rate(&s->conv) > 0)
-            names[n++] = list[i]->name;
+    int n = 0;
+    for (int i = 0; i < family_size(s) && n < max; i++)
+        n += candidate(s, usable, i, &names[n]) > 0;
     return n;
 }
 
-const char *signature_estimate(const struct signature *s, unsigned isa_mask) {
-    isa_mask = usable_for(s, isa_mask);
-    if (s->family == SIGNATURE_GEMM) {
-        const struct gemm_kernel *k = kernel_choose_gemm(&s->gemm, isa_mask, NULL);
-        return k != NULL ? k->name : NULL;
+int signature_ranked(const struct signature *s, unsigned isa_mask, const char **names,
+                     double *rates, int max) {
+    unsigned usable = usable_for(s, isa_mask) & ~(1u << ISA_BLAS);
+    int n = 0;
+    for (int i = 0; i < family_size(s) && n < max; i++) {
+        const char *name;
+        double rate = candidate(s, usable, i, &name);
+        if (rate <= 0)
+            continue;
+        int at = n++;
+        for (; at > 0 && rates[at - 1] < rate; at--) { /* equal ones stay as they are */
+            names[at] = names[at - 1];
+            rates[at] = rates[at - 1];
+        }
+        names[at] = name;
+        rates[at] = rate;
     }
-    const struct conv_kernel *k =
-        (s->family == SIGNATURE_CONV ? kernel_choose_conv : kernel_choose_deconv)(&s->conv,
-                                                                                  isa_mask, NULL);
-    return k != NULL ? k->name : NULL;
+    return n;
 }

@@ -14,6 +14,7 @@
 
 struct program;
 struct kernel_choices; /* exec/signature.h */
+struct kernel_board;   /* kernels/kernel.h */
 
 struct exec_options {
     unsigned isa_mask;  /* allowed ISAs (1 << kernel_isa); 0: all available */
@@ -29,8 +30,9 @@ struct exec_options {
     size_t cache_bytes;
     int64_t
         strip_rows; /* for tests: strips of so many rows wherever they can be; 0: where they pay */
-    /* Kernels chosen by measuring, for when `kernel` is NULL; borrowed; NULL: none. */
+    /* Kernels chosen by measuring; `kernel` is for what has none; borrowed; NULL: none. */
     const struct kernel_choices *choices;
+    const struct kernel_board *board; /* borrowed; NULL: unknown */
 };
 
 /* The graph and the pool are borrowed until exec_destroy(). */
@@ -125,6 +127,22 @@ int exec_chained(const struct program *p);
 /* After exec_prepare(): how many operators' kernels are chosen by a signature, and how many of
  * these choices are from measuring. */
 void exec_count_choices(const struct program *p, int *signatures, int *chosen);
+
+/* ---- a second kernel, for measuring one against the other ------------------------------------ */
+
+/* After exec_prepare(): binds a node that is used a second time, by the kernel of this name.
+ * *bytes: its weights; 0 when another kernel would compute it, and it has no rival.
+ * Errors: memory. */
+enum cohort_code exec_bind_rival(struct program *p, int node, const char *kernel, size_t *bytes,
+                                 struct cohort_error *err);
+bool exec_has_rival(const struct program *p, int node);
+/* Operators run by their rivals, where there are any, from now on; or by their own kernels. */
+void exec_use_rivals(struct program *p, bool rivals);
+/* The node's own kernel goes when the rival wins, else the rival; then all run by their own. */
+void exec_end_rival(struct program *p, int node, bool wins);
+void exec_end_rivals(struct program *p); /* none wins */
+/* Of an operator, in the order in which they were added. */
+int exec_op_node(const struct program *p, int op);
 
 /* ---- convenience for tests and single-board use ---------------------------------------------- */
 

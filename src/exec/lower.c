@@ -187,7 +187,8 @@ const char *tuned_kernel(const struct program *p, const struct node *n) {
 }
 
 const char *wanted_kernel(const struct program *p, const struct node *n) {
-    return p->options.kernel != NULL ? p->options.kernel : tuned_kernel(p, n);
+    const char *tuned = tuned_kernel(p, n);
+    return tuned != NULL ? tuned : p->options.kernel;
 }
 
 /* ---- epilogue and constants ------------------------------------------------------------------ */

@@ -72,6 +72,7 @@ struct program {
     int op_count;
     size_t op_capacity;
     struct bound *bounds; /* one per node of the graph; how == NULL: not used */
+    struct bound *rivals; /* NULL, or likewise: second kernels that are measured */
     char *arena;
     size_t arena_bytes, pinned_bytes;
     char *workspace; /* threads * workspace_stride */
@@ -133,7 +134,7 @@ bool lower_is_map(const struct graph *g, const struct node *n); /* output 0 is a
 /* What the kernel of a row of lowerings_conv or lowerings_gemm is chosen by (exec/signature.h). */
 void conv_signature(const struct graph *g, const struct node *n, struct signature *s);
 bool gemm_signature(const struct graph *g, const struct node *n, struct signature *s);
-/* The name to choose this node's kernel by: --kernel, else what tuning chose, else NULL. */
+/* The name to choose this node's kernel by: what tuning chose, else --kernel, else NULL. */
 const char *tuned_kernel(const struct program *p, const struct node *n); /* NULL: nothing */
 const char *wanted_kernel(const struct program *p, const struct node *n);
 /* The kernel for a product: `wanted` where it is one for products, else the best of the instruction

@@ -148,6 +148,7 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     TRY(bound_state(b, sizeof(struct conv_state), err));
     struct conv_state *s = b->state;
     s->shape = conv_shape_of(g, n);
+    s->shape.board = p->options.board;
     const struct conv_kernel *(*choose)(const struct conv_shape *, unsigned, const char *) =
         transposed ? kernel_choose_deconv : kernel_choose_conv;
     s->scaled = strcmp(n->op->name, "ScaledConv") == 0;

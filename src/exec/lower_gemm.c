@@ -260,6 +260,7 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     s->in_pitch = (ptrdiff_t)in_pitch_of(a);
     s->shape = gemm_shape_of(a, &m);
     s->shape.half = p->options.half_weights;
+    s->shape.board = p->options.board;
     TRY(choose_gemm(&s->kernel, p->isa_mask, &s->shape, wanted_kernel(p, b->node), err));
     b->kernel = s->kernel->name;
     b->rate = s->kernel->rate(&s->shape);

@@ -100,7 +100,8 @@ static enum cohort_code bind_product(struct program *p, struct bound *b, struct 
     s->transposed = is_gemm(n) && node_attr_int(n, "transB", 0) != 0;
     s->b_rows = b_shape->dim[b_shape->rank - 2];
     s->alpha = is_gemm(n) ? node_attr_float(n, "alpha", 1.0f) : 1.0f;
-    s->shape = (struct gemm_shape){.rows = s->rows,
+    s->shape = (struct gemm_shape){.board = p->options.board,
+                                   .rows = s->rows,
                                    .k = (int)a_shape->dim[a_shape->rank - 1],
                                    .n = (int)b_shape->dim[b_shape->rank - (s->transposed ? 2 : 1)]};
     /* Weights that are computed each time would have to be scaled for float16 each time. */

@@ -56,6 +56,7 @@ void exec_destroy(struct program **pp) {
     struct program *p = *pp;
     if (p == NULL)
         return;
+    exec_end_rivals(p);
     for (int i = 0; i < p->graph->node_count; i++) {
         struct bound *b = &p->bounds[i];
         if (b->how != NULL && b->how->unbind != NULL && b->state != NULL)
@@ -335,6 +336,10 @@ const struct tensor *exec_slot_tensor(const struct program *p, int slot) {
     return &p->slots[slot].tensor;
 }
 
+int exec_op_node(const struct program *p, int op) {
+    return p->ops[op].node;
+}
+
 const char *exec_op_kernel(const struct program *p, int op) {
     const struct bound *b = p->ops[op].bound;
     if (p->ops[op].free)
@@ -356,7 +361,7 @@ void exec_count_choices(const struct program *p, int *signatures, int *chosen) {
         const struct bound *b = &p->bounds[i];
         if (b->how == NULL || !signature_of(p->graph, b->node, &s))
             continue;
-        const char *name = p->options.kernel == NULL ? tuned_kernel(p, b->node) : NULL;
+        const char *name = tuned_kernel(p, b->node);
         ++*signatures;
         *chosen += name != NULL && b->kernel != NULL && strcmp(name, b->kernel) == 0;
     }

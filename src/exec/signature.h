@@ -57,7 +57,9 @@ const char *kernel_chosen(const struct kernel_choices *choices, const struct sig
  * do this shape; those that the registry's own choice might take.  Fills names[] (at most max) in
  * the registry's order. */
 int signature_candidates(const struct signature *s, unsigned isa_mask, const char **names, int max);
-/* The one that the estimate takes; NULL: there is none. */
-const char *signature_estimate(const struct signature *s, unsigned isa_mask);
+/* The same with the best by estimate first (which is the one that is taken untuned), and their
+ * estimates. */
+int signature_ranked(const struct signature *s, unsigned isa_mask, const char **names,
+                     double *rates, int max);
 
 #endif

@@ -52,8 +52,9 @@ struct tuning { /* all zero: empty */
 
 void tuning_release(struct tuning *t);
 
-/* Fills in isa and kernels of a key: what this program can run on this CPU. */
-void tuning_key_here(struct tuning_key *key);
+/* Fills in isa and kernels of a key: what this program can run on this CPU, as far as --kernel
+ * (NULL: none) leaves a choice. */
+void tuning_key_here(struct tuning_key *key, const char *kernel);
 
 /* Reads a document; `name` is for messages.  *t is all zero before, and after an error.
  * Errors: format (with the place in the document), memory. */

@@ -10,7 +10,7 @@
 enum cohort_code session_read_tuning(struct cohort_session *s, struct cohort_error *err) {
     const char *path = s->options.tuning;
     struct cohort_error local = {0};
-    if (path == NULL || s->options.kernel != NULL ||
+    if (path == NULL || kernel_isas_named(s->options.kernel) == 0 ||
         (s->options.tuning_optional && !file_exists(path)))
         return COHORT_OK;
     enum cohort_code code = tuning_load(&s->tuning, path, &local);
@@ -35,8 +35,57 @@ struct tuning_key session_tuning_key(const struct cohort_session *s) {
     struct tuning_key key = {.threads = pool_threads(s->pool)};
     snprintf(key.cpu, sizeof key.cpu, "%s",
              s->board.cpu_model[0] != '\0' ? s->board.cpu_model : s->board.isa);
-    tuning_key_here(&key);
+    tuning_key_here(&key, s->options.kernel);
     return key;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Winograd's weights take two to three times their layer's.  A board whose memory is this many
+ * times the limit can afford that for the few layers of a network that come near it. */
+#define WINOGRAD_SHARE 16
+
+/* This rank's limit, from what its board has, what it was told to stay below, and how many share
+ * it. */
+static uint64_t winograd_bytes_here(const struct cohort_session *s) {
+    uint64_t memory = s->board.memory_bytes, limit = mem_limit_bytes();
+    uint64_t most = KERNEL_WINOGRAD_BYTES;
+    if (s->comm != NULL && comm_local_size(s->comm) > 1)
+        memory /= (uint64_t)comm_local_size(s->comm);
+    if (limit != 0 && (memory == 0 || limit < memory))
+        memory = limit;
+    if (memory != 0 && memory / WINOGRAD_SHARE < most)
+        most = memory / WINOGRAD_SHARE + 1; /* never 0: that would mean unknown */
+    return most;
+}
+
+enum cohort_code session_share_limits(struct cohort_session *s, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    uint64_t mine = winograd_bytes_here(s), least = mine, *all = NULL;
+    struct buf b = {0};
+    s->kernel_board.l2_bytes = s->board.l2_bytes;
+    if (s->comm == NULL)
+        goto out;
+    if (s->rank == 0) {
+        all = mem_zalloc((size_t)s->size, sizeof *all);
+        code = all != NULL ? COHORT_OK : error_memory(err, sizeof *all, "the boards' limits");
+    }
+    TRY(session_agree(s, code, err));
+    TRY(comm_gather_bytes(s->comm, &mine, sizeof mine, all, err));
+    for (int r = 0; s->rank == 0 && r < s->size; r++)
+        least = all[r] < least ? all[r] : least;
+    if (s->rank == 0)
+        buf_u64(&b, least);
+    TRY(session_agree(
+        s, b.failed ? error_memory(err, sizeof least, "the boards' limits") : COHORT_OK, err));
+    TRY(comm_broadcast(s->comm, &b, err));
+    struct reader in = reader_of(b.data, b.size);
+    least = read_u64(&in);
+out:
+    s->kernel_board.winograd_bytes = (size_t)least;
+    buf_release(&b);
+    mem_free(all);
+    return code;
 }
 
 /* ---- rank 0 decides -------------------------------------------------------------------------- */

@@ -215,6 +215,7 @@ out:
 struct exec_options session_exec_options(const struct cohort_session *s) {
     return (struct exec_options){.kernel = s->options.kernel,
                                  .choices = &s->choices,
+                                 .board = &s->kernel_board,
                                  .cache_bytes = s->board.l2_bytes,
                                  .half_weights = s->options.weights_type == COHORT_WEIGHTS_F16,
                                  .fp16 = s->options.arithmetic == COHORT_ARITHMETIC_F16};
@@ -268,6 +269,7 @@ static enum cohort_code prepare(struct cohort_session *s, struct cohort_model *m
     TRY(session_share_network(s, model, plan, err));
     TRY(session_agree(s, session_inject(s, "board", session_open_board(s, err), err), err));
     TRY(session_agree_on_arithmetic(s, err));
+    TRY(session_share_limits(s, err));
     TRY(session_share_choices(s, err));
     TRY(session_agree(s, open_program(s, err), err));
     TRY(session_agree(s, session_inject(s, "compile", session_compile(s, err), err), err));

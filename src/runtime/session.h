@@ -102,8 +102,9 @@ struct cohort_session {
     double prepare_ms, weights_ms, run_ms; /* run: the last one, on this rank */
     uint64_t weights_received_bytes;
     bool cache_warned;
-    bool tuned;           /* rank 0 has a tuning file: the same on all ranks */
-    struct tuning tuning; /* rank 0: that file */
+    bool tuned;                       /* rank 0 has a tuning file: the same on all ranks */
+    struct tuning tuning;             /* rank 0: that file */
+    struct kernel_board kernel_board; /* what kernels may know: caches are this board's own */
     struct kernel_choices choices;
     char *choice_text; /* the names that choices point to */
     bool failed;       /* a run failed: only cohort_close is allowed now */
@@ -157,6 +158,9 @@ struct exec_options session_exec_options(const struct cohort_session *s);
 enum cohort_code session_read_tuning(struct cohort_session *s, struct cohort_error *err);
 enum cohort_code session_share_choices(struct cohort_session *s, struct cohort_error *err);
 void session_release_choices(struct cohort_session *s);
+/* Collective, after session_open_board().  Fills in s->kernel_board: how much memory a layer's
+ * transformed weights may take is a share of the smallest board's, and the same on all. */
+enum cohort_code session_share_limits(struct cohort_session *s, struct cohort_error *err);
 /* Local.  What this board's measurements are filed under. */
 struct tuning_key session_tuning_key(const struct cohort_session *s);
 

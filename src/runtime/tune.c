@@ -9,16 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LIMIT_S  60.0
-#define SPARE_S  240.0 /* others may wait so much longer than the limit for a board to end */
-#define PROGRESS "tuning"
-
-/* What a rank found out about one signature; as it travels to rank 0. */
-struct tune_result {
-    int measured;
-    char estimate[TUNING_KERNEL_BYTES];
-    struct tuning_choice choice;
-};
+#define LIMIT_S 60.0
+#define SPARE_S 240.0 /* others may wait so much longer than the limit for a board to end */
 
 /* Which signatures a rank measures: every `count`th from `index` on, for the boards like `leader`.
  */
@@ -105,41 +97,6 @@ out:
     return code;
 }
 
-/* ---- measuring ------------------------------------------------------------------------------- */
-
-static void progress(const struct cohort_session *s, int done, int total) {
-    if (s->options.progress != NULL)
-        s->options.progress(s->options.context, PROGRESS, (uint64_t)done, (uint64_t)total);
-}
-
-/* Local. */
-static enum cohort_code measure_mine(struct tune *t, double limit_s, struct cohort_error *err) {
-    struct cohort_session *s = t->session;
-    const struct tune_share *share = &t->shares[s->rank];
-    enum cohort_code code = COHORT_OK;
-    double start = clock_ms();
-    int total = (t->item_count - share->index + share->count - 1) / share->count, done = 0;
-    for (int i = share->index; i < t->item_count; i += share->count) {
-        struct tune_result *r = &t->mine[i];
-        const char *estimate;
-        progress(s, done++, total);
-        if (clock_ms() - start > limit_s * 1e3)
-            break;
-        code = tune_measure(s, &t->items[i], &r->choice, &estimate, err);
-        if (code != COHORT_OK) {
-            const struct node *n = &s->graph->nodes[t->items[i].node];
-            error_wrap(err, "node '%s' (%s)", n->name, n->op->name);
-            goto out;
-        }
-        r->measured = r->choice.count > 0;
-        if (estimate != NULL)
-            snprintf(r->estimate, sizeof r->estimate, "%s", estimate);
-    }
-    progress(s, total, total);
-out:
-    return code;
-}
-
 /* ---- keeping --------------------------------------------------------------------------------- */
 
 /* What the boards like rank `leader` found out about item i; NULL: time was up. */
@@ -208,13 +165,8 @@ static void add_totals(cJSON *board, const struct tune *t, int leader, bool *ok)
         const struct tune_result *x = result_of(t, leader, i);
         if (x == NULL)
             continue;
-        const struct tuning_choice *c = &x->choice;
-        double mine = c->times[c->chosen].us, its = mine;
-        for (int k = 0; k < c->count; k++)
-            if (strcmp(c->times[k].kernel, x->estimate) == 0)
-                its = c->times[k].us;
-        estimate += its * t->items[i].count;
-        tuned += mine * t->items[i].count;
+        estimate += x->estimate_us * t->items[i].count;
+        tuned += x->chosen_us * t->items[i].count;
         measured++;
     }
     json_add_i64(board, "measured", measured, ok);
@@ -260,17 +212,24 @@ static enum cohort_code tune(struct tune *t, struct cohort_model *model, const c
     double limit = limit_s > 0 ? limit_s : LIMIT_S;
     if (s->rank == 0 && path == NULL)
         code = error_set(err, COHORT_ERR_USAGE, "no tuning file was named");
-    else if (s->options.kernel != NULL)
-        code =
-            error_set(err, COHORT_ERR_USAGE,
-                      "--kernel %s leaves nothing to choose: tune without it", s->options.kernel);
+    else if (kernel_isas_named(s->options.kernel) == 0)
+        code = error_set(err, COHORT_ERR_USAGE,
+                         "--kernel %s leaves nothing to choose: tune without it, or with an "
+                         "instruction set's name",
+                         s->options.kernel);
     TRY(session_agree(s, code, err));
     s->options.tuning = NULL;
     TRY(session_share_network(s, model, NULL, err));
     TRY(session_agree(s, session_open_board(s, err), err));
     TRY(session_agree_on_arithmetic(s, err));
+    TRY(session_share_limits(s, err));
     TRY(agree_on_shares(t, err));
-    TRY(session_agree(s, measure_mine(t, limit, err), err));
+    for (int i = 0; i < t->item_count; i++)
+        t->items[i].signature.conv.board = &s->kernel_board;
+    const struct tune_share *share = &t->shares[s->rank];
+    const struct tune_part part = {.index = share->index, .count = share->count};
+    code = tune_measure(s, t->items, t->item_count, &part, limit, t->mine, err);
+    TRY(session_agree(s, code, err));
     size_t bytes = (size_t)t->item_count * sizeof *t->mine;
     if (s->comm != NULL && bytes > 0)
         TRY(comm_gather_bytes(s->comm, t->mine, bytes, t->all, err));

@@ -32,7 +32,7 @@ layers=$("$cohort" inspect "$net" --json | grep -cE '"operator": "(Conv|Gemm)"')
 signatures=$(grep -c '"signature"' "$file")
 tap_run "it shows and keeps every signature" test "$(grep -cE '^ *[0-9]+ x (conv|gemm) ' "$scratch/out")" -eq "$signatures"
 tap_run "the sum is told" grep -qE "^$signatures of $signatures signatures measured; .* instead of [0-9.]+ ms" "$scratch/out"
-tap_run "progress is told in signatures" grep -q "tuning: $signatures of $signatures signatures" <(tr '\r' '\n' <"$scratch/err")
+tap_run "progress is told in kernels" grep -qE "tuning: ([0-9]+) of \1 kernels" <(tr '\r' '\n' <"$scratch/err")
 
 answer tuned -v
 tap_run "run chooses by it" grep -q "$layers of $layers convolutions and products have a kernel from $file" "$scratch/tuned.err"
@@ -84,7 +84,18 @@ tap_fails "half a file" 'wrong\.json:[0-9]+:' "$cohort" run "$net" --tuning "$sc
 tap_fails "a file that is not there" 'none\.json' "$cohort" run "$net" --tuning "$scratch/none.json"
 tap_fails "tune does not write over a bad file" 'remove it to begin anew' "$cohort" tune "$net" --tuning "$scratch/wrong.json"
 tap_fails "tune wants a file" 'give --tuning FILE' "$cohort" tune "$net" --tuning none
-tap_fails "tune with --kernel" 'leaves nothing to choose' "$cohort" tune "$net" --kernel generic
+tap_fails "tune with --kernel" 'leaves nothing to choose' "$cohort" tune "$net" --kernel conv_generic_direct
+
+# ---- one instruction set ----------------------------------------------------------------------
+
+only=$scratch/only.json
+timeout 200 "$cohort" tune "$net" --threads 1 --kernel generic --tuning "$only" >"$scratch/out" 2>"$scratch/err"
+tap_run "tune with an instruction set keeps to it" grep -q '"isa": "generic"' "$only"
+tap_run "… in every choice" test "$(grep -oE '"(conv|gemm)_[a-z0-9_]+"' "$only" | grep -vc generic)" -eq 0
+answer only -v --kernel generic --tuning "$only"
+tap_run "… and run takes them with the same --kernel" grep -q "$layers of $layers convolutions and products have a kernel from $only" "$scratch/only.err"
+answer without -v --tuning "$only"
+tap_run "… not without it" grep -q "holds nothing for rank 0" "$scratch/without.err"
 cp "$scratch/wrong.json" "$file"
 answer spoilt
 same "in the cache it is left alone" plain spoilt

@@ -204,7 +204,7 @@ static void bad_files_end_everywhere(void) {
 
 static void wrong_calls_are_errors(void) {
     struct cohort_error err = {0};
-    struct cohort_session_options o = options_of(1, NULL, "generic");
+    struct cohort_session_options o = options_of(1, NULL, "conv_generic_direct");
     char *json = NULL;
     enum cohort_code code =
         cohort_tune(mt_rank == 0 ? model : NULL, MPI_COMM_WORLD, file, 1, &o, &json, &err);

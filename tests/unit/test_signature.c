@@ -116,15 +116,26 @@ static void candidates_can_do_it(void **state) {
     transposed.family = SIGNATURE_DECONV;
     const struct signature *const all[] = {&plain, &transposed, &product};
     for (int i = 0; i < 3; i++) {
-        const char *names[64], *estimate = signature_estimate(all[i], ~0u);
+        const char *names[64], *ranked[64], *estimate;
+        double rates[64];
         int n = signature_candidates(all[i], ~0u, names, 64), found = 0;
         assert_true(n > 0);
-        assert_non_null(estimate);
+        assert_int_equal(signature_ranked(all[i], ~0u, ranked, rates, 64), n);
+        if (all[i]->family == SIGNATURE_GEMM)
+            estimate = kernel_choose_gemm(&all[i]->gemm, ~0u, NULL)->name;
+        else
+            estimate =
+                (all[i]->family == SIGNATURE_CONV ? kernel_choose_conv
+                                                  : kernel_choose_deconv)(&all[i]->conv, ~0u, NULL)
+                    ->name;
+        assert_string_equal(ranked[0], estimate);
         for (int k = 0; k < n; k++) {
             assert_null(strstr(names[k], "blas"));
-            found += strcmp(names[k], estimate) == 0;
+            assert_true(k == 0 || rates[k] <= rates[k - 1]);
+            for (int q = 0; q < n; q++)
+                found += strcmp(names[k], ranked[q]) == 0;
         }
-        assert_int_equal(found, 1);
+        assert_int_equal(found, n);
         n = signature_candidates(all[i], 1u << ISA_GENERIC, names, 64);
         assert_true(n >= 1);
         for (int k = 0; k < n; k++)

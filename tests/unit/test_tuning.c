@@ -226,10 +226,14 @@ static void memory_may_run_out(void **state) {
 static void key_of_this_board(void **state) {
     (void)state;
     struct tuning_key key = {0};
-    tuning_key_here(&key);
+    tuning_key_here(&key, NULL);
     assert_true(strncmp(key.isa, "generic", 7) == 0);
     assert_null(strstr(key.isa, "blas"));
     assert_int_equal(strlen(key.kernels), 16);
+    tuning_key_here(&key, "generic"); /* what is measured of one set holds for that one */
+    assert_string_equal(key.isa, "generic");
+    tuning_key_here(&key, "conv_generic_direct");
+    assert_string_equal(key.isa, "");
 }
 
 int main(void) {
