@@ -21,6 +21,8 @@ struct auto_limits {
     int longest; /* units of a tiled segment */
     int splits;  /* of a cut */
     int states;  /* kept at a cut: the cheapest; more than that and the search is not exact */
+    double wait; /* waits count so much: 1, or less to make plans for the simulator, where boards
+                    do not wait for one another as in the sum of steps */
 };
 struct auto_limits auto_limits_for(const struct cost_model *m);
 

@@ -16,7 +16,7 @@ struct search {
     const struct cost_model *m;
     const struct cuts *cuts;
     int *reader;              /* per value: the last node that reads it, -1: none */
-    int *keyed_first, *keyed; /* per cut: the values that a state names, after "something moved" */
+    int *keyed_first, *keyed; /* per cut: the values that a state names, after the depth */
     struct layouts layouts;
     struct states states;
     struct demand d;
@@ -36,8 +36,10 @@ struct option {
     int begin, end;
     struct auto_segment segment;
     double compute_ms, result_ms, root_ms; /* outputs of the network, or everything, to the root */
-    bool root;                             /* may its outputs go to the root? */
-    bool carries;                          /* does the key of `end` name values made before? */
+    struct overlap window;
+    int depth;    /* cost_tail_depth(); 0: not in tiles */
+    bool root;    /* may its outputs go to the root? */
+    bool carries; /* does the key of `end` name values made before? */
 };
 
 /* ---- keys ----------------------------------------------------------------------------------- */
@@ -115,7 +117,7 @@ static enum cohort_code find_results(struct search *x, struct option *o, struct 
     for (int all = 0; all < 2; all++) {
         if (all ? !o->root : !any)
             continue;
-        traffic_clear(&x->t, until);
+        traffic_clear(&x->t, until, o->depth);
         for (int k = c->first[o->end]; k < c->first[o->end + 1]; k++) {
             const int id = c->live[k];
             if (m->values[id].producer < begin ||
@@ -124,7 +126,8 @@ static enum cohort_code find_results(struct search *x, struct option *o, struct 
             x->where[id] = layouts_get(&x->layouts, x->place[id]);
             traffic_add(&x->t, id, &x->where[id], 0, (struct rows){0, m->values[id].rows});
         }
-        *(all ? &o->root_ms : &o->result_ms) = transition_wait_ms(&x->t, x->where, -1, x->d.need);
+        *(all ? &o->root_ms : &o->result_ms) =
+            x->s->limits.wait * transition_wait_ms(&x->t, x->where, NULL, x->d.need);
     }
     return COHORT_OK;
 }
@@ -150,7 +153,7 @@ out:
 static void fill_key(struct search *x, const struct option *o, const int *from, bool root) {
     const int begin = x->cuts->at[o->begin], first = x->keyed_first[o->end];
     const bool last = o->end + 1 == x->cuts->count;
-    x->key[0] = root && !last;
+    x->key[0] = root || last ? 0 : o->depth; /* 0: nothing is computed while this is sent */
     for (int k = first; k < x->keyed_first[o->end + 1]; k++) {
         const int id = x->keyed[k];
         x->key[1 + k - first] = x->m->values[id].producer < begin ? from[x->slot[id]]
@@ -171,11 +174,13 @@ static double wait_ms(struct search *x, const struct option *o, const int *key) 
     const struct cuts *c = x->cuts;
     for (int k = first; k < x->keyed_first[cut + 1]; k++)
         x->where[x->keyed[k]] = layouts_get(&x->layouts, key[1 + k - first]);
-    const int main = cut == 0 || key[0] ? -1 : x->m->outputs[c->at[cut] - 1];
-    traffic_clear(&x->t, main);
+    const int main = cut == 0 ? -1 : x->m->outputs[c->at[cut] - 1];
+    traffic_clear(&x->t, main, key[0]);
     traffic_add_all(&x->t, c->live + c->first[cut], c->first[cut + 1] - c->first[cut], x->where,
                     x->d.need);
-    return transition_wait_ms(&x->t, x->where, c->at[cut], x->d.need);
+    return x->s->limits.wait * transition_wait_ms(&x->t, x->where,
+                                                  o->segment.mode == PLAN_TILE ? &o->window : NULL,
+                                                  x->d.need);
 }
 
 static enum cohort_code relax(struct search *x, const struct option *o, int from, double ms,
@@ -236,6 +241,9 @@ static enum cohort_code take_tiles(struct search *x, int end, struct cohort_erro
             while (x->d.at > c->at[b])
                 demand_step(&x->d);
             o.begin = b;
+            o.window =
+                (struct overlap){c->at[b], c->at[end], cost_heavy(x->m, c->at[b], c->at[end])};
+            o.depth = cost_tail_depth(x->m, c->at[b], c->at[end], o.window.heavy);
             o.compute_ms = slowest(x);
             TRY(take(x, &o, err));
         }

@@ -15,7 +15,7 @@
  * s for 8 boards and less than 2 s for 64 (bench/planner.c).  It costs little: with twice as many
  * splits and states the plan for ResNet-152 on 8 boards was at most 0.5 % faster. */
 struct auto_limits auto_limits_for(const struct cost_model *m) {
-    struct auto_limits l = {.live = 3, .thin = true, .longest = 20};
+    struct auto_limits l = {.live = 3, .thin = true, .longest = 20, .wait = 1};
     if (m->usable_count > MANY_BOARDS) {
         l.live = 2;
         l.rooted = 1;

@@ -2,6 +2,7 @@
 #include "planner/cost.h"
 
 #include "base/mem.h"
+#include "graph/op.h"
 #include "planner/plan_parts.h"
 
 #include <string.h>
@@ -65,6 +66,7 @@ static void fill_nodes(struct cost_model *m, const bool *wide) {
         for (int i = n->out_count - 1; i >= 0; i--)
             m->outputs[k] = n->out[i] >= 0 ? n->out[i] : m->outputs[k];
         m->nodes[k].wide = wide[k];
+        m->nodes[k].flops = node_flops(g, n);
         m->nodes[k].rows = m->outputs[k] >= 0 ? m->values[m->outputs[k]].rows : 1;
         for (int i = 0; i < n->in_count; i++) {
             const struct tensor *t = node_const(g, n, i);

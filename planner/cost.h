@@ -39,7 +39,7 @@ struct cost_node {
     const double *ms; /* [type * (rows + 1) + number of rows]; NULL: ask the profile */
     int64_t rows;     /* of its first output */
     bool wide;        /* can be divided by rows */
-    double weight_bytes;
+    double weight_bytes, flops;
     double unit; /* time of one of its rows on the first board's type: to weigh rows by */
 };
 
@@ -137,6 +137,7 @@ struct traffic {
     int *pairs;    /* that have any, in order of first appearance; count */
     int count;
     int main;                     /* value whose sent rows are counted */
+    int depth;                    /* operators, up to its maker, that compute for others first */
     int64_t *sent;                /* per board: rows of `main` */
     bool *sends, *receives;       /* per board */
     double *coded_out, *coded_in; /* per board: float32 bytes that it converts */
@@ -146,8 +147,9 @@ struct traffic {
 enum cohort_code traffic_init(struct traffic *t, const struct cost_model *m,
                               struct cohort_error *err);
 void traffic_release(struct traffic *t);
-/* main: the value that the operator before the transition made, or -1. */
-void traffic_clear(struct traffic *t, int main);
+/* main: the value that the operator before the transition made, or -1; depth: how many operators up
+ * to its maker compute first what others wait for (cost_tail_depth; 0: none). */
+void traffic_clear(struct traffic *t, int main, int depth);
 /* Board b needs rows `need` of `value`, which lies as `l` says: from whoever holds them. */
 void traffic_add(struct traffic *t, int value, const struct layout *l, int b, struct rows need);
 /* Every board needs need[b * value_count + value] of count values, which lie as where[value]. */
@@ -164,17 +166,33 @@ double traffic_ms(struct traffic *t);
 
 /* ---- the overlap window --------------------------------------------------------------------- */
 
-/* What is left of the last operator before a transition when board b has made the rows of its
- * output that others wait for: they are computed first. */
+/* As src/runtime/phases.h has it, for tiles: from the last operator of a segment back to the first
+ * that is worth waiting with, the rows that others wait for are computed first; from the first
+ * operator of a segment on to the first that is worth it, the rows that wait for nobody. */
+
+/* FLOPs of an operator of [first, end) that is worth waiting with. */
+double cost_heavy(const struct cost_model *m, int first, int end);
+/* How many of the last operators of tiled segment [first, end) compute for others first; at most
+ * COST_DEPTH_MAX. */
+#define COST_DEPTH_MAX 4
+int cost_tail_depth(const struct cost_model *m, int first, int end, double heavy);
+
+/* The segment behind a transition. */
+struct overlap {
+    int first, end; /* nodes */
+    double heavy;
+};
+/* What is left of the segment before the transition when board b has made the rows that others wait
+ * for. */
 double window_tail_ms(const struct traffic *t, const struct layout *where, int b);
-/* Time on board b of the rows of node `node` that need none of the rows still on their way: they
- * are computed while others travel.  need: of board b, per value. */
-double window_head_ms(const struct cost_model *m, int node, int b, const struct rows *need,
-                      const struct layout *where);
+/* What board b computes of the segment behind it before it needs anything still on its way.  need:
+ * of board b, per value. */
+double window_head_ms(const struct cost_model *m, const struct overlap *w, int b,
+                      const struct rows *need, const struct layout *where);
 /* The part of a transition's time that nothing hides: its one-port time less the shortest tail of
- * those that send and the shortest head of those that receive, at least 0.  first: the node behind
- * the transition, -1: none. */
-double transition_wait_ms(struct traffic *t, const struct layout *where, int first,
+ * those that send and the shortest head of those that receive, at least 0.  w: NULL: there is no
+ * head, as before segments that are not in tiles. */
+double transition_wait_ms(struct traffic *t, const struct layout *where, const struct overlap *w,
                           const struct rows *need);
 
 /* ---- splits --------------------------------------------------------------------------------- */

@@ -77,7 +77,7 @@ struct entering {
 static double gather_ms(struct entering *e, int j, int until) {
     const struct cost_model *m = e->g->m;
     const struct cuts *c = e->g->cuts;
-    traffic_clear(&e->t, until);
+    traffic_clear(&e->t, until, 1);
     for (int k = c->first[j + 1]; k < c->first[j + 2]; k++) {
         const int id = c->live[k];
         if (m->values[id].producer < c->at[j]) /* made before: gathered by then */
@@ -87,7 +87,7 @@ static double gather_ms(struct entering *e, int j, int until) {
         e->made[id] = (struct layout){.kind = LAYOUT_ROWS, .split = split};
         traffic_add(&e->t, id, &e->made[id], 0, (struct rows){0, m->values[id].rows});
     }
-    return transition_wait_ms(&e->t, e->made, -1, e->d.need);
+    return transition_wait_ms(&e->t, e->made, NULL, e->d.need);
 }
 
 /* All groups that end with unit j. */
@@ -108,10 +108,11 @@ static enum cohort_code enter_ending(struct entering *e, int j, int count, const
         double ms = gather, most = 0;
         for (int b = 0; b < m->boards; b++)
             most = fmax(most, e->d.ms[b]);
-        traffic_clear(&e->t, -1);
+        traffic_clear(&e->t, -1, 0);
         traffic_add_all(&e->t, c->live + c->first[i], c->first[i + 1] - c->first[i], e->root,
                         e->d.need);
-        ms += most + transition_wait_ms(&e->t, e->root, c->at[i], e->d.need);
+        const struct overlap w = {c->at[i], end, cost_heavy(m, c->at[i], end)};
+        ms += most + transition_wait_ms(&e->t, e->root, &w, e->d.need);
         if (ms < g->ms[i * g->n + j]) {
             g->ms[i * g->n + j] = ms;
             g->boards[i * g->n + j] = count;

@@ -126,8 +126,8 @@ static void find_inputs(struct replay *r) {
 
 static void bring_inputs(struct replay *r) {
     const size_t stride = (size_t)r->m->g->value_count;
-    traffic_clear(&r->t, r->last);
-    traffic_clear(&r->early, -1);
+    traffic_clear(&r->t, r->last, r->depth);
+    traffic_clear(&r->early, -1, 0);
     for (int i = 0; i < r->input_count; i++) {
         const int id = r->inputs[i];
         const struct rows *need = r->w.need + id;
@@ -176,6 +176,7 @@ static void begin_segment(struct replay *r) {
         demand_step(&r->w);
     find_inputs(r);
     bring_inputs(r);
+    r->window = (struct overlap){r->first, r->end, cost_heavy(r->m, r->first, r->end)};
 }
 
 /* Where one of the segment's outputs lies from now on. */
@@ -203,7 +204,7 @@ static void place_output(struct replay *r, int id) {
  * `results`. */
 static void to_root(struct replay *r, bool results) {
     const struct cost_model *m = r->m;
-    traffic_clear(&r->t, r->last);
+    traffic_clear(&r->t, r->last, r->depth);
     for (int k = r->first; k < r->end; k++)
         for (int i = 0; i < m->g->nodes[k].out_count; i++) {
             const int id = m->g->nodes[k].out[i];
@@ -248,11 +249,13 @@ enum replay_kind replay_next(struct replay *r) {
                 if (r->m->g->nodes[k].out[i] >= 0)
                     place_output(r, r->m->g->nodes[k].out[i]);
         r->last = r->m->outputs[r->end - 1];
+        r->depth =
+            r->mode == PLAN_TILE ? cost_tail_depth(r->m, r->first, r->end, r->window.heavy) : 0;
         r->next = REPLAY_ROOT;
         break;
     case REPLAY_ROOT:
         r->next = REPLAY_RESULT;
-        traffic_clear(&r->t, r->last);
+        traffic_clear(&r->t, r->last, r->depth);
         if (r->plan->segments[r->segment].output == PLAN_TO_ROOT)
             to_root(r, false);
         break;
@@ -266,6 +269,10 @@ enum replay_kind replay_next(struct replay *r) {
         break;
     }
     return now;
+}
+
+const struct overlap *replay_window(const struct replay *r, enum replay_kind kind) {
+    return kind == REPLAY_IN && r->mode == PLAN_TILE ? &r->window : NULL;
 }
 
 /* ---- folds ---------------------------------------------------------------------------------- */
@@ -284,7 +291,7 @@ enum cohort_code plan_step_sum(const struct cost_model *m, const struct plan *pl
         if (k == REPLAY_COMPUTE)
             sum += most;
         else
-            sum += transition_wait_ms(&r.t, r.where, k == REPLAY_IN ? r.first : -1, r.w.need);
+            sum += transition_wait_ms(&r.t, r.where, replay_window(&r, k), r.w.need);
     }
     code = replay_code(&r, err);
     replay_release(&r);

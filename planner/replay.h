@@ -35,7 +35,9 @@ struct replay {
     int segment, first, end; /* nodes [first, end) */
     enum plan_mode mode;     /* as it is run */
     int board;
-    int last; /* value made by the operator before; -1: something moved since */
+    int last;              /* value made by the operator before; -1: something moved since */
+    int depth;             /* of the segment that made it (cost_tail_depth) */
+    struct overlap window; /* of the segment at hand */
     enum replay_kind next;
     enum cohort_code code; /* memory was short: the replay ends */
 };
@@ -45,6 +47,8 @@ enum cohort_code replay_begin(struct replay *r, const struct cost_model *m, cons
                               bool own, struct cohort_error *err);
 /* The next step; REPLAY_END also when memory is short (replay_code). */
 enum replay_kind replay_next(struct replay *r);
+/* The segment's window, for waiting; NULL where nothing is computed before waiting. */
+const struct overlap *replay_window(const struct replay *r, enum replay_kind kind);
 enum cohort_code replay_code(const struct replay *r, struct cohort_error *err);
 void replay_release(struct replay *r);
 

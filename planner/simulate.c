@@ -192,7 +192,9 @@ static enum cohort_code compute(struct timelines *l, int segment, int b, struct 
     double head = 0, resume = begin;
     enum cohort_code code = COHORT_OK;
     if (l->arrival[b] >= 0) {
-        head = fmin(ms, window_head_ms(r->m, r->first, b, demand_need(&r->w, b), r->where));
+        const struct overlap *w = replay_window(r, REPLAY_IN);
+        head =
+            w == NULL ? 0 : fmin(ms, window_head_ms(r->m, w, b, demand_need(&r->w, b), r->where));
         resume = fmax(begin + head, l->arrival[b]);
         TRY(wait_for(l, segment, b, begin + head, resume, err));
     }

@@ -14,6 +14,7 @@ struct planner_options {
     struct cost_options cost;
     enum planner_objective objective;
     bool predicted; /* fss: from the cost model instead of measured groups */
+    int inner;      /* auto: how deep it is within itself; 0 for callers */
 };
 
 /* What a strategy works with, and what it leaves. */

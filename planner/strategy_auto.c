@@ -3,8 +3,9 @@
  * Every other strategy plans first.  Then the exact search of auto.h, whose splits include theirs,
  * finds the plan with the least sum of steps and some that differ from it in one decision.  All of
  * them, and all of the others' plans, are replayed by the simulator; what is fastest there is
- * polished (neighbouring segments joined while that makes it faster) and wins.  So its simulated
- * time is never above any other strategy's for the same profile, wire, limits and boards. */
+ * polished (neighbouring segments joined, boundaries moved by a row, while that helps) and wins. So
+ * its simulated time is never above any other strategy's for the same profile, wire, limits and
+ * boards. */
 #include "planner/auto.h"
 
 #include "base/mem.h"
@@ -12,8 +13,10 @@
 #include <math.h>
 #include <string.h>
 
-#define RIVALS_MAX 16
-#define FOUND      8 /* plans of the search that are simulated */
+#define RIVALS_MAX  16
+#define INNER_MAX   2  /* how deep auto asks itself for plans by the other objective */
+#define FOUND       8  /* plans of a search that are simulated */
+#define AGAIN_NODES 60 /* in networks of up to so many operators a second search is worth it */
 #define POLISH_COST                                                                                \
     100000           /* simulations times boards times operators that polishing may take …       \
                       */
@@ -31,6 +34,7 @@ struct contest {
     int other_count;
     struct rival best; /* its plan is its own */
     double search_ms;  /* the search's own best, simulated */
+    int budget;        /* simulations that polishing may take */
 };
 
 /* ---- the contest ---------------------------------------------------------------------------- */
@@ -42,9 +46,14 @@ static double most(const double *v, int count) {
     return m;
 }
 
+/* Bytes that no board may exceed; auto within auto looks for what is best without that. */
+static double limit_of(const struct strategy_run *run) {
+    return run->options->inner > 0 ? 0 : (double)run->m->options.memory_limit;
+}
+
 /* Memory is looked at only where it matters. */
 static bool memory_matters(const struct strategy_run *run) {
-    return run->options->objective == PLANNER_MEMORY || run->m->options.memory_limit > 0;
+    return run->options->objective == PLANNER_MEMORY || limit_of(run) > 0;
 }
 
 static enum cohort_code judge(const struct strategy_run *run, const struct plan *p, double *ms,
@@ -60,7 +69,7 @@ static enum cohort_code judge(const struct strategy_run *run, const struct plan 
 }
 
 static bool better(const struct strategy_run *run, const struct rival *a, const struct rival *b) {
-    const double limit = (double)run->m->options.memory_limit;
+    const double limit = limit_of(run);
     if (b->plan == NULL)
         return true;
     if (limit > 0 && (a->peak > limit) != (b->peak > limit))
@@ -92,8 +101,13 @@ static enum cohort_code plan_others(struct contest *c, struct cohort_error *err)
     struct planner_options options = *c->run->options;
     for (int i = 0; i < count && c->other_count < RIVALS_MAX; i++) {
         struct strategy_run run = {.m = c->run->m, .options = &options, .own_ms = -1};
-        if (table[i].make == strategy_auto)
-            continue;
+        if (table[i].make == strategy_auto) { /* what is best by the other objective is a rival */
+            if (options.inner == INNER_MAX || !memory_matters(c->run))
+                continue;
+            options.inner++;
+            options.objective =
+                options.objective == PLANNER_MEMORY ? PLANNER_LATENCY : PLANNER_MEMORY;
+        }
         if (table[i].make == strategy_fss) /* without measured groups: by the model */
             options.predicted = c->run->options->predicted || c->run->m->p->groups == NULL;
         enum cohort_code code = plan_create(&run.plan, run.m, table[i].name, err);
@@ -130,6 +144,21 @@ out:
     return code;
 }
 
+/* A search in which waits count half: its plans are not the best by the sum of steps, but boards do
+ * not wait for one another as in that sum, and some of them are faster in the end. */
+static enum cohort_code search_again(struct contest *c, struct sigma *s, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct auto_found f = {0};
+    s->limits.wait = 0.5;
+    TRY(auto_search(&f, s, FOUND, err));
+    for (int i = 0; i < f.count; i++)
+        TRY(enter_found(c, s, &f.plans[i], err));
+    c->run->states += f.states;
+out:
+    auto_release(&f);
+    return code;
+}
+
 static enum cohort_code search(struct contest *c, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct strategy_run *run = c->run;
@@ -143,7 +172,6 @@ static enum cohort_code search(struct contest *c, struct cohort_error *err) {
     TRY(auto_search(&f, s, FOUND, err));
     for (int i = 0; i < f.count; i++)
         TRY(enter_found(c, s, &f.plans[i], err));
-    c->search_ms = c->best.ms;
     run->states += f.states;
     run->own_ms = f.plans[0].ms;
     run->exact = f.pruned == 0;
@@ -154,6 +182,9 @@ static enum cohort_code search(struct contest *c, struct cohort_error *err) {
                       f.states, f.steps, f.pruned == 0 ? "exact over these" : "not exact"));
     if (f.pruned > 0)
         TRY(strategy_note(run, err, "search: the dearest %d states were left out", f.pruned));
+    if (run->m->g->node_count <= AGAIN_NODES)
+        TRY(search_again(c, s, err));
+    c->search_ms = c->best.ms;
 out:
     auto_release(&f);
     sigma_destroy(&s);
@@ -202,33 +233,76 @@ static void remove_segment(struct plan *p, int i) {
     p->segment_count--;
 }
 
+/* A changed copy of the best plan, which is taken over, replaces it when it is better (`equal`:
+ * when it is no worse). */
+static enum cohort_code challenge(struct contest *c, struct plan *p, bool equal, bool *taken,
+                                  struct cohort_error *err) {
+    struct rival r = {.name = "auto", .plan = p};
+    enum cohort_code code = judge(c->run, p, &r.ms, &r.peak, err);
+    c->budget--;
+    *taken =
+        code == COHORT_OK && (equal ? !better(c->run, &c->best, &r) : better(c->run, &r, &c->best));
+    if (*taken) {
+        plan_destroy(&c->best.plan);
+        c->best = r;
+    } else {
+        plan_destroy(&p);
+    }
+    return code;
+}
+
 /* Joins neighbours while that is no worse. */
-static enum cohort_code polish(struct contest *c, struct cohort_error *err) {
+static enum cohort_code join(struct contest *c, bool *changed, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    int budget = POLISH_COST / (c->run->m->boards * (c->run->m->g->node_count + 1));
-    budget = budget < POLISH_MIN ? POLISH_MIN : budget;
-    for (bool changed = true; changed && budget > 0;) {
-        changed = false;
-        for (int i = 0; i + 1 < c->best.plan->segment_count && budget > 0; i++) {
-            struct plan *p = NULL;
-            if (!may_join(&c->best.plan->segments[i], &c->best.plan->segments[i + 1]))
-                continue;
+    for (int i = 0; i + 1 < c->best.plan->segment_count && c->budget > 0;) {
+        struct plan *p = NULL;
+        bool taken = false;
+        if (may_join(&c->best.plan->segments[i], &c->best.plan->segments[i + 1])) {
             TRY(copy_plan(&p, c->run, c->best.plan, err));
             remove_segment(p, i); /* the next one now begins where it began */
-            struct rival r = {.name = "auto", .plan = p};
-            code = judge(c->run, p, &r.ms, &r.peak, err);
-            budget--;
-            const bool take = code == COHORT_OK && !better(c->run, &c->best, &r);
-            if (take) {
-                plan_destroy(&c->best.plan);
-                c->best = r;
-                changed = true;
-                i--;
-            } else {
-                plan_destroy(&p);
-            }
-            TRY(code);
+            TRY(challenge(c, p, true, &taken, err));
         }
+        *changed = *changed || taken;
+        i += !taken;
+    }
+out:
+    return code;
+}
+
+/* Moves one boundary of a segment row by row while that is better; nobody's share becomes empty. */
+static enum cohort_code shift(struct contest *c, int i, int boundary, int by, bool *changed,
+                              struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (bool taken = true; taken && c->budget > 0;) {
+        const int64_t *split = c->best.plan->segments[i].split;
+        const int64_t y = split[boundary] + by;
+        struct plan *p = NULL;
+        if (split[boundary] == split[boundary - 1] || split[boundary] == split[boundary + 1])
+            break; /* who takes no part goes on taking none */
+        if (y == split[boundary - 1] || y == split[boundary + 1])
+            break;
+        TRY(copy_plan(&p, c->run, c->best.plan, err));
+        p->segments[i].split[boundary] = y;
+        TRY(challenge(c, p, false, &taken, err));
+        *changed = *changed || taken;
+    }
+out:
+    return code;
+}
+
+static enum cohort_code polish(struct contest *c, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const int boards = c->run->m->boards;
+    c->budget = POLISH_COST / (boards * (c->run->m->g->node_count + 1));
+    c->budget = c->budget < POLISH_MIN ? POLISH_MIN : c->budget;
+    for (bool changed = true; changed && c->budget > 0;) {
+        changed = false;
+        TRY(join(c, &changed, err));
+        for (int i = 0; i < c->best.plan->segment_count; i++)
+            for (int b = 1; b < boards && c->best.plan->segments[i].mode == PLAN_TILE; b++) {
+                TRY(shift(c, i, b, 1, &changed, err));
+                TRY(shift(c, i, b, -1, &changed, err));
+            }
     }
 out:
     return code;

@@ -30,10 +30,11 @@ static enum cohort_code group_ms(struct early *e, int i, double *ms, struct coho
         demand_step(&e->w);
     for (int b = 0; b < m->boards; b++)
         slowest = fmax(slowest, e->w.ms[b]);
-    traffic_clear(&e->t, -1);
+    traffic_clear(&e->t, -1, 0);
     traffic_add_all(&e->t, e->cuts->live, e->cuts->first[1], e->where, e->w.need);
-    *ms = slowest + transition_wait_ms(&e->t, e->where, 0, e->w.need);
-    traffic_clear(&e->t, until);
+    const struct overlap w = {0, end, cost_heavy(m, 0, end)};
+    *ms = slowest + transition_wait_ms(&e->t, e->where, &w, e->w.need);
+    traffic_clear(&e->t, until, 0);
     for (int k = e->cuts->first[i]; k < e->cuts->first[i + 1]; k++) {
         const int id = e->cuts->live[k];
         if (m->values[id].producer < 0)

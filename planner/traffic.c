@@ -52,11 +52,12 @@ void traffic_release(struct traffic *t) {
     *t = (struct traffic){0};
 }
 
-void traffic_clear(struct traffic *t, int main) {
+void traffic_clear(struct traffic *t, int main, int depth) {
     for (int i = 0; i < t->count; i++)
         t->bytes[t->pairs[i]] = 0;
     t->count = 0;
     t->main = main;
+    t->depth = depth;
     for (int b = 0; b < t->m->boards; b++) {
         t->sent[b] = 0;
         t->sends[b] = t->receives[b] = false;
@@ -189,13 +190,37 @@ double traffic_ms(struct traffic *t) {
 
 /* ---- what computing hides ------------------------------------------------------------------- */
 
+#define HEAVY 0.2 /* of the largest operator's FLOPs: as in src/runtime/phases.c */
+#define EDGES_MOST                                                                                 \
+    0.7 /* of a board's rows: where others need more, all is computed before sending */
+
+double cost_heavy(const struct cost_model *m, int first, int end) {
+    double most = 0;
+    for (int k = first; k < end; k++)
+        most = larger(most, m->nodes[k].flops);
+    return HEAVY * most;
+}
+
+int cost_tail_depth(const struct cost_model *m, int first, int end, double heavy) {
+    int depth = 1;
+    while (depth < COST_DEPTH_MAX && end - depth > first && m->nodes[end - depth].flops < heavy)
+        depth++;
+    return depth;
+}
+
 double window_tail_ms(const struct traffic *t, const struct layout *where, int b) {
-    if (t->main < 0 || t->m->values[t->main].producer < 0)
+    const struct cost_model *m = t->m;
+    if (t->main < 0 || t->depth == 0 || where[t->main].kind != LAYOUT_ROWS)
         return 0;
-    const int node = t->m->values[t->main].producer;
-    const int64_t own = rows_count(layout_rows(t->m, &where[t->main], t->main, b));
-    const int64_t sent = t->sent[b] < own ? t->sent[b] : own;
-    return own > 0 ? cost_node_ms(t->m, b, node, own) * (double)(own - sent) / (double)own : 0;
+    const int64_t own = rows_count(layout_rows(m, &where[t->main], t->main, b));
+    if (own == 0 || (double)t->sent[b] > EDGES_MOST * (double)own)
+        return 0;
+    const double stays = (double)(own - t->sent[b]) / (double)own;
+    const int last = m->values[t->main].producer;
+    double ms = cost_node_ms(m, b, last, own);
+    for (int k = last - 1; k > last - t->depth; k--) /* their rows, in proportion */
+        ms += cost_node_ms(m, b, k, m->nodes[k].rows * own / m->values[t->main].rows);
+    return ms * stays;
 }
 
 /* Rounds up; b > 0. */
@@ -225,30 +250,59 @@ static struct rows rows_ready(const struct node *n, int i, struct rows out, stru
     return rows_empty(out) ? (struct rows){0, 0} : out;
 }
 
-double window_head_ms(const struct cost_model *m, int node, int b, const struct rows *need,
-                      const struct layout *where) {
-    const struct node *n = &m->g->nodes[node];
-    struct rows out = {0, 0};
-    for (int i = 0; i < n->out_count; i++)
-        if (n->out[i] >= 0)
-            out = rows_hull(out, need[n->out[i]]);
-    if (rows_empty(out))
-        return 0;
-    struct rows ready = out;
-    for (int i = 0; i < n->in_count; i++) {
-        const int id = n->in[i];
-        if (id < 0 || m->values[id].constant)
-            continue;
-        const struct rows r =
-            rows_ready(n, i, out, rows_needed(n, i, out), layout_rows(m, &where[id], id, b));
-        ready = rows_intersect(ready, r);
-    }
-    const int64_t rows = rows_count(out);
-    return cost_node_ms(m, b, node, rows) * (double)rows_count(ready) / (double)rows;
+#define HEAD_VALUES 16
+
+/* Rows that are there, or were computed before waiting. */
+struct early {
+    int ids[HEAD_VALUES], count;
+    struct rows rows[HEAD_VALUES];
+};
+
+static struct rows early_rows(const struct cost_model *m, const struct early *e, int first, int id,
+                              int b, const struct layout *where) {
+    for (int i = e->count - 1; i >= 0; i--)
+        if (e->ids[i] == id)
+            return e->rows[i];
+    return m->values[id].producer >= first ? (struct rows){0, 0}
+                                           : layout_rows(m, &where[id], id, b);
 }
 
-double transition_wait_ms(struct traffic *t, const struct layout *where, int first,
+double window_head_ms(const struct cost_model *m, const struct overlap *w, int b,
+                      const struct rows *need, const struct layout *where) {
+    struct early e = {.count = 0};
+    double ms = 0;
+    for (int k = w->first; k < w->end; k++) {
+        const struct node *n = &m->g->nodes[k];
+        struct rows out = {0, 0};
+        for (int i = 0; i < n->out_count; i++)
+            if (n->out[i] >= 0)
+                out = rows_hull(out, need[n->out[i]]);
+        struct rows ready = out;
+        for (int i = 0; i < n->in_count && !rows_empty(ready); i++) {
+            const int id = n->in[i];
+            if (id < 0 || m->values[id].constant)
+                continue;
+            const struct rows r = rows_ready(n, i, out, rows_needed(n, i, out),
+                                             early_rows(m, &e, w->first, id, b, where));
+            ready = rows_intersect(ready, r);
+        }
+        if (!rows_empty(ready))
+            ms += cost_node_ms(m, b, k, rows_count(out)) * (double)rows_count(ready) /
+                  (double)rows_count(out);
+        if (m->nodes[k].flops >= w->heavy || e.count + n->out_count > HEAD_VALUES)
+            break;
+        for (int i = 0; i < n->out_count; i++)
+            if (n->out[i] >= 0) {
+                e.ids[e.count] = n->out[i];
+                e.rows[e.count++] = ready;
+            }
+    }
+    return ms;
+}
+
+double transition_wait_ms(struct traffic *t, const struct layout *where, const struct overlap *w,
                           const struct rows *need) {
+    const size_t stride = (size_t)t->m->g->value_count;
     const double ms = traffic_ms(t);
     if (!(ms > 0))
         return 0;
@@ -256,12 +310,11 @@ double transition_wait_ms(struct traffic *t, const struct layout *where, int fir
     for (int b = 0; b < t->m->boards; b++) {
         if (t->sends[b])
             tail = smaller(tail, window_tail_ms(t, where, b));
-        if (t->receives[b])
-            head = smaller(
-                head, first < 0
-                          ? 0
-                          : window_head_ms(t->m, first, b,
-                                           need + (size_t)b * (size_t)t->m->g->value_count, where));
+        if (t->receives[b] && head > 0)
+            head =
+                w == NULL
+                    ? 0
+                    : smaller(head, window_head_ms(t->m, w, b, need + (size_t)b * stride, where));
     }
     return larger(0, ms - tail - head);
 }

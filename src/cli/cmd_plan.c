@@ -52,10 +52,12 @@ static enum cohort_code check_search(const struct cli_options *o, const struct s
     if (o->plan != NULL || o->groups != NULL || o->ratio != NULL)
         return error_set(err, COHORT_ERR_USAGE,
                          "--strategy divides by searching: leave out --plan, --groups and --ratio");
-    if (s->synthetic == NULL)
+    if ((s->synthetic == NULL) == (s->profile == NULL))
         return error_set(err, COHORT_ERR_USAGE,
-                         "--strategy needs to know the boards: give --synthetic "
-                         "\"4xfast:100 2xslow:40 link:100Mbit:0.3ms\"");
+                         s->profile != NULL
+                             ? "--profile and --synthetic both say what the boards are: give one"
+                             : "a search needs to know the boards: give --profile FILE, or "
+                               "--synthetic \"4xfast:100 2xslow:40 link:100Mbit:0.3ms\"");
     return COHORT_OK;
 }
 
@@ -73,6 +75,8 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
         {"strategy", 's', OPTION_TEXT, &s.strategy, "NAME",
          "auto, single, layerwise, early-fused, legion, aofl, fss, coedge; all compares them", 0,
          0},
+        {"profile", 'p', OPTION_TEXT, &s.profile, "FILE",
+         "boards and links as measured by 'cohort profile -o FILE'", 0, 0},
         {"synthetic", 0, OPTION_TEXT, &s.synthetic, "TEXT",
          "made-up boards (GFLOP/s) and links: \"4xfast:100 2xslow:40 link:100Mbit:0.3ms\"", 0, 0},
         {"exclude", 0, OPTION_TEXT, &s.exclude, "LIST", "boards that compute nothing, by name", 0,
@@ -93,7 +97,8 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
     };
     if (!cli_parse(self, specs, &o.help, argc, argv, &name, 1, &count, &status))
         return status;
-    const bool searches = s.strategy != NULL || s.synthetic != NULL || s.explain || s.json;
+    const bool searches =
+        s.strategy != NULL || s.synthetic != NULL || s.profile != NULL || s.explain || s.json;
     if (count == 1 && searches) {
         s.boards = boards;
         s.output = path;

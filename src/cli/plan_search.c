@@ -45,7 +45,8 @@ static enum cohort_code read_excluded(const struct profile *p, const char *text,
 
 static enum cohort_code open_profile(struct profile **p, const struct graph *g,
                                      const struct search_options *o, struct cohort_error *err) {
-    return profile_synthetic(p, g, o->synthetic, err);
+    return o->profile != NULL ? profile_load(p, o->profile, err)
+                              : profile_synthetic(p, g, o->synthetic, err);
 }
 
 /* ---- all strategies beside one another ------------------------------------------------------ */

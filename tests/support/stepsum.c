@@ -2,6 +2,7 @@
 #include "tests/support/stepsum.h"
 
 #include "base/mem.h"
+#include "graph/op.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -104,16 +105,33 @@ static double port_ms(const struct stepsum *s, const struct move *m) {
     return port > 0 || longest > 0 ? port + longest : 0;
 }
 
+static double flops(const struct stepsum *s, int node) {
+    return node_flops(s->g, &s->g->nodes[node]);
+}
+
+static double heavy(const struct stepsum *s, int first, int end) {
+    double most = 0;
+    for (int k = first; k < end; k++)
+        most = fmax(most, flops(s, k));
+    return 0.2 * most;
+}
+
+/* The last operators of the segment before, up to four, back to one that is heavy. */
 static double tail_ms(const struct stepsum *s, const struct move *m, int b) {
-    if (s->last < 0 || graph_value(s->g, s->last)->producer < 0)
+    double ms = 0;
+    if (s->last < 0 || !s->tiled)
         return 0;
-    const int64_t own =
-        s->everywhere[s->last] ? rows_of(s, s->last) : rows_count(*own_of(s, s->last, b));
-    const int64_t sent = m->sent[b] < own ? m->sent[b] : own;
-    if (own == 0)
+    const int64_t own = rows_count(*own_of(s, s->last, b)), all = rows_of(s, s->last);
+    if (own == 0 || (double)m->sent[b] > 0.7 * (double)own)
         return 0;
-    return profile_node_ms(s->p, b, graph_value(s->g, s->last)->producer, own) *
-           (double)(own - sent) / (double)own;
+    const int last = graph_value(s->g, s->last)->producer;
+    for (int k = last; k >= s->first && k > last - 4; k--) {
+        const int64_t rows = k == last ? own : rows_of(s, s->g->nodes[k].out[0]) * own / all;
+        ms += profile_node_ms(s->p, b, k, rows);
+        if (flops(s, k) >= heavy(s, s->first, last + 1))
+            break;
+    }
+    return ms * (double)(own - m->sent[b]) / (double)own;
 }
 
 static struct rows node_rows(const struct graph *g, int node, const struct rows *need) {
@@ -123,34 +141,52 @@ static struct rows node_rows(const struct graph *g, int node, const struct rows 
     return r;
 }
 
-static double head_ms(const struct stepsum *s, int b, const struct rows *need) {
-    const struct node *n = &s->g->nodes[s->node];
-    const struct rows out = node_rows(s->g, s->node, need);
-    int64_t ready = 0;
-    for (int64_t y = out.begin; y < out.end; y++) {
-        bool there = true;
-        for (int i = 0; i < n->in_count; i++) {
-            const struct rows r = rows_needed(n, i, (struct rows){y, y + 1});
-            for (int64_t x = r.begin; x < r.end; x++)
-                there = there && (s->everywhere[n->in[i]] || holds(*own_of(s, n->in[i], b), x));
+/* The first operators, on to one that is heavy: rows that read only what is there or was computed
+ * so.  done: [value], rows computed so, one by one. */
+static double head_ms(const struct stepsum *s, int end, int b, const struct rows *need) {
+    double ms = 0;
+    struct rows *done = mem_zalloc((size_t)s->g->value_count, sizeof *done);
+    assert_non_null(done);
+    for (int k = s->node; k < end; k++) {
+        const struct node *n = &s->g->nodes[k];
+        const struct rows out = node_rows(s->g, k, need);
+        struct rows ready = {0, 0};
+        int64_t count = 0;
+        for (int64_t y = out.begin; y < out.end; y++) {
+            bool there = true;
+            for (int i = 0; i < n->in_count; i++) {
+                const int id = n->in[i];
+                const struct rows r = rows_needed(n, i, (struct rows){y, y + 1});
+                const bool inner = graph_value(s->g, id)->producer >= s->node;
+                for (int64_t x = r.begin; x < r.end; x++)
+                    there = there && (inner ? holds(done[id], x)
+                                            : s->everywhere[id] || holds(*own_of(s, id, b), x));
+            }
+            count += there;
+            ready = there ? rows_hull(ready, (struct rows){y, y + 1}) : ready;
         }
-        ready += there;
+        if (count > 0)
+            ms += profile_node_ms(s->p, b, k, rows_count(out)) * (double)count /
+                  (double)rows_count(out);
+        for (int i = 0; i < n->out_count; i++)
+            done[n->out[i]] = ready;
+        if (flops(s, k) >= heavy(s, s->node, end))
+            break;
     }
-    if (rows_empty(out))
-        return 0;
-    return profile_node_ms(s->p, b, s->node, rows_count(out)) * (double)ready /
-           (double)rows_count(out);
+    mem_free(done);
+    return ms;
 }
 
-/* need: [board][value], NULL: to the root, which has nothing to do meanwhile. */
-static double exposed_ms(const struct stepsum *s, const struct move *m, struct rows *const *need) {
+/* need: [board][value], NULL: nothing is computed meanwhile. */
+static double exposed_ms(const struct stepsum *s, const struct move *m, int end,
+                         struct rows *const *need) {
     const double ms = port_ms(s, m);
     double tail = INFINITY, head = INFINITY;
     for (int a = 0; a < s->boards; a++)
         for (int b = 0; b < s->boards; b++)
             if (m->bytes[a * s->boards + b] > 0) {
                 tail = fmin(tail, tail_ms(s, m, a));
-                head = fmin(head, need == NULL ? 0 : head_ms(s, b, need[b]));
+                head = fmin(head, need == NULL ? 0 : head_ms(s, end, b, need[b]));
             }
     return ms > 0 ? fmax(0, ms - tail - head) : 0;
 }
@@ -208,7 +244,7 @@ static void to_root(struct stepsum *s, const int *outs, int count, bool all) {
     for (int i = 0; i < count; i++)
         if (all || is_output(s->g, outs[i]))
             want(s, &m, outs[i], 0, (struct rows){0, rows_of(s, outs[i])});
-    s->ms += exposed_ms(s, &m, NULL);
+    s->ms += exposed_ms(s, &m, 0, NULL);
     move_end(&m);
     for (int i = 0; all && i < count; i++) {
         if (s->everywhere[outs[i]])
@@ -242,7 +278,7 @@ void stepsum_segment(struct stepsum *s, int end, const struct plan_segment *g) {
         for (int i = 0; i < in_count; i++)
             want(s, &m, ins[i], b, need[b][ins[i]]);
     }
-    s->ms += exposed_ms(s, &m, need) + slowest;
+    s->ms += exposed_ms(s, &m, end, g->mode == PLAN_TILE ? need : NULL) + slowest;
     move_end(&m);
     for (int i = 0; i < out_count; i++) {
         s->everywhere[outs[i]] = g->mode == PLAN_REPLICATE;
@@ -255,6 +291,8 @@ void stepsum_segment(struct stepsum *s, int end, const struct plan_segment *g) {
     }
     s->everywhere[until] = g->mode == PLAN_REPLICATE;
     s->last = until;
+    s->first = s->node;
+    s->tiled = g->mode == PLAN_TILE;
     if (g->output == PLAN_TO_ROOT && g->mode != PLAN_REPLICATE)
         to_root(s, outs, out_count, true);
     else

@@ -12,6 +12,8 @@ struct stepsum {
     const struct graph *g;
     const struct profile *p;
     int boards, node; /* node: everything before it is done */
+    int first;        /* node of the segment before */
+    bool tiled;       /* was it in tiles? */
     int last;         /* value made by the operator before; -1: something moved since */
     double ms;        /* so far */
     struct rows *own; /* [value * boards + board] */

@@ -144,7 +144,8 @@ static void test_exact(void **state) {
                                            .thin = case_draw(&seed, 3) == 0,
                                            .longest = 1 + case_draw(&seed, 5),
                                            .splits = 2 + case_draw(&seed, 4),
-                                           .states = 1000000};
+                                           .states = 1000000,
+                                           .wait = 1};
         check_exact(m, &limits, &steps);
         cases++;
         cost_destroy(&m);
