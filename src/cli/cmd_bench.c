@@ -1,5 +1,6 @@
 /* cohort bench: median times of networks, each on all boards of the job, runs interleaved so that a
- * drifting clock hits all alike. */
+ * drifting clock hits all alike; with --strategies, of ways to divide them. */
+#include "cli/bench_strategies.h"
 #include "cli/cli.h"
 #include "cli/inputs.h"
 
@@ -101,13 +102,28 @@ out:
     return code;
 }
 
-static enum cohort_code show(struct bench *b, struct cohort_error *err) {
-    cJSON *root = cJSON_CreateObject(), *rows = cJSON_AddArrayToObject(root, "networks");
-    enum cohort_code code = COHORT_OK;
-    char *text = NULL;
+/* The document of this command; *rows: its array of networks. */
+static cJSON *document(const struct bench *b, cJSON **rows) {
+    cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "format", "cohort-bench");
     cJSON_AddNumberToObject(root, "version", 1);
     cJSON_AddNumberToObject(root, "boards", b->ranks.size);
+    *rows = cJSON_AddArrayToObject(root, "networks");
+    return root;
+}
+
+static enum cohort_code print_document(const cJSON *root, struct cohort_error *err) {
+    char *text = NULL;
+    enum cohort_code code = json_print(&text, NULL, root, err);
+    if (code == COHORT_OK)
+        fputs(text, stdout);
+    mem_free(text);
+    return code;
+}
+
+static enum cohort_code show(struct bench *b, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    cJSON *rows, *root = document(b, &rows);
     if (!b->common.json)
         printf("%-28s %10s %10s %10s   (%ld runs on %d board%s)\n", "network", "median ms",
                "p95 ms", "min ms", b->common.repeat, b->ranks.size, b->ranks.size == 1 ? "" : "s");
@@ -122,10 +138,42 @@ static enum cohort_code show(struct bench *b, struct cohort_error *err) {
         if (!b->common.json)
             printf("%-28s %10.2f %10.2f %10.2f\n", b->nets[i].name, s.median, s.p95, s.min);
     }
-    if (b->common.json && (code = json_print(&text, NULL, root, err)) == COHORT_OK)
-        fputs(text, stdout);
-    mem_free(text);
-    cJSON_Delete(root);
+    if (b->common.json)
+        code = print_document(root, err);
+    json_free(&root);
+    return code;
+}
+
+/* Collective.  Networks by strategies. */
+static enum cohort_code compare(struct bench *b, const struct bench_options *o,
+                                const char *const *names, struct cohort_error *err) {
+    cJSON *rows, *root = document(b, &rows);
+    enum cohort_code code = bench_strategies(o, &b->ranks, names, b->count, rows, err);
+    if (code == COHORT_OK && b->ranks.rank == 0 && o->common.json)
+        code = print_document(root, err);
+    json_free(&root);
+    return code;
+}
+
+static enum cohort_code check_comparison(const struct bench_options *o, struct cohort_error *err) {
+    const struct cli_options *c = &o->common;
+    if (o->strategies == NULL && (o->profile != NULL || o->format != BENCH_TABLE))
+        return error_set(err, COHORT_ERR_USAGE, "%s belongs to --strategies",
+                         o->profile != NULL ? "--profile" : "--format");
+    if (o->strategies != NULL && (c->plan != NULL || c->groups != NULL || c->ratio != NULL))
+        return error_set(err, COHORT_ERR_USAGE,
+                         "--strategies makes plans itself: leave out --plan, --groups and --ratio");
+    return COHORT_OK;
+}
+
+/* Collective.  Networks, each in one session. */
+static enum cohort_code measure(struct bench *b, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    TRY(run(b, err));
+    TRY(warn_late(b, err));
+    if (b->ranks.rank == 0)
+        code = show(b, err);
+out:
     return code;
 }
 
@@ -143,6 +191,7 @@ static void release(struct bench *b) {
 
 int cmd_bench(const struct cli_command *self, int argc, char **argv) {
     struct bench b = {.ranks = {.comm = MPI_COMM_NULL, .size = 1}};
+    struct bench_options o = {.rounds = 3};
     struct cohort_error err = {0};
     const char *names[NETWORKS_MAX];
     int status;
@@ -154,6 +203,16 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
          1000000},
         {"warmup", 0, OPTION_INT, &b.common.warmup, "N", "runs before, not timed (1)", 0, 1000000},
         {"json", 0, OPTION_FLAG, &b.common.json, NULL, "print one JSON document instead", 0, 0},
+        {"strategies", 0, OPTION_TEXT, &o.strategies, "all|A,B",
+         "compare ways to divide them, as 'cohort plan' knows them", 0, 0},
+        {"profile", 0, OPTION_TEXT, &o.profile, "FILE",
+         "strategies: what 'cohort profile' measured, instead of measuring", 0, 0},
+        {"rounds", 0, OPTION_INT, &o.rounds, "N",
+         "strategies: how often each has its turn of --repeat runs (3)", 1, 10000},
+        {"cooldown", 0, OPTION_DOUBLE, &o.cooldown_s, "S", "strategies: rest before each turn (0)",
+         0, 3600},
+        {"format", 0, OPTION_CHOICE, &o.format, "table|csv|markdown", "strategies: how to print", 0,
+         0},
         CLI_PLAN_OPTIONS(b.common),
         CLI_BOARD_OPTIONS(b.common),
         CLI_MODEL_OPTIONS(b.common),
@@ -168,13 +227,12 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         error_set(&err, COHORT_ERR_USAGE, "no network was named: %s", self->usage);
         return cli_fail(&err);
     }
+    o.common = b.common;
+    if (check_comparison(&o, &err) != COHORT_OK)
+        return cli_fail(&err);
     enum cohort_code code = cli_ranks_begin(&b.ranks, &err);
     if (code == COHORT_OK)
-        code = run(&b, &err);
-    if (code == COHORT_OK)
-        code = warn_late(&b, &err);
-    if (code == COHORT_OK && b.ranks.rank == 0)
-        code = show(&b, &err);
+        code = o.strategies != NULL ? compare(&b, &o, names, &err) : measure(&b, &err);
     release(&b);
     return cli_ranks_end(&b.ranks, code, &err);
 }

@@ -73,6 +73,18 @@ else
     tap_skip "the documents are JSON and agree with themselves" "no node here to read them with"
 fi
 
+# ---- strategies side by side -------------------------------------------------------------------
+
+tap_run "strategies side by side" keep strategies timeout 120 "$mpirun" --bind-to none -n 3 "$cohort" bench "$net" --strategies coedge,auto --repeat 2 --rounds 2 --json
+documented strategies cohort-bench
+tap_run "  single among them" test "$(grep -oE '"strategy": "[a-z]+"' "$scratch/strategies.json" | cut -d'"' -f4 | xargs)" = "single coedge auto"
+tap_run "  as CSV" keep csv timeout 120 "$mpirun" --bind-to none -n 2 "$cohort" bench "$net" --strategies coedge --repeat 1 --rounds 1 --format csv
+tap_run "  a line each" test "$(grep -cE '^[^,]*,2,(single|coedge),[0-9.]+,' "$scratch/csv.json")" = 2
+tap_run "  as a row of a table" keep row "$cohort" bench "$net" --strategies single --repeat 1 --rounds 1 --format markdown
+tap_run "  with one column" grep -qE '^\| [^|]* \| 1 \| [0-9.]+ ms \(1\.00x\) \|$' "$scratch/row.json"
+tap_run "  not beside a plan by hand" sh -c '! "$1" bench "$2" --strategies all --ratio 1:1 2>"$3" && grep -q "leave out --plan" "$3"' - "$cohort" "$net" "$scratch/refused"
+tap_run "  not one that does not exist" sh -c '! "$1" bench "$2" --strategies coedg 2>"$3" && grep -q "did you mean coedge" "$3"' - "$cohort" "$net" "$scratch/refused"
+
 # ---- traces ------------------------------------------------------------------------------------
 
 for ranks in 1 3; do
