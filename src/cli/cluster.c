@@ -27,8 +27,7 @@ static enum cohort_code read_text(const struct json_at *object, const char *key,
     return *to != NULL ? COHORT_OK : error_memory(err, strlen(text), "a cluster");
 }
 
-/* "512M", "1.5G", "200k", "4096": bytes, by powers of 1024; 0 when it is no such text. */
-static uint64_t bytes_of(const char *text) {
+uint64_t cluster_bytes(const char *text) {
     static const char letters[] = "kmgt";
     char *end;
     double v = strtod(text, &end);
@@ -50,7 +49,7 @@ static enum cohort_code read_limit(const struct json_at *board, uint64_t *bytes,
     if (!json_find(&at, board, "memory_limit") || cJSON_IsNull(at.value))
         return COHORT_OK;
     if (cJSON_IsString(at.value)) {
-        *bytes = bytes_of(at.value->valuestring);
+        *bytes = cluster_bytes(at.value->valuestring);
         if (*bytes == 0)
             return json_fail(&at, err, COHORT_ERR_FORMAT,
                              "expected bytes, or a text such as \"512M\", not '%.40s'",

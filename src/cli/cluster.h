@@ -38,6 +38,8 @@ struct cluster {
  * memory. */
 enum cohort_code cluster_parse(struct cluster *c, const char *text, size_t bytes, const char *name,
                                struct cohort_error *err);
+/* "512M", "1.5G", "200k", "4096": bytes, by powers of 1024; 0 when it is no such text. */
+uint64_t cluster_bytes(const char *text);
 /* All zero is released. */
 void cluster_release(struct cluster *c);
 void cluster_board_release(struct cluster_board *b);

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "cli/cluster.h"
 #include "planner/synthetic.h"
 
 #include <string.h>
@@ -154,15 +155,21 @@ enum cohort_code cli_plan_search(const struct graph *g, const struct search_opti
     }
     if (o->exclude != NULL)
         TRY(read_excluded(profile, o->exclude, excluded, err));
-    const struct planner_options options = {
-        .cost = {.boards = (int)o->boards,
-                 .wire = (enum plan_wire)o->wire,
-                 .input_u8 = o->image_input,
-                 .root_feeds = o->root_feeds,
-                 .left_out = excluded,
-                 .memory_limit = (uint64_t)(o->memory_limit_mb * 1e6)},
-        .objective = (enum planner_objective)o->objective,
-        .predicted = o->predicted};
+    const uint64_t limit = o->memory_limit != NULL ? cluster_bytes(o->memory_limit) : 0;
+    if (o->memory_limit != NULL && limit == 0) {
+        code = error_set(err, COHORT_ERR_USAGE,
+                         "--memory-limit: expected bytes, or a text such as 512M, not '%.40s'",
+                         o->memory_limit);
+        goto out;
+    }
+    const struct planner_options options = {.cost = {.boards = (int)o->boards,
+                                                     .wire = (enum plan_wire)o->wire,
+                                                     .input_u8 = o->image_input,
+                                                     .root_feeds = o->root_feeds,
+                                                     .left_out = excluded,
+                                                     .memory_limit = limit},
+                                            .objective = (enum planner_objective)o->objective,
+                                            .predicted = o->predicted};
     TRY(cost_create(&m, g, profile, &options.cost, err));
     if (strcmp(o->strategy, "all") == 0)
         TRY(show_all(m, o, &options, err));

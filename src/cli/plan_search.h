@@ -8,8 +8,7 @@
 struct search_options {
     const char *profile, *synthetic; /* a file; a text */
     const char *strategy, *exclude;
-    const char *output;
-    double memory_limit_mb;
+    const char *output, *memory_limit;
     long boards; /* 0: the profile's */
     int wire, objective;
     bool root_feeds, image_input, predicted, explain, json;

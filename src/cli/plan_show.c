@@ -79,11 +79,19 @@ static enum cohort_code print_document(FILE *out, cJSON **document, bool ok,
     return code;
 }
 
+static cJSON *begin_document(bool *ok) {
+    cJSON *root = cJSON_CreateObject();
+    json_add_text(root, "format", "cohort-planned", ok);
+    json_add_i64(root, "version", 1, ok);
+    return root;
+}
+
 enum cohort_code cli_plan_table_json(FILE *out, const struct search_row *rows, int count,
                                      struct cohort_error *err) {
     bool ok = true;
-    cJSON *list = cJSON_CreateArray();
-    for (int i = 0; i < count && list != NULL; i++) {
+    cJSON *root = begin_document(&ok);
+    cJSON *list = json_add_array(root, "strategies", &ok);
+    for (int i = 0; i < count; i++) {
         cJSON *o = json_add_object(list, NULL, &ok);
         json_add_text(o, "strategy", rows[i].strategy, &ok);
         if (rows[i].error != NULL) {
@@ -99,7 +107,7 @@ enum cohort_code cli_plan_table_json(FILE *out, const struct search_row *rows, i
         json_add_i64(o, "segments", rows[i].segments, &ok);
         json_add_i64(o, "boards", rows[i].boards, &ok);
     }
-    return print_document(out, &list, ok && list != NULL, err);
+    return print_document(out, &root, ok && root != NULL, err);
 }
 
 static void add_segment(cJSON *list, const struct cost_model *m, const struct planned *p, int i,
@@ -132,7 +140,7 @@ enum cohort_code cli_plan_json(FILE *out, const struct cost_model *m, const stru
                                double planning_ms, struct cohort_error *err) {
     static const char *const wires[] = {"f32", "f16", "i8"};
     bool ok = true;
-    cJSON *root = cJSON_CreateObject();
+    cJSON *root = begin_document(&ok);
     json_add_text(root, "network", m->g->name, &ok);
     json_add_text(root, "strategy", p->plan->strategy, &ok);
     json_add_i64(root, "boards", m->boards, &ok);
