@@ -227,6 +227,22 @@ enum cohort_code cohort_profile_save(const struct cohort_profile *profile, const
                                      struct cohort_error *err);
 void cohort_profile_free(struct cohort_profile **profile);
 
+struct cohort_search_options { /* all zero: defaults */
+    const char *strategy;      /* NULL: "auto", the best that the search finds */
+    int boards;                /* the profile's first so many; 0: all */
+    int root_feeds;            /* board 0 computes nothing */
+    enum cohort_wire wire;
+    uint64_t memory_limit_bytes; /* of every board; 0: none */
+};
+
+/* Local.  Divides the network by what was measured; the plan says what it is expected to take.  It
+ * may leave boards out, and answer that one alone is the fastest.  Errors: usage (no such
+ * strategy), plan (the profile is of another network, or the strategy cannot do it). */
+enum cohort_code cohort_plan_search(struct cohort_plan **plan, const struct cohort_model *model,
+                                    const struct cohort_profile *profile,
+                                    const struct cohort_search_options *options,
+                                    struct cohort_error *err);
+
 /* ---- the end --------------------------------------------------------------------------------- */
 
 /* Collective unless a run failed (then local). Accepts NULL. */

@@ -1,6 +1,7 @@
 /* cohort run: one network on one board, or on all that mpirun was given. */
 #include "cli/cli.h"
 #include "cli/inputs.h"
+#include "cli/profiled_plan.h"
 #include "cli/results.h"
 
 #include "base/file.h"
@@ -14,6 +15,7 @@ struct run_options {
     struct cli_options common;
     struct input_options input;
     struct result_options result;
+    struct profile_options profile;
     struct option_list inputs;
     bool report;
     const char *trace; /* FILE */
@@ -48,9 +50,6 @@ static enum cohort_code open_on_root(struct run *r, const char *model, struct co
     TRY(result_check_target("--save-plan", o->common.save_plan, err));
     TRY(result_check_target("--trace", o->trace, err));
     TRY(cli_open_model(&r->model, model, &o->common, err));
-    TRY(cli_make_plan(&r->plan, r->model, &o->common, r->ranks.size, r->names, err));
-    if (o->common.save_plan != NULL)
-        TRY(cohort_plan_save(r->plan, o->common.save_plan, err));
     TRY(result_check(&o->result, r->model, err));
     TRY(inputs_load(&r->sets, &r->set_count, r->model, &o->inputs, &o->input, err));
     r->output_count = cohort_output_count(r->model);
@@ -58,6 +57,18 @@ static enum cohort_code open_on_root(struct run *r, const char *model, struct co
     r->ms = mem_zalloc((size_t)r->set_count * (size_t)o->common.repeat + 1, sizeof *r->ms);
     if (r->outputs == NULL || r->ms == NULL)
         code = error_memory(err, 64, "results");
+out:
+    return code;
+}
+
+/* Rank 0.  As measurements say where there are any, else as the options do. */
+static enum cohort_code plan_on_root(struct run *r, struct cohort_error *err) {
+    const struct cli_options *o = &r->o->common;
+    enum cohort_code code = COHORT_OK;
+    if (r->plan == NULL)
+        TRY(cli_make_plan(&r->plan, r->model, o, r->ranks.size, r->names, err));
+    if (o->save_plan != NULL)
+        code = cohort_plan_save(r->plan, o->save_plan, err);
 out:
     return code;
 }
@@ -137,6 +148,11 @@ static enum cohort_code run(struct run *r, const char *model, struct cohort_erro
     long sets = r->set_count;
     TRY(cli_broadcast(&r->ranks, &sets, err));
     r->set_count = (int)sets;
+    TRY(cli_profiled_plan(&r->plan, r->model, &r->o->common, &r->o->profile, &r->ranks, &session,
+                          err));
+    if (r->ranks.rank == 0)
+        code = plan_on_root(r, err);
+    TRY(cli_agree(&r->ranks, code, err));
     TRY(cohort_prepare(&r->session, r->model, r->plan, r->ranks.comm, &session, err));
     TRY(run_all(r, &results, err));
     TRY(report(r, &results, err));
@@ -187,6 +203,7 @@ int cmd_run(const struct cli_command *self, int argc, char **argv) {
          "write when each step of the last run began and ended on every board", 0, 0},
         {"save-plan", 0, OPTION_TEXT, &o.common.save_plan, "FILE", "write the plan that is used", 0,
          0},
+        PROFILE_OPTIONS(o.profile),
         CLI_PLAN_OPTIONS(o.common),
         CLI_BOARD_OPTIONS(o.common),
         CLI_MODEL_OPTIONS(o.common),

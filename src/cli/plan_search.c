@@ -46,8 +46,12 @@ static enum cohort_code read_excluded(const struct profile *p, const char *text,
 
 static enum cohort_code open_profile(struct profile **p, const struct graph *g,
                                      const struct search_options *o, struct cohort_error *err) {
-    return o->profile != NULL ? profile_load(p, o->profile, err)
-                              : profile_synthetic(p, g, o->synthetic, err);
+    if (o->profile == NULL)
+        return profile_synthetic(p, g, o->synthetic, err);
+    enum cohort_code code = profile_load(p, o->profile, err);
+    if (code == COHORT_OK && (code = profile_check(*p, g, err)) != COHORT_OK)
+        error_wrap(err, "%s", o->profile);
+    return code;
 }
 
 /* ---- all strategies beside one another ------------------------------------------------------ */

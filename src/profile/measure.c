@@ -183,7 +183,8 @@ out:
 static void count_progress(struct measuring *m, double share) {
     m->done += share;
     if (m->job->progress != NULL && m->total > 0)
-        m->job->progress(m->job->context, (uint64_t)(STEPS * fmin(1, m->done / m->total)), STEPS);
+        m->job->progress(m->job->context, (uint64_t)(STEPS * fmin(1, m->done / m->total) + 0.5),
+                         STEPS);
 }
 
 static enum cohort_code run_passes(struct measuring *m, int level, int passes, double *ms,

@@ -4,6 +4,7 @@
 # COHORT_CHECK_LEAKS makes memory that an error path forgets an error of its own.
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
+export COHORT_NO_PROFILE=yes # the default plan without measurements: it is the same every time
 . tests/support/binary.sh
 cohort=${COHORT_BIN:-$PWD/build/cohort}
 mpirun=$(command -v mpirun.openmpi || command -v mpirun)

@@ -10,6 +10,7 @@ mpirun=$(command -v mpirun.openmpi || command -v mpirun)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export XDG_CACHE_HOME=$scratch/cache
+export COHORT_NO_PROFILE=yes # but for `profile` itself
 limit=10 # seconds
 runs=0
 cd "$scratch" || exit 1
@@ -67,6 +68,8 @@ sweep "run --as json" alloc "" 13 20000 "$cohort" run net.onnx --as json -o out.
 sweep "run --plan" alloc "" 13 20000 "$cohort" run net.onnx --groups 0-1,2- --save-plan plan.json
 sweep "bench" alloc "" 13 20000 "$cohort" bench net.onnx --repeat 1
 
+sweep "profile" alloc "" 29 20000 "$cohort" profile net.onnx --again
+
 # ---- the n-th allocation or MPI call on one of three -------------------------------------------
 
 three=("$mpirun" --bind-to none -n 3 "$cohort" run net.onnx --groups 0-1,2-)
@@ -77,6 +80,12 @@ for rank in 0 1 2; do
     rm -rf cache
     sweep "3 ranks, MPI of rank $rank" mpi "@$rank" 23 2000 "${three[@]}" --weights send
 done
+limit=20 # messages that were on their way may hold MPI_Finalize() up on each rank in turn
+for rank in 0 2; do
+    sweep "3 ranks profiling, memory of rank $rank" alloc "@$rank" 89 20000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again
+    sweep "3 ranks profiling, MPI of rank $rank" mpi "@$rank" 71 4000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again
+done
+limit=10
 sweep "1 rank under mpirun, memory" alloc "@0" 97 20000 "$mpirun" -n 1 "$cohort" run net.onnx
 inject mpi:20@1 "${three[@]}" --timeout 5
 tap_run "the message names the call and the board" grep -qE '^cohort: .*\(rank 1\): MPI_[A-Z][a-z_]* failed' err

@@ -2,6 +2,7 @@
 # Every key of every JSON document stands in docs/report.md, and the documents hold together.
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
+export COHORT_NO_PROFILE=yes # the default plan without measurements: it is the same every time
 cohort=${COHORT_BIN:-$PWD/build/cohort}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -6,6 +6,7 @@
 # busy, so limits are wide where time is concerned, and a measurement may be repeated.
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh
+export COHORT_NO_PROFILE=yes # the default plan without measurements: it is the same every time
 build=${COHORT_BUILD:-$PWD/build}
 cohort=${COHORT_BIN:-$build/cohort}
 probe=$build/bench/farm-probe

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# cohort profile as a user calls it, what it keeps, files that are wrong, and runs and plans that
+# divide by what was measured.
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+cohort=${COHORT_BIN:-$PWD/build/cohort}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export XDG_CACHE_HOME=$scratch/cache COHORT_CHECK_LEAKS=1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+mpirun=$(command -v mpirun.openmpi || command -v mpirun)
+net=$scratch/net.onnx
+"$cohort" synth resnet18 --size 64 --width 0.25 --features -o "$net" || exit 1
+nodes=$("$cohort" inspect "$net" --json | grep -c '"operator"')
+
+profile() { timeout 120 "$cohort" profile "$net" --threads 1 "$@" >"$scratch/out" 2>"$scratch/err"; }
+said() { grep -qE -- "$1" "$scratch/err"; }
+shown() { grep -qE -- "$1" "$scratch/out"; }
+
+# ---- one board ---------------------------------------------------------------------------------
+
+tap_run "a profile is made" profile -v -o "$scratch/one.json"
+tap_run "  and measured" said 'note: links probed in 0 ms, measured in 0 ms; profiled in [1-9]'
+tap_run "  progress is told" grep -q 'profiling: 100 %' <(tr '\r' '\n' <"$scratch/err")
+tap_run "  the board is shown" shown '^ +0 .* 0 +1\.000 +[0-9.]+$'
+tap_run "  it has all operators" grep -q "\"nodes\": $nodes,\$" "$scratch/one.json"
+tap_run "again, it is taken from the cache" profile -v
+tap_run "  which is said" said 'note: the profile is .*/cohort/profiles/'
+tap_run "  and nothing is measured" said 'profiled in 0 ms'
+tap_run "other threads are another profile" profile -v --threads 2
+tap_run "  which is measured" said 'profiled in [1-9]'
+tap_run "so is another kernel" profile -v --kernel generic
+tap_run "  which is measured" said 'profiled in [1-9]'
+tap_run "--again" profile -v --again
+tap_run "  measures" said 'profiled in [1-9]'
+tap_run "--json prints the profile" profile --json
+tap_run "  itself" grep -q '"format": "cohort-profile"' "$scratch/out"
+cp "$scratch/out" "$scratch/kept.json"
+tap_run "--show, without measuring" timeout 60 "$cohort" profile "$net" --profile "$scratch/kept.json" --show
+"$cohort" profile "$net" --profile "$scratch/kept.json" --show >"$scratch/out" 2>&1
+tap_run "  prints S, E and R" shown '^ node output +own rows +S, ms +E, ms +R, ms$'
+tap_run "  of every operator that can be divided" test "$(grep -cE '^ +[0-9]+ [^ ]+ +[0-9]+ +[0-9.]+ +[0-9.]+ +[0-9.]+$' "$scratch/out")" -ge $((nodes / 2))
+tap_run "  and alpha, 1 for one board's own rows" shown '^ +0 +1\.00'
+for key in $(grep -oE '"[a-z_]+":' "$scratch/kept.json" | tr -d '":' | sort -u); do
+    grep -qE "\`$key\`" docs/profile-format.md || tap_not_ok "docs/profile-format.md names the key $key"
+    grep -qE "\"$key\"" docs/profile.schema.json || tap_not_ok "docs/profile.schema.json has the key $key"
+done
+
+# ---- files that are wrong ----------------------------------------------------------------------
+
+wrong() { # NAME PATTERN SED-SCRIPT
+    sed -E "$3" "$scratch/kept.json" >"$scratch/wrong.json"
+    for how in show run plan; do
+        case $how in
+        show) set -- "$1" "$2" "$3" profile "$net" --profile "$scratch/wrong.json" ;;
+        run) set -- "$1" "$2" "$3" run "$net" --threads 1 --profile "$scratch/wrong.json" ;;
+        plan) set -- "$1" "$2" "$3" plan "$net" --profile "$scratch/wrong.json" ;;
+        esac
+        tap_fails "$1 ($how)" "^cohort: .*wrong\.json.*$2" "$cohort" "${@:4}"
+        tap_run "$1 ($how): in one line" test "$("$cohort" "${@:4}" 2>&1 | grep -cv 'note: ')" -eq 1
+    done
+}
+wrong "another version" 'version 2, but this program reads version 1' 's/"version": 1/"version": 2/'
+wrong "another format" "format is 'cohort-plan'" 's/cohort-profile/cohort-plan/'
+wrong "another network" 'another network' 's/"signature": "./"signature": "x/; s/"signature": "x/"signature": "0/; s/"signature": "00/"signature": "01/'
+wrong "a number that is none" ':[0-9]+:[0-9]+: expected' 's/"threads": 1/"threads": 1x/'
+wrong "a key that is none" "unknown.*'sclae'|sclae" 's/"scale"/"sclae"/'
+wrong "a curve that is none" 'curve_of' 's/"curve_of": \[0/"curve_of": [99999/'
+tap_fails "a file that is not there" 'none\.json' "$cohort" profile "$net" --profile "$scratch/none.json"
+tap_fails "no network" 'no network was named' "$cohort" profile
+tap_fails "for another board" "wrong\.json: .*the number of threads was 7, now it is 1" \
+    sh -c "sed 's/\"threads\": 1/\"threads\": 7/' '$scratch/kept.json' >'$scratch/wrong.json'; exec '$cohort' run '$net' --threads 1 --profile '$scratch/wrong.json'"
+tap_fails "--plan and --strategy" '--plan already says how to divide: leave out --strategy' "$cohort" run "$net" --plan x.json --strategy auto
+tap_fails "--no-profile and --profile" '--no-profile already says' "$cohort" run "$net" --no-profile --profile x.json
+tap_fails "a strategy that is none" "auot.*did you mean.*auto" "$cohort" run "$net" --threads 1 --strategy auot
+for f in "$scratch"/cache/cohort/profiles/*.json; do head -c 300 "$f" >"$f.half" && mv "$f.half" "$f"; done
+tap_run "half a file in the cache is measured again" profile -v
+tap_run "  and that is said" said 'warning: .*profiles/.*json:.*; measured again$'
+tap_run "  in one line" test "$(grep -c warning "$scratch/err")" -eq 1
+tap_run "no cache is no reason to fail" profile --cache /proc/none
+tap_run "  but said" said 'warning: the profile is not kept'
+
+# ---- several boards ----------------------------------------------------------------------------
+
+if [ -z "$mpirun" ]; then
+    tap_skip "several boards" "no mpirun here"
+    tap_end
+    exit
+fi
+three() { timeout 120 "$mpirun" --bind-to none -n 3 "$cohort" "$@" --threads 1 >"$scratch/out" 2>"$scratch/err"; }
+tap_run "three ranks make a profile" three profile "$net" -v -o "$scratch/three.json"
+tap_run "  links are measured" said 'measured in [1-9][0-9]* ms'
+tap_run "  and shown" shown '^Mbit/s of large messages'
+tap_run "again, links are only looked at" three profile "$net" -v
+tap_run "  which is told" said 'note: links probed in [0-9]+ ms, measured in (0 ms; profiled in 0 ms|.)'
+"$cohort" run "$net" --threads 1 --as npy -o "$scratch/one.npy" >/dev/null 2>&1
+tap_run "a run divides by it" three run "$net" --as npy -o "$scratch/three.npy" --save-plan "$scratch/plan.json"
+tap_run "  and says how" said 'note: plan auto: [0-9]+ segments? on [123] of 3 boards.*, [0-9.]+ ms predicted$'
+tap_run "  the plan is kept" grep -q '"strategy": "auto"' "$scratch/plan.json"
+tap_run "  and the bits are one board's" cmp "$scratch/one.npy" "$scratch/three.npy"
+for strategy in single layerwise early-fused legion aofl coedge; do
+    tap_run "--strategy $strategy" three run "$net" --strategy $strategy --as npy -o "$scratch/three.npy"
+    tap_run "  is what is run" said "note: plan $strategy: "
+    tap_run "  and the bits are one board's" cmp "$scratch/one.npy" "$scratch/three.npy"
+done
+tap_run "--no-profile" three run "$net" --no-profile --save-plan "$scratch/plan.json" -v
+tap_run "  takes the default plan" grep -q '"strategy": "default"' "$scratch/plan.json"
+tap_run "  and measures nothing" test "$(grep -c 'profiled in' "$scratch/err")" -eq 0
+tap_run "--root feed" three run "$net" --root feed --save-plan "$scratch/plan.json"
+tap_run "a saved profile, planned without MPI" "$cohort" plan "$net" --profile "$scratch/three.json" -o "$scratch/plan.json"
+tap_run "  is a plan for three" grep -q '"boards": 3' "$scratch/plan.json"
+tap_run "  that runs" three run "$net" --plan "$scratch/plan.json" --as npy -o "$scratch/three.npy"
+tap_run "  with one board's bits" cmp "$scratch/one.npy" "$scratch/three.npy"
+tap_run "a run by a saved profile" three run "$net" --profile "$scratch/three.json"
+tap_fails "a profile for another number of boards" 'one\.json: it is of 1 boards, now there are 3' \
+    sh -c "timeout 60 $mpirun --bind-to none -n 3 $cohort run $net --threads 1 --profile $scratch/one.json 2>&1 | grep -E '^cohort: [^wn]'; exit 1"
+tap_end
