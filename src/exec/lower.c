@@ -67,6 +67,9 @@ bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows 
 /* Items a thread when there is work enough: unequal cores then finish at nearly the same time, and
  * a dilated board sleeps between them. */
 #define ITEMS_EACH 6
+/* A dilated board's items, which sleep behind them: shorter ones only make it compute more, because
+ * kernels prepare something for each. */
+#define NAP_NS 1e6
 
 struct work {
     work_fn fn;
@@ -86,8 +89,11 @@ static void work_item(void *context, int64_t item, int thread) {
 static int pieces_wanted(const struct program *p, int64_t rows) {
     int threads = pool_threads(p->pool);
     double ns = p->row_ns * (double)rows;
-    if (pool_share(p->pool) < 1) /* sleeping between items is what they are for */
-        return ITEMS_EACH * (threads > 1 ? 1 : 2);
+    if (pool_share(p->pool) < 1) { /* sleeping between items is what they are for */
+        double naps = ns / NAP_NS / threads;
+        int most = ITEMS_EACH * (threads > 1 ? 1 : 2);
+        return naps < 1 ? threads > 1 : naps < most ? (int)naps : most;
+    }
     if (threads == 1 || ns < SERIAL_NS)
         return 0;
     double each = ns / ITEM_NS / threads;
