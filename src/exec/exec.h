@@ -25,6 +25,8 @@ struct exec_options {
                          * are half_weights), in float16 arithmetic where this CPU has it; also
                          * when `kernel` names such kernels */
     bool own_buffers;   /* no slots share memory: for comparison */
+    double test_ns;     /* the pool's poll shall run so often while an operator computes; 0: as it
+                           comes */
     /* Second-level cache of a core: where maps between operators do not stay in it, these are
      * computed in strips (exec/chain.h); 0: never. */
     size_t cache_bytes;

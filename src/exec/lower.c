@@ -2,6 +2,7 @@
  */
 #include "exec/lower.h"
 
+#include <math.h>
 #include <string.h>
 
 bool lower_is_map(const struct graph *g, const struct node *n) {
@@ -69,7 +70,8 @@ bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows 
 #define ITEMS_EACH 6
 /* A dilated board's items, which sleep behind them: shorter ones only make it compute more, because
  * kernels prepare something for each. */
-#define NAP_NS 1e6
+#define NAP_NS      1e6
+#define PIECES_MOST 64
 
 struct work {
     work_fn fn;
@@ -88,16 +90,18 @@ static void work_item(void *context, int64_t item, int thread) {
 /* How many pieces each thread's band should have; 0: the caller does all of it. */
 static int pieces_wanted(const struct program *p, int64_t rows) {
     int threads = pool_threads(p->pool);
-    double ns = p->row_ns * (double)rows;
+    double ns = p->row_ns * (double)rows / threads;
+    /* The first piece is the largest, twice the mean. */
+    double tests = p->options.test_ns > 0 ? fmin(2 * ns / p->options.test_ns, PIECES_MOST) : 0;
     if (pool_share(p->pool) < 1) { /* sleeping between items is what they are for */
-        double naps = ns / NAP_NS / threads;
-        int most = ITEMS_EACH * (threads > 1 ? 1 : 2);
-        return naps < 1 ? threads > 1 : naps < most ? (int)naps : most;
+        double naps = fmin(ns / NAP_NS, ITEMS_EACH * (threads > 1 ? 1 : 2));
+        return naps < 1 ? threads > 1 : (int)naps;
     }
-    if (threads == 1 || ns < SERIAL_NS)
+    if (threads == 1)
+        return tests < 2 ? 0 : (int)tests;
+    if (ns * threads < SERIAL_NS)
         return 0;
-    double each = ns / ITEM_NS / threads;
-    return each < 1 ? 1 : each < ITEMS_EACH ? (int)each : ITEMS_EACH;
+    return (int)fmax(1, fmax(tests, fmin(ns / ITEM_NS, ITEMS_EACH)));
 }
 
 void run_cut(struct program *p, int64_t y0, int64_t y1, const struct cut *how, work_fn fn,

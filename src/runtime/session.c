@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Messages are looked after so often while this rank computes, by estimate (bench/overlap). */
+#define TEST_NS 4e6
+
 void session_log(const struct cohort_session *s, int level, const char *fmt, ...) {
     if (s->options.log == NULL)
         return;
@@ -217,6 +220,7 @@ struct exec_options session_exec_options(const struct cohort_session *s) {
                                  .choices = &s->choices,
                                  .board = &s->kernel_board,
                                  .cache_bytes = s->board.l2_bytes,
+                                 .test_ns = s->size > 1 ? TEST_NS : 0,
                                  .half_weights = s->options.weights_type == COHORT_WEIGHTS_F16,
                                  .fp16 = s->options.arithmetic == COHORT_ARITHMETIC_F16};
 }

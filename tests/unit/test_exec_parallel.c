@@ -78,9 +78,14 @@ static void with_threads(int threads) {
     p.row_ns = 400; /* worth waking up, but not for more than an item a thread */
     int few = cut(&p, 0, 28, 4, false, &seen);
     assert_true(few >= threads && few <= 2 * threads);
-    pool_set_share(p.pool, 0.5); /* a dilated board sleeps between items */
-    p.row_ns = 1;
+    p.row_ns = 1e6; /* 28 ms, in which messages are looked after every 2 */
+    p.options.test_ns = 2e6;
+    assert_true(cut(&p, 0, 28, 4, false, &seen) >= 14);
+    p.options.test_ns = 0;
+    pool_set_share(p.pool, 0.5); /* a dilated board sleeps between items that are worth it */
     assert_true(cut(&p, 0, 28, 4, true, &seen) >= (threads > 2 ? threads : 7));
+    p.row_ns = 1;
+    assert_true(cut(&p, 0, 28, 4, true, &seen) <= 3 * threads);
     pool_destroy(&p.pool);
 }
 
