@@ -361,6 +361,10 @@ void comm_set_timeout(struct comm *c, double timeout_s) {
     c->timeout_s = timeout_s > 0 ? timeout_s : DEFAULT_TIMEOUT_S;
 }
 
+void comm_set_setup_timeout(struct comm *c, double timeout_s) {
+    c->setup_s = timeout_s;
+}
+
 long comm_calls(const struct comm *c) {
     return c->calls;
 }

@@ -56,6 +56,8 @@ int comm_local_size(const struct comm *c);
 /* Local.  For waits from now on; as in the options.  INFINITY for "the next image, some day":
  * another rank's abort notice still ends such a wait. */
 void comm_set_timeout(struct comm *c, double timeout_s);
+/* Local.  What a step of set-up may take at least, from now on (300 s). */
+void comm_set_setup_timeout(struct comm *c, double timeout_s);
 /* Local.  MPI calls made so far that inject_call counts (tests of a wait after its first are not).
  */
 long comm_calls(const struct comm *c);

@@ -14,21 +14,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIKE        0.03 /* closer scales than that are noise */
-#define OFF          0.08 /* a board further off is measured alone */
-#define SHORT_PASSES 2
-#define BOARDS_MOST  8    /* that share the passes of a type */
-#define WHOLE_MS     50.0 /* smaller networks are measured more often … */
-#define TIMES_MAX    20   /* … but not more than so often */
-#define SYSFS        "/sys"
-#define STEPS        1000 /* progress */
+#define ALIKE       0.03 /* closer scales than that are noise */
+#define OFF         0.08 /* a board further off is measured alone */
+#define SHORT_LEAST 2    /* passes that boards are compared by … */
+#define SHORT_MOST  24
+#define SHORT_MS    100.0 /* … or as many as take so long */
+#define PATIENCE    10 /* inferences of the slowest board, or the usual limit where that is longer */
+#define BOARDS_MOST 8  /* that share the passes of a type */
+#define WHOLE_MS    50.0 /* smaller networks are measured more often … */
+#define TIMES_MAX   20   /* … but not more than so often */
+#define SYSFS       "/sys"
+#define STEPS       1000 /* progress */
 
 struct measuring {
     const struct profile_job *job;
     struct compute *compute;
     int nodes;
     int *type, *index, *count; /* of each rank: its type, its number among equals, how many */
-    int times;                 /* that every pass is run */
+    int times, short_passes;   /* that every pass is run, and the short one, last */
     size_t doubles;            /* of a rank's results */
     double *mine, *all;        /* all: rank 0 */
     double done, total;        /* progress, in shares of an inference */
@@ -240,8 +243,15 @@ static enum cohort_code agree_on_times(struct measuring *m, double whole_ms,
     TRY(gather(job, &whole_ms, sizeof whole_ms, all, err));
     for (int r = 0; job->rank == 0 && r < job->size; r++)
         most = fmax(most, all[r]);
-    m->times = (int)fmin(TIMES_MAX, fmax(1, WHOLE_MS / fmax(most, 1e-3)));
-    TRY(share_ints(job, &m->times, 1, err));
+    int agreed[] = {
+        (int)fmin(TIMES_MAX, fmax(1, WHOLE_MS / fmax(most, 1e-3))), 1 + (int)fmin(1e6, most / 1e3),
+        (int)fmin(SHORT_MOST,
+                  fmax(SHORT_LEAST, SHORT_MS / fmax(most * compute_share(COMPUTE_SHORT), 1e-3)))};
+    TRY(share_ints(job, agreed, 3, err));
+    m->times = agreed[0];
+    m->short_passes = agreed[2];
+    if (job->comm != NULL) /* a board that is silent for longer is lost */
+        comm_set_setup_timeout(job->comm, PATIENCE * agreed[0] * agreed[1]);
 out:
     mem_free(all);
     return code;
@@ -496,8 +506,8 @@ static enum cohort_code measure(struct measuring *m, struct profile *p, int *off
     TRY(agree(job, warm_up(m, &whole_ms, err), err));
     TRY(agree_on_times(m, whole_ms, err));
     TRY(agree(job, measure_mine(m, err), err)); /* all have ended: now they are compared */
-    if (m->count[job->rank] > 1)
-        code = run_passes(m, COMPUTE_SHORT, SHORT_PASSES, part_of(m, m->mine, SHORT), err);
+    for (int i = 0; m->count[job->rank] > 1 && i < m->short_passes && code == COHORT_OK; i++)
+        code = compute_pass(m->compute, COMPUTE_SHORT, part_of(m, m->mine, SHORT), NULL, err);
     TRY(agree(job, code, err));
     TRY(decide(m, p, off, err));
     TRY(measure_apart(m, off, err));

@@ -156,7 +156,7 @@ static void count_rounds(void *context, uint64_t done, uint64_t total) {
 enum cohort_code profile_measure_links(struct profile *p, const struct profile_job *job,
                                        struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    const struct comm_link_request r = {.bytes = {KB, 16 * KB, 48 * KB, 128 * KB, 1024 * KB},
+    const struct comm_link_request r = {.bytes = {KB, 16 * KB, 48 * KB, 192 * KB, 1024 * KB},
                                         .count = 5,
                                         .repeats = REPEATS,
                                         .longest_s = LONGEST_S};

@@ -243,10 +243,15 @@ static enum cohort_code measure(struct making *m, struct cohort_error *err) {
     double probed = clock_ms();
     bool links = several && !m->have_links, compute = !m->have_compute;
     m->doing = PROGRESS_LINKS;
+    if (links && m->s->rank == 0)
+        session_log(m->s, 1, "measuring the links between %d boards", m->s->size);
     if (links)
         TRY(profile_measure_links(m->now, &m->job, err));
     double linked = clock_ms();
     m->doing = PROGRESS_COMPUTE;
+    if (compute && m->s->rank == 0)
+        session_log(m->s, 1, "timing %d operators on %d boards", m->s->graph->node_count,
+                    m->s->size);
     if (compute)
         TRY(profile_measure_compute(m->now, &m->job, err));
     if (m->s->rank == 0) {
