@@ -20,6 +20,7 @@
 #define SHORT_MOST  24
 #define SHORT_MS    100.0 /* … or as many as take so long */
 #define PATIENCE    10 /* inferences of the slowest board, or the usual limit where that is longer */
+#define COMPARISONS 3  /* of a board that seems to differ */
 #define BOARDS_MOST 8  /* that share the passes of a type */
 #define WHOLE_MS    50.0 /* smaller networks are measured more often … */
 #define TIMES_MAX   20   /* … but not more than so often */
@@ -414,6 +415,34 @@ static enum cohort_code set_apart(struct profile *p, const struct profile_job *j
 
 /* ---- boards that differ from their equals ---------------------------------------------------- */
 
+/* Collective.  All boards at once time the short pass.  What one of them was disturbed by is over
+ * when they do so again: before a board counts as different, it is asked three times. */
+static enum cohort_code compare(struct measuring *m, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const struct profile_job *job = m->job;
+    double *scale = mem_zalloc((size_t)job->size, sizeof *scale);
+    int again = 1;
+    if (scale == NULL)
+        code = error_memory(err, (size_t)job->size * sizeof *scale, "a profile");
+    TRY(agree(job, code, err));
+    for (int time = 0; time < COMPARISONS && again; time++) {
+        for (int i = 0; m->count[job->rank] > 1 && i < m->short_passes && code == COHORT_OK; i++)
+            code = compute_pass(m->compute, COMPUTE_SHORT, part_of(m, m->mine, SHORT), NULL, err);
+        TRY(agree(job, code, err));
+        TRY(gather(job, m->mine, m->doubles * sizeof *m->mine, m->all, err));
+        again = 0;
+        if (job->rank == 0)
+            code = find_scales(m, scale, err);
+        for (int r = 0; job->rank == 0 && r < job->size; r++)
+            again = again || is_off(scale[r]);
+        TRY(agree(job, code, err));
+        TRY(share_ints(job, &again, 1, err));
+    }
+out:
+    mem_free(scale);
+    return code;
+}
+
 /* Collective.  off[rank]: who is measured alone. */
 static enum cohort_code decide(struct measuring *m, struct profile *p, int *off,
                                struct cohort_error *err) {
@@ -428,7 +457,6 @@ static enum cohort_code decide(struct measuring *m, struct profile *p, int *off,
     TRY(agree(job, code, err));
     board_health(job->board, SYSFS, health);
     TRY(gather(job, health, sizeof health, texts, err));
-    TRY(gather(job, m->mine, m->doubles * sizeof *m->mine, m->all, err));
     if (job->rank == 0)
         code = find_scales(m, scale, err);
     for (int r = 0; job->rank == 0 && r < job->size && code == COHORT_OK; r++) {
@@ -506,9 +534,7 @@ static enum cohort_code measure(struct measuring *m, struct profile *p, int *off
     TRY(agree(job, warm_up(m, &whole_ms, err), err));
     TRY(agree_on_times(m, whole_ms, err));
     TRY(agree(job, measure_mine(m, err), err)); /* all have ended: now they are compared */
-    for (int i = 0; m->count[job->rank] > 1 && i < m->short_passes && code == COHORT_OK; i++)
-        code = compute_pass(m->compute, COMPUTE_SHORT, part_of(m, m->mine, SHORT), NULL, err);
-    TRY(agree(job, code, err));
+    TRY(compare(m, err));
     TRY(decide(m, p, off, err));
     TRY(measure_apart(m, off, err));
     for (int t = 0; job->rank == 0 && t < p->type_count && code == COHORT_OK; t++)
