@@ -431,12 +431,12 @@ void fp16_conv_run(const struct conv_args *a, const struct fp16_micro *m) {
 
 /* ---- matrix product -------------------------------------------------------------------------- */
 
-static int64_t gemm_pitch(const struct gemm_shape *s) {
-    return ((int64_t)s->k + FP16_LANES - 1) / FP16_LANES * FP16_LANES;
+static ptrdiff_t gemm_pitch(const struct gemm_shape *s) {
+    return ((ptrdiff_t)s->k + FP16_LANES - 1) / FP16_LANES * FP16_LANES;
 }
 
 static int64_t gemm_rows_at_once(const struct gemm_shape *s) {
-    int64_t rows = INPUT_BYTES / ((gemm_pitch(s) + 1) * (int64_t)sizeof(uint16_t));
+    int64_t rows = INPUT_BYTES / (((int64_t)gemm_pitch(s) + 1) * (int64_t)sizeof(uint16_t));
     rows = rows < FP16_LANES ? FP16_LANES : rows;
     return rows < s->rows ? rows : s->rows;
 }
@@ -510,7 +510,8 @@ static void gemm_panel(const struct gemm_args *a, const struct fp16_micro *m, co
 void fp16_gemm_run(const struct gemm_args *a, const struct fp16_micro *m) {
     const struct gemm_shape *s = a->shape;
     const struct view out = gemm_out_view(a);
-    int64_t at_once = gemm_rows_at_once(s), pitch = gemm_pitch(s);
+    const int64_t at_once = gemm_rows_at_once(s);
+    const ptrdiff_t pitch = gemm_pitch(s);
     bool finish = micro_finishes(a->epilogue.act);
     uint16_t *input = a->workspace;
     for (int64_t y0 = a->y0, y1; y0 < a->y1; y0 = y1) {

@@ -127,7 +127,7 @@ static void encode_part(void *context, int64_t y0, int64_t y1, int block0, int b
         unsigned char *out = wire_row(c, y);
         if (c->wire == WIRE_F16) {
             uint16_t *half = (uint16_t *)(void *)out;
-            c->p->plain->float_to_half(in, half, c->shape.floats);
+            c->p->plain->float_to_half(in, half, (ptrdiff_t)c->shape.floats);
             saturated += saturate(half, c->shape.floats);
             continue;
         }
@@ -146,7 +146,8 @@ static void decode_part(void *context, int64_t y0, int64_t y1, int block0, int b
         float *out = slot_row(c, y);
         const unsigned char *in = wire_row(c, y);
         if (c->wire == WIRE_F16) {
-            c->p->plain->half_to_float((const uint16_t *)(const void *)in, out, c->shape.floats);
+            c->p->plain->half_to_float((const uint16_t *)(const void *)in, out,
+                                       (ptrdiff_t)c->shape.floats);
             continue;
         }
         for (int64_t b = 0; b < c->shape.blocks; b++)

@@ -52,7 +52,7 @@ same "rows dealt out one board after the other" launch -n 3 "$cohort" run "$net"
 same "groups by number" launch -n 3 "$cohort" run "$net" --groups 0-3,4-
 same "weights sent every time" launch -n 2 "$cohort" run "$net" --weights send
 same "weights from a file on each board" launch -n 2 "$cohort" run "$net" --weights "local:$net"
-same "the cache somewhere else" launch -n 2 "$cohort" run "$net" --cache "$scratch/other"
+same "the cache somewhere else" launch -n 2 "$cohort" run "$net" --no-profile --cache "$scratch/other"
 tap_run "which then has weights in it" test -n "$(ls "$scratch/other/weights")"
 same "and is used the second time" launch -n 2 "$cohort" run "$net" --cache "$scratch/other"
 

@@ -3,6 +3,7 @@
 # with this machine's own processor (scripts/cross-check sets the variables; the Arm is emulated).
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
+export COHORT_NO_PROFILE=yes # the default plan without measurements: it is the same every time
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 here=${COHORT_REFERENCE:?is set by scripts/cross-check}
