@@ -10,6 +10,8 @@
 
 #define BOARDS_MAX 4096
 
+static const struct json_format format = {PLAN_FORMAT, "a plan", 1, PLAN_VERSION};
+
 static const char *const mode_names[] = {
     [PLAN_TILE] = "tile", [PLAN_LOCAL] = "local", [PLAN_REPLICATE] = "replicate"};
 static const char *const output_names[] = {[PLAN_TO_ROOT] = "root", [PLAN_STAY] = "stay"};
@@ -17,46 +19,6 @@ static const char *const wire_names[] = {
     [PLAN_WIRE_F32] = "f32", [PLAN_WIRE_F16] = "f16", [PLAN_WIRE_I8] = "i8"};
 
 /* ---- reading --------------------------------------------------------------------------------- */
-
-static enum cohort_code copy_text(char **to, const char *text, struct cohort_error *err) {
-    *to = mem_strdup(text);
-    return *to != NULL ? COHORT_OK : error_memory(err, strlen(text) + 1, "a plan");
-}
-
-/* The format and its version come first: everything else may differ in another version. */
-static enum cohort_code read_version(const struct json_at *root, int64_t *found,
-                                     struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    const char *format;
-    int64_t version;
-    TRY(json_as_object(root, err));
-    TRY(json_get_text(root, "format", &format, err));
-    if (strcmp(format, PLAN_FORMAT) != 0)
-        return json_fail(root, err, COHORT_ERR_FORMAT, "format is '%s', not '" PLAN_FORMAT "'",
-                         format);
-    TRY(json_get_i64(root, "version", 1, JSON_EXACT_MAX, &version, err));
-    if (version > PLAN_VERSION)
-        return json_fail(root, err, COHORT_ERR_FORMAT,
-                         "a plan of version %lld, but this program reads versions up to %d",
-                         (long long)version, PLAN_VERSION);
-    *found = version;
-out:
-    return code;
-}
-
-static enum cohort_code read_signature(const struct json_at *root, char signature[33],
-                                       struct cohort_error *err) {
-    const char *text;
-    enum cohort_code code = json_get_text(root, "signature", &text, err);
-    if (code != COHORT_OK)
-        return code;
-    if (strlen(text) != 32 || strspn(text, "0123456789abcdef") != 32)
-        return json_fail(root, err, COHORT_ERR_FORMAT,
-                         "signature must be 32 hexadecimal digits in lower case, not '%.60s'",
-                         text);
-    memcpy(signature, text, 33);
-    return COHORT_OK;
-}
 
 /* boards+1 row numbers that begin at 0 and never fall. */
 static enum cohort_code read_split(const struct json_at *segment, int boards, int64_t **split,
@@ -83,7 +45,7 @@ out:
 }
 
 /* A plan of version 1 has none of these. */
-static enum cohort_code check_version(const struct json_at *at, int64_t version,
+static enum cohort_code check_version(const struct json_at *at, int version,
                                       const char *const *keys, int count,
                                       struct cohort_error *err) {
     struct json_at value;
@@ -105,7 +67,7 @@ static enum cohort_code read_choice(const struct json_at *at, const char *key,
                                       : COHORT_OK;
 }
 
-static enum cohort_code read_segment(const struct json_at *at, int64_t version, int boards,
+static enum cohort_code read_segment(const struct json_at *at, int version, int boards,
                                      struct plan_segment *s, struct cohort_error *err) {
     static const char *const later[] = {"output", "predicted_wait_ms"};
     static const char *const keys[][6] = {
@@ -115,7 +77,6 @@ static enum cohort_code read_segment(const struct json_at *at, int64_t version, 
     };
     enum cohort_code code = COHORT_OK;
     struct json_at mode;
-    const char *until;
     int choice;
     TRY(json_as_object(at, err));
     TRY(json_need(&mode, at, "mode", err));
@@ -127,8 +88,7 @@ static enum cohort_code read_segment(const struct json_at *at, int64_t version, 
                          "version 1");
     TRY(check_version(at, version, later, 2, err));
     TRY(json_known_keys(at, keys[choice], s->mode == PLAN_REPLICATE ? 4 : 6, err));
-    TRY(json_get_text(at, "until", &until, err));
-    TRY(copy_text(&s->until, until, err));
+    TRY(json_get_copy(at, "until", &s->until, err));
     if (s->mode == PLAN_TILE)
         TRY(read_split(at, boards, &s->split, err));
     else if (s->mode == PLAN_LOCAL)
@@ -141,7 +101,7 @@ out:
     return code;
 }
 
-static enum cohort_code read_segments(const struct json_at *root, int64_t version, struct plan *p,
+static enum cohort_code read_segments(const struct json_at *root, int version, struct plan *p,
                                       struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct json_at list;
@@ -160,27 +120,22 @@ out:
     return code;
 }
 
-static enum cohort_code read_plan(struct plan **out_plan, const struct json_at *root,
-                                  struct cohort_error *err) {
+static enum cohort_code read_plan(const struct json_at *root, void *to, struct cohort_error *err) {
     static const char *const keys[] = {"format", "version", "network",      "signature", "strategy",
                                        "boards", "wire",    "predicted_ms", "segments"};
     static const char *const later[] = {"wire"};
     enum cohort_code code = COHORT_OK;
-    const char *text;
-    int choice;
-    int64_t version = PLAN_VERSION;
-    struct plan *p = mem_zalloc(1, sizeof *p);
+    int choice, version;
+    struct plan **out_plan = to, *p = mem_zalloc(1, sizeof *p);
     if (p == NULL)
         return error_memory(err, sizeof *p, "a plan");
     p->predicted_ms = -1;
-    TRY(read_version(root, &version, err));
+    TRY(json_get_version(root, &format, &version, err));
     TRY(check_version(root, version, later, 1, err));
     TRY(json_known_keys(root, keys, sizeof keys / sizeof keys[0], err));
-    TRY(json_get_text(root, "network", &text, err));
-    TRY(copy_text(&p->network, text, err));
-    TRY(read_signature(root, p->signature, err));
-    TRY(json_get_text(root, "strategy", &text, err));
-    TRY(copy_text(&p->strategy, text, err));
+    TRY(json_get_copy(root, "network", &p->network, err));
+    TRY(json_get_hex(root, "signature", sizeof p->signature - 1, p->signature, err));
+    TRY(json_get_copy(root, "strategy", &p->strategy, err));
     TRY(json_get_int(root, "boards", 1, BOARDS_MAX, &p->boards, err));
     TRY(read_choice(root, "wire", wire_names, 3, &choice, err));
     p->wire = (enum plan_wire)choice;
@@ -195,25 +150,11 @@ out:
 
 enum cohort_code plan_parse(struct plan **p, const char *text, size_t bytes, const char *what,
                             struct cohort_error *err) {
-    cJSON *document = NULL;
-    enum cohort_code code = json_parse(&document, text, bytes, what, err);
-    if (code != COHORT_OK)
-        return code;
-    const struct json_at root = json_root(document, what);
-    code = read_plan(p, &root, err);
-    json_free(&document);
-    return code;
+    return json_read_text(text, bytes, what, read_plan, p, err);
 }
 
 enum cohort_code plan_load(struct plan **p, const char *path, struct cohort_error *err) {
-    cJSON *document = NULL;
-    enum cohort_code code = json_load(&document, path, JSON_BYTES_MAX, err);
-    if (code != COHORT_OK)
-        return code;
-    const struct json_at root = json_root(document, path);
-    code = read_plan(p, &root, err);
-    json_free(&document);
-    return code;
+    return json_read_file(path, JSON_BYTES_MAX, read_plan, p, err);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */

@@ -16,16 +16,6 @@
 
 /* ---- reading: small things ------------------------------------------------------------------- */
 
-static enum cohort_code read_text(const struct json_at *at, const char *key, char **to,
-                                  struct cohort_error *err) {
-    const char *text;
-    enum cohort_code code = json_get_text(at, key, &text, err);
-    if (code != COHORT_OK)
-        return code;
-    *to = mem_strdup(text);
-    return *to != NULL ? COHORT_OK : error_memory(err, strlen(text) + 1, "a profile");
-}
-
 /* [[x, ms], …] whose x rise from above 0. */
 static enum cohort_code read_curve(const struct json_at *at, struct profile_curve *curve,
                                    struct cohort_error *err) {
@@ -107,9 +97,9 @@ static enum cohort_code read_type(const struct json_at *at, int nodes, struct pr
     struct json_at list;
     TRY(json_as_object(at, err));
     TRY(json_known_keys(at, keys, sizeof keys / sizeof keys[0], err));
-    TRY(read_text(at, "cpu", &t->cpu, err));
-    TRY(read_text(at, "isa", &t->isa, err));
-    TRY(read_text(at, "kernels", &t->kernels, err));
+    TRY(json_get_copy(at, "cpu", &t->cpu, err));
+    TRY(json_get_copy(at, "isa", &t->isa, err));
+    TRY(json_get_copy(at, "kernels", &t->kernels, err));
     TRY(json_get_int(at, "threads", 1, 65536, &t->threads, err));
     TRY(json_get_f64(at, "cpu_share", 1e-6, 1, &t->cpu_share, err));
     TRY(json_get_f64(at, "clock_mhz", 0, 1e6, &t->clock_mhz, err));
@@ -129,19 +119,16 @@ static enum cohort_code read_board(const struct json_at *at, int types, struct p
                                    struct cohort_error *err) {
     static const char *const keys[] = {"host", "type", "scale", "memory_bytes", "remark"};
     enum cohort_code code = COHORT_OK;
-    const char *remark = NULL;
     int64_t memory = 0;
     TRY(json_as_object(at, err));
     TRY(json_known_keys(at, keys, sizeof keys / sizeof keys[0], err));
-    TRY(read_text(at, "host", &b->host, err));
+    TRY(json_get_copy(at, "host", &b->host, err));
     TRY(json_get_int(at, "type", 0, types - 1, &b->type, err));
     b->scale = 1;
     TRY(json_may_f64(at, "scale", SCALE_MIN, SCALE_MAX, &b->scale, err));
     TRY(json_may_i64(at, "memory_bytes", 0, INT64_MAX, &memory, err));
     b->memory_bytes = (uint64_t)memory;
-    TRY(json_may_text(at, "remark", &remark, err));
-    if (remark != NULL && (b->remark = mem_strdup(remark)) == NULL)
-        code = error_memory(err, strlen(remark) + 1, "a profile");
+    TRY(json_may_copy(at, "remark", &b->remark, err));
 out:
     return code;
 }
@@ -223,54 +210,24 @@ out:
 
 /* ---- reading: the whole ---------------------------------------------------------------------- */
 
-/* The format and its version come first: everything else may differ in another version. */
-static enum cohort_code read_version(const struct json_at *root, struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    const char *format;
-    int64_t version;
-    TRY(json_as_object(root, err));
-    TRY(json_get_text(root, "format", &format, err));
-    if (strcmp(format, PROFILE_FORMAT) != 0)
-        return json_fail(root, err, COHORT_ERR_FORMAT,
-                         "format is '%.40s', not '" PROFILE_FORMAT "'", format);
-    TRY(json_get_i64(root, "version", 1, JSON_EXACT_MAX, &version, err));
-    if (version != PROFILE_VERSION)
-        return json_fail(root, err, COHORT_ERR_FORMAT,
-                         "a profile of version %lld, but this program reads version %d",
-                         (long long)version, PROFILE_VERSION);
-out:
-    return code;
-}
-
-static enum cohort_code read_signature(const struct json_at *root, char signature[33],
-                                       struct cohort_error *err) {
-    const char *text;
-    enum cohort_code code = json_get_text(root, "signature", &text, err);
-    if (code != COHORT_OK)
-        return code;
-    if (strlen(text) != 32 || strspn(text, "0123456789abcdef") != 32)
-        return json_fail(root, err, COHORT_ERR_FORMAT,
-                         "signature must be 32 hexadecimal digits in lower case, not '%.60s'",
-                         text);
-    memcpy(signature, text, 33);
-    return COHORT_OK;
-}
-
-static enum cohort_code read_profile(struct profile **out_profile, const struct json_at *root,
+static enum cohort_code read_profile(const struct json_at *root, void *to,
                                      struct cohort_error *err) {
+    static const struct json_format format = {PROFILE_FORMAT, "a profile", PROFILE_VERSION,
+                                              PROFILE_VERSION};
     static const char *const keys[] = {"format", "version", "network", "signature", "cohort",
                                        "nodes",  "types",   "boards",  "links",     "groups"};
     enum cohort_code code = COHORT_OK;
     struct json_at list;
-    struct profile *p = mem_zalloc(1, sizeof *p);
+    int version;
+    struct profile **out_profile = to, *p = mem_zalloc(1, sizeof *p);
     if (p == NULL)
         return error_memory(err, sizeof *p, "a profile");
     p->scatter_factor = p->gather_factor = 1;
-    TRY(read_version(root, err));
+    TRY(json_get_version(root, &format, &version, err));
     TRY(json_known_keys(root, keys, sizeof keys / sizeof keys[0], err));
-    TRY(read_text(root, "network", &p->network, err));
-    TRY(read_signature(root, p->signature, err));
-    TRY(read_text(root, "cohort", &p->version, err));
+    TRY(json_get_copy(root, "network", &p->network, err));
+    TRY(json_get_hex(root, "signature", sizeof p->signature - 1, p->signature, err));
+    TRY(json_get_copy(root, "cohort", &p->version, err));
     TRY(json_get_int(root, "nodes", 0, NODES_MAX, &p->node_count, err));
     TRY(need_list(&list, root, "types", BOARDS_MAX, sizeof *p->types, (void **)&p->types, err));
     for (struct json_at e = {0}; json_next(&e, &list);)
@@ -290,25 +247,11 @@ out:
 
 enum cohort_code profile_parse(struct profile **p, const char *text, size_t bytes, const char *what,
                                struct cohort_error *err) {
-    cJSON *document = NULL;
-    enum cohort_code code = json_parse(&document, text, bytes, what, err);
-    if (code != COHORT_OK)
-        return code;
-    const struct json_at root = json_root(document, what);
-    code = read_profile(p, &root, err);
-    json_free(&document);
-    return code;
+    return json_read_text(text, bytes, what, read_profile, p, err);
 }
 
 enum cohort_code profile_load(struct profile **p, const char *path, struct cohort_error *err) {
-    cJSON *document = NULL;
-    enum cohort_code code = json_load(&document, path, JSON_BYTES_MAX, err);
-    if (code != COHORT_OK)
-        return code;
-    const struct json_at root = json_root(document, path);
-    code = read_profile(p, &root, err);
-    json_free(&document);
-    return code;
+    return json_read_file(path, JSON_BYTES_MAX, read_profile, p, err);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */

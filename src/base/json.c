@@ -22,6 +22,28 @@ void json_free(cJSON **document) {
     *document = NULL;
 }
 
+static enum cohort_code read_and_free(cJSON *document, const char *name, json_reader read, void *to,
+                                      struct cohort_error *err) {
+    const struct json_at root = json_root(document, name);
+    enum cohort_code code = read(&root, to, err);
+    json_free(&document);
+    return code;
+}
+
+enum cohort_code json_read_text(const char *text, size_t bytes, const char *name, json_reader read,
+                                void *to, struct cohort_error *err) {
+    cJSON *document = NULL;
+    enum cohort_code code = json_parse(&document, text, bytes, name, err);
+    return code != COHORT_OK ? code : read_and_free(document, name, read, to, err);
+}
+
+enum cohort_code json_read_file(const char *path, size_t max_bytes, json_reader read, void *to,
+                                struct cohort_error *err) {
+    cJSON *document = NULL;
+    enum cohort_code code = json_load(&document, path, max_bytes, err);
+    return code != COHORT_OK ? code : read_and_free(document, path, read, to, err);
+}
+
 bool json_append(cJSON *array, cJSON *item) {
     if (cJSON_AddItemToArray(array, item))
         return true;

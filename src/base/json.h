@@ -24,6 +24,8 @@
  * only, before anything uses cJSON: the hooks are the whole process's. */
 void json_use_base_memory(void);
 
+struct json_at;
+
 /* ---- documents ------------------------------------------------------------------------------ */
 
 /* Reads text (bytes long, no zero needed behind it); `name` is for messages.
@@ -41,6 +43,15 @@ enum cohort_code json_print(char **text, size_t *bytes, const cJSON *document,
 /* Replaces the file with the printed document: it is old or complete, never half. */
 enum cohort_code json_save(const cJSON *document, const char *path, struct cohort_error *err);
 void json_free(cJSON **document);
+
+/* What reads a document into *to.  After an error it has freed what it made. */
+typedef enum cohort_code (*json_reader)(const struct json_at *root, void *to,
+                                        struct cohort_error *err);
+/* json_parse() or json_load(), the reader, json_free().  Errors: theirs. */
+enum cohort_code json_read_text(const char *text, size_t bytes, const char *name, json_reader read,
+                                void *to, struct cohort_error *err);
+enum cohort_code json_read_file(const char *path, size_t max_bytes, json_reader read, void *to,
+                                struct cohort_error *err);
 /* Adds an item, which is gone (freed) when memory is short: cJSON would leave it to the caller. */
 bool json_append(cJSON *array, cJSON *item);
 bool json_put(cJSON *object, const char *key, cJSON *item);
@@ -111,6 +122,26 @@ enum cohort_code json_may_bool(const struct json_at *object, const char *key, bo
                                struct cohort_error *err);
 enum cohort_code json_may_text(const struct json_at *object, const char *key, const char **out,
                                struct cohort_error *err);
+
+/* New copies (mem_free) of a text that must be there, or may be missing or null. */
+enum cohort_code json_get_copy(const struct json_at *object, const char *key, char **out,
+                               struct cohort_error *err);
+enum cohort_code json_may_copy(const struct json_at *object, const char *key, char **out,
+                               struct cohort_error *err);
+/* A text of so many hexadecimal digits in lower case, into digits + 1 bytes. */
+enum cohort_code json_get_hex(const struct json_at *object, const char *key, size_t digits,
+                              char *out, struct cohort_error *err);
+
+/* How a file of Cohort's begins: {"format": name, "version": oldest to newest, …  */
+struct json_format {
+    const char *name; /* "cohort-plan" */
+    const char *what; /* "a plan", for messages */
+    int oldest, newest;
+};
+
+/* Both members, to be looked at first: everything else may differ in another version. */
+enum cohort_code json_get_version(const struct json_at *root, const struct json_format *format,
+                                  int *version, struct cohort_error *err);
 
 /* ---- building ------------------------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 /* JSON values: where they are, what they must be, and how to make them. */
 #include "base/json.h"
 
+#include "base/mem.h"
 #include "base/options.h"
 
 #include <errno.h>
@@ -311,6 +312,58 @@ enum cohort_code json_may_text(const struct json_at *object, const char *key, co
                                struct cohort_error *err) {
     struct json_at at;
     return is_set(&at, object, key) ? json_as_text(&at, out, err) : COHORT_OK;
+}
+
+enum cohort_code json_may_copy(const struct json_at *object, const char *key, char **out,
+                               struct cohort_error *err) {
+    const char *text = NULL;
+    enum cohort_code code = json_may_text(object, key, &text, err);
+    if (code != COHORT_OK || text == NULL)
+        return code;
+    *out = mem_strdup(text);
+    return *out != NULL ? COHORT_OK : error_memory(err, strlen(text) + 1, "a text");
+}
+
+enum cohort_code json_get_copy(const struct json_at *object, const char *key, char **out,
+                               struct cohort_error *err) {
+    const char *text;
+    enum cohort_code code = json_get_text(object, key, &text, err);
+    return code != COHORT_OK ? code : json_may_copy(object, key, out, err);
+}
+
+enum cohort_code json_get_hex(const struct json_at *object, const char *key, size_t digits,
+                              char *out, struct cohort_error *err) {
+    const char *text;
+    enum cohort_code code = json_get_text(object, key, &text, err);
+    if (code != COHORT_OK)
+        return code;
+    if (strlen(text) != digits || strspn(text, "0123456789abcdef") != digits)
+        return json_fail(object, err, COHORT_ERR_FORMAT,
+                         "%s must be %zu hexadecimal digits in lower case, not '%.60s'", key,
+                         digits, text);
+    memcpy(out, text, digits + 1);
+    return COHORT_OK;
+}
+
+enum cohort_code json_get_version(const struct json_at *root, const struct json_format *format,
+                                  int *version, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const char *name;
+    int64_t found;
+    TRY(json_as_object(root, err));
+    TRY(json_get_text(root, "format", &name, err));
+    if (strcmp(name, format->name) != 0)
+        return json_fail(root, err, COHORT_ERR_FORMAT, "format is '%.40s', not '%s'", name,
+                         format->name);
+    TRY(json_get_i64(root, "version", 1, JSON_EXACT_MAX, &found, err));
+    if (found < format->oldest || found > format->newest)
+        return json_fail(root, err, COHORT_ERR_FORMAT,
+                         "%s of version %lld, but this program reads version%s %d", format->what,
+                         (long long)found, format->oldest == format->newest ? "" : "s up to",
+                         format->newest);
+    *version = (int)found;
+out:
+    return code;
 }
 
 /* ---- building ------------------------------------------------------------------------------- */

@@ -17,16 +17,6 @@
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static enum cohort_code read_text(const struct json_at *object, const char *key, char **to,
-                                  struct cohort_error *err) {
-    const char *text = NULL;
-    enum cohort_code code = json_may_text(object, key, &text, err);
-    if (code != COHORT_OK || text == NULL)
-        return code;
-    *to = mem_strdup(text);
-    return *to != NULL ? COHORT_OK : error_memory(err, strlen(text), "a cluster");
-}
-
 uint64_t cluster_bytes(const char *text) {
     static const char letters[] = "kmgt";
     char *end;
@@ -66,7 +56,7 @@ static enum cohort_code read_cores(const struct json_at *board, struct cluster_b
                                    struct cohort_error *err) {
     struct json_at at;
     if (json_find(&at, board, "cores") && cJSON_IsString(at.value))
-        return read_text(board, "cores", &b->cores, err);
+        return json_may_copy(board, "cores", &b->cores, err);
     return json_may_int(board, "cores", 1, CORES_MAX, &b->threads, err);
 }
 
@@ -86,9 +76,9 @@ static enum cohort_code read_board(const struct json_at *at, struct cluster *c,
     for (int i = 0; i < c->count - 1; i++)
         if (strcmp(c->boards[i].name, name) == 0)
             return json_fail(at, err, COHORT_ERR_FORMAT, "board '%s' is there twice", name);
-    TRY(read_text(at, "name", &b->name, err));
-    TRY(read_text(at, "address", &b->address, err));
-    TRY(read_text(at, "network", &b->network, err));
+    TRY(json_may_copy(at, "name", &b->name, err));
+    TRY(json_may_copy(at, "address", &b->address, err));
+    TRY(json_may_copy(at, "network", &b->network, err));
     TRY(json_may_f64(at, "cpu_share", 0.001, 1, &b->cpu_share, err));
     TRY(read_cores(at, b, err));
     TRY(read_limit(at, &b->memory_limit_bytes, err));
@@ -96,36 +86,19 @@ out:
     return code;
 }
 
-/* The format and its version come first: everything else may differ in another version. */
-static enum cohort_code read_version(const struct json_at *root, struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    const char *format = NULL;
-    int64_t version = 0;
-    TRY(json_as_object(root, err));
-    TRY(json_get_text(root, "format", &format, err));
-    if (strcmp(format, CLUSTER_FORMAT) != 0)
-        return json_fail(root, err, COHORT_ERR_FORMAT,
-                         "format is '%.40s', not '" CLUSTER_FORMAT "'", format);
-    TRY(json_get_i64(root, "version", 1, JSON_EXACT_MAX, &version, err));
-    if (version != CLUSTER_VERSION)
-        return json_fail(root, err, COHORT_ERR_FORMAT,
-                         "a cluster of version %lld, but this program reads version %d",
-                         (long long)version, CLUSTER_VERSION);
-out:
-    return code;
-}
-
-static enum cohort_code read_root(const struct json_at *root, struct cluster *c,
-                                  struct cohort_error *err) {
+static enum cohort_code read_root(const struct json_at *root, void *to, struct cohort_error *err) {
+    static const struct json_format format = {CLUSTER_FORMAT, "a cluster", CLUSTER_VERSION,
+                                              CLUSTER_VERSION};
     static const char *const known[] = {"format",  "version", "program",
                                         "network", "boards",  "comment"};
     enum cohort_code code = COHORT_OK;
+    struct cluster *c = to;
     struct json_at boards;
-    int count = 0;
-    TRY(read_version(root, err));
+    int count = 0, version;
+    TRY(json_get_version(root, &format, &version, err));
     TRY(json_known_keys(root, known, sizeof known / sizeof known[0], err));
-    TRY(read_text(root, "program", &c->program, err));
-    TRY(read_text(root, "network", &c->network, err));
+    TRY(json_may_copy(root, "program", &c->program, err));
+    TRY(json_may_copy(root, "network", &c->network, err));
     TRY(json_need(&boards, root, "boards", err));
     TRY(json_as_array(&boards, &count, err));
     if (count < 1 || count > BOARDS_MAX)
@@ -142,14 +115,8 @@ out:
 
 enum cohort_code cluster_parse(struct cluster *c, const char *text, size_t bytes, const char *name,
                                struct cohort_error *err) {
-    cJSON *document = NULL;
     *c = (struct cluster){0};
-    enum cohort_code code = json_parse(&document, text, bytes, name, err);
-    if (code == COHORT_OK) {
-        struct json_at root = json_root(document, name);
-        code = read_root(&root, c, err);
-    }
-    json_free(&document);
+    enum cohort_code code = json_read_text(text, bytes, name, read_root, c, err);
     if (code != COHORT_OK)
         cluster_release(c);
     return code;

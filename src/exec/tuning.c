@@ -243,17 +243,15 @@ out:
     return code;
 }
 
-static enum cohort_code read_document(struct tuning *t, const struct json_at *root,
+static enum cohort_code read_document(const struct json_at *root, void *to,
                                       struct cohort_error *err) {
+    static const struct json_format format = {FORMAT, "tuning", VERSION, VERSION};
     static const char *const keys[] = {"format", "version", "boards"};
-    static const char *const formats[] = {FORMAT};
     enum cohort_code code = COHORT_OK;
+    struct tuning *t = to;
     struct json_at at;
-    int which, count;
-    TRY(json_as_object(root, err));
-    TRY(json_need(&at, root, "format", err));
-    TRY(json_as_choice(&at, formats, 1, &which, err));
-    TRY(json_get_int(root, "version", VERSION, VERSION, &which, err));
+    int version, count;
+    TRY(json_get_version(root, &format, &version, err));
     TRY(json_known_keys(root, keys, 3, err));
     TRY(json_need(&at, root, "boards", err));
     TRY(json_as_array(&at, &count, err));
@@ -267,23 +265,9 @@ out:
 
 enum cohort_code tuning_parse(struct tuning *t, const char *text, size_t bytes, const char *name,
                               struct cohort_error *err) {
-    cJSON *document = NULL;
-    enum cohort_code code = json_parse(&document, text, bytes, name, err);
-    if (code == COHORT_OK) {
-        struct json_at root = json_root(document, name);
-        code = read_document(t, &root, err);
-    }
-    json_free(&document);
-    return code;
+    return json_read_text(text, bytes, name, read_document, t, err);
 }
 
 enum cohort_code tuning_load(struct tuning *t, const char *path, struct cohort_error *err) {
-    cJSON *document = NULL;
-    enum cohort_code code = json_load(&document, path, JSON_BYTES_MAX, err);
-    if (code == COHORT_OK) {
-        struct json_at root = json_root(document, path);
-        code = read_document(t, &root, err);
-    }
-    json_free(&document);
-    return code;
+    return json_read_file(path, JSON_BYTES_MAX, read_document, t, err);
 }

@@ -157,20 +157,22 @@ out:
     return code;
 }
 
-static enum cohort_code read_links_file(const struct json_at *root, struct profile *p,
-                                        const struct profile_facts *facts,
+/* What a file of links is read into, and the boards that it must be of. */
+struct links_reading {
+    struct profile *profile;
+    const struct profile_facts *facts;
+};
+
+static enum cohort_code read_links_file(const struct json_at *root, void *to,
                                         struct cohort_error *err) {
+    static const struct json_format format = {LINKS_FORMAT, "links", LINKS_VERSION, LINKS_VERSION};
     static const char *const keys[] = {"format", "version", "boards", "links"};
     enum cohort_code code = COHORT_OK;
+    const struct links_reading *into = to;
+    struct profile *p = into->profile;
     struct json_at boards, links;
-    const char *format;
     int version, count, r = 0;
-    TRY(json_as_object(root, err));
-    TRY(json_get_text(root, "format", &format, err));
-    if (strcmp(format, LINKS_FORMAT) != 0)
-        return json_fail(root, err, COHORT_ERR_FORMAT, "format is '%.40s', not '" LINKS_FORMAT "'",
-                         format);
-    TRY(json_get_int(root, "version", LINKS_VERSION, LINKS_VERSION, &version, err));
+    TRY(json_get_version(root, &format, &version, err));
     TRY(json_known_keys(root, keys, 4, err));
     TRY(json_need(&boards, root, "boards", err));
     TRY(json_as_array(&boards, &count, err));
@@ -178,7 +180,7 @@ static enum cohort_code read_links_file(const struct json_at *root, struct profi
         return json_fail(&boards, err, COHORT_ERR_FORMAT, "are %d, but there are %d", count,
                          p->board_count);
     for (struct json_at e = {0}; json_next(&e, &boards);)
-        TRY(check_board(&e, &facts[r++], err));
+        TRY(check_board(&e, &into->facts[r++], err));
     TRY(json_need(&links, root, "links", err));
     TRY(profile_read_links(&links, p, err));
 out:
@@ -202,18 +204,14 @@ void profile_move_links(struct profile *p, struct profile *from) {
 
 enum cohort_code profile_load_links(struct profile *p, const struct profile_facts *facts,
                                     const char *path, struct cohort_error *err) {
-    cJSON *document = NULL;
     struct profile *read = mem_zalloc(1, sizeof *read); /* p stays as it is after an error */
-    enum cohort_code code = read != NULL ? json_load(&document, path, JSON_BYTES_MAX, err)
-                                         : error_memory(err, sizeof *read, "a profile");
-    if (code == COHORT_OK) {
-        const struct json_at root = json_root(document, path);
-        read->board_count = p->board_count;
-        code = read_links_file(&root, read, facts, err);
-    }
+    if (read == NULL)
+        return error_memory(err, sizeof *read, "a profile");
+    read->board_count = p->board_count;
+    struct links_reading into = {read, facts};
+    enum cohort_code code = json_read_file(path, JSON_BYTES_MAX, read_links_file, &into, err);
     if (code == COHORT_OK)
         profile_move_links(p, read);
-    json_free(&document);
     profile_destroy(&read);
     return code;
 }

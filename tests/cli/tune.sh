@@ -72,7 +72,7 @@ wrong() { # NAME PATTERN SED-SCRIPT
     tap_fails "$1" "^cohort: .*$2" "$cohort" run "$net" --threads 1 --tuning "$scratch/wrong.json"
     tap_run "$1: in one line" test "$("$cohort" run "$net" --threads 1 --tuning "$scratch/wrong.json" 2>&1 | wc -l)" -eq 1
 }
-wrong "another version" 'wrong\.json: version' 's/"version": 1/"version": 2/'
+wrong "another version" 'wrong\.json: tuning of version 2, but this program reads version 1' 's/"version": 1/"version": 2/'
 wrong "another format" 'wrong\.json: format' 's/cohort-tuning/cohort-plan/'
 wrong "a signature that is none" 'signature: no signature' '0,/"conv /s//"konv /'
 wrong "a number that is none" 'wrong\.json:[0-9]+:' 's/"threads": 1/"threads": 1x/'

@@ -186,7 +186,7 @@ static void bad_files_end_everywhere(void) {
     }
     enum cohort_code code =
         cohort_prepare(&s, mt_rank == 0 ? model : NULL, NULL, MPI_COMM_WORLD, &o, &err);
-    mt_ok(code == COHORT_ERR_FORMAT && strstr(err.message, ".json: version") != NULL,
+    mt_ok(code == COHORT_ERR_FORMAT && strstr(err.message, ".json: tuning of version") != NULL,
           "a bad file is the same error on every rank");
     char *json = NULL;
     code = cohort_tune(mt_rank == 0 ? model : NULL, MPI_COMM_WORLD, file, 1, &o, &json, &err);

@@ -422,6 +422,68 @@ static void failing_memory(void **state) {
     assert_true(failures > 100 && failures < 9000);
 }
 
+static const struct json_format format = {"cohort-x", "an x", 2, 3};
+
+struct x {
+    int version;
+    char *name, *remark;
+    char hex[5];
+};
+
+static enum cohort_code read_x(const struct json_at *root, void *to, struct cohort_error *e) {
+    enum cohort_code code = COHORT_OK;
+    struct x *x = to;
+    TRY(json_get_version(root, &format, &x->version, e));
+    TRY(json_get_hex(root, "hex", 4, x->hex, e));
+    TRY(json_get_copy(root, "name", &x->name, e));
+    TRY(json_may_copy(root, "remark", &x->remark, e));
+out:
+    return code;
+}
+
+static void own_files(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *says; /* NULL: it is read */
+    } cases[] = {
+        {"{\"format\":\"cohort-x\",\"version\":2,\"hex\":\"09af\",\"name\":\"n\",\"remark\":null}",
+         NULL},
+        {"[]", "x.json: must be an object, not an array"},
+        {"{\"version\":2}", "x.json: 'format' is missing"},
+        {"{\"format\":\"cohort-y\"}", "x.json: format is 'cohort-y', not 'cohort-x'"},
+        {"{\"format\":\"cohort-x\",\"version\":1}",
+         "x.json: an x of version 1, but this program reads versions up to 3"},
+        {"{\"format\":\"cohort-x\",\"version\":4}",
+         "x.json: an x of version 4, but this program reads versions up to 3"},
+        {"{\"format\":\"cohort-x\",\"version\":3,\"hex\":\"09aF\"}",
+         "x.json: hex must be 4 hexadecimal digits in lower case, not '09aF'"},
+        {"{\"format\":\"cohort-x\",\"version\":3,\"hex\":\"09a\"}",
+         "x.json: hex must be 4 hexadecimal digits in lower case, not '09a'"},
+        {"{\"format\":\"cohort-x\",\"version\":3,\"hex\":\"0000\"}", "x.json: 'name' is missing"},
+        {"{", "x.json:1:2: expected a key in quotes"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct x x = {0};
+        error_clear(&err);
+        enum cohort_code code =
+            json_read_text(cases[i].text, strlen(cases[i].text), "x.json", read_x, &x, &err);
+        if (cases[i].says != NULL) {
+            assert_int_equal(code, COHORT_ERR_FORMAT);
+            assert_string_equal(err.message, cases[i].says);
+            continue;
+        }
+        assert_int_equal(code, COHORT_OK);
+        assert_int_equal(x.version, 2);
+        assert_string_equal(x.hex, "09af");
+        assert_string_equal(x.name, "n");
+        assert_null(x.remark);
+        mem_free(x.name);
+    }
+    struct x x = {0};
+    error_clear(&err);
+    assert_int_equal(json_read_file("/nonexistent/x.json", 100, read_x, &x, &err), COHORT_ERR_IO);
+}
+
 static void nothing_left(void **state) {
     (void)state;
     assert_int_equal(mem_live_blocks(), 0);
@@ -434,7 +496,7 @@ int main(void) {
         cmocka_unit_test(wrong_values), cmocka_unit_test(every_prefix),
         cmocka_unit_test(noise),        cmocka_unit_test(prints),
         cmocka_unit_test(files),        cmocka_unit_test(failing_memory),
-        cmocka_unit_test(nothing_left),
+        cmocka_unit_test(own_files),    cmocka_unit_test(nothing_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
