@@ -118,6 +118,29 @@ enum cohort_code plan_check(const struct plan *p, const struct graph *g, int boa
     return code;
 }
 
+static bool computes(const struct plan_segment *s, int board) {
+    switch (s->mode) {
+    case PLAN_TILE:
+        return s->split[board + 1] > s->split[board];
+    case PLAN_LOCAL:
+        return s->board == board;
+    case PLAN_REPLICATE:
+        return true;
+    }
+    return false;
+}
+
+int plan_busy_boards(const struct plan *p) {
+    int busy = 0;
+    for (int b = 0; b < p->boards; b++) {
+        bool any = false;
+        for (int i = 0; i < p->segment_count && !any; i++)
+            any = computes(&p->segments[i], b);
+        busy += any;
+    }
+    return busy;
+}
+
 /* ---- where things lie ------------------------------------------------------------------------ */
 
 int plan_segment_end(const struct plan *p, const struct graph *g, int i) {

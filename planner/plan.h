@@ -71,6 +71,9 @@ enum cohort_code plan_check(const struct plan *p, const struct graph *g, int boa
 /* The node number one past segment i's last node (the plan was checked). */
 int plan_segment_end(const struct plan *p, const struct graph *g, int i);
 
+/* How many boards compute anything at all. */
+int plan_busy_boards(const struct plan *p);
+
 /* The rows of value `id`, an output of the segment, that board b computes when the segment's split
  * is in rows of `until`: each boundary is scaled to the value's height per image. */
 int64_t plan_scaled_row(const struct plan_segment *s, const struct graph *g, int until, int id,

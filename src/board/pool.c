@@ -18,6 +18,7 @@
  * Idle it uses no CPU: SPIN_NS after the last item everybody sleeps. */
 #include "board/pool.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -81,12 +82,6 @@ static void relax(void) {
 #elif defined(__aarch64__) || defined(__arm__)
     __asm__ __volatile__("yield");
 #endif
-}
-
-static int64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 /* Sleeps while *word == value, at most `ns` (0: no limit); may wake for no reason. */
@@ -205,7 +200,7 @@ void pool_dilate_end(struct pool *p) {
 
 double pool_work_ms(const struct pool *p) {
     bool alone = p->dilating && p->threads == 1;
-    return 1e-6 * (double)(alone ? dilation_busy_ns(&p->workers[0].dilation) : now_ns());
+    return 1e-6 * (double)(alone ? dilation_busy_ns(&p->workers[0].dilation) : clock_ns());
 }
 
 struct dilation_counts pool_dilation(const struct pool *p) {
@@ -248,10 +243,10 @@ static void report_done(struct pool *p, uint32_t done) {
 
 /* Waits until the bell was rung since *heard; false at the end. */
 static bool wait_for_job(struct pool *p, uint32_t *heard) {
-    int64_t until = p->spin_ns > 0 ? now_ns() + p->spin_ns : 0;
+    int64_t until = p->spin_ns > 0 ? clock_ns() + p->spin_ns : 0;
     uint32_t rung;
     while ((rung = atomic_load_explicit(&p->bell, memory_order_acquire)) == *heard) {
-        if (until == 0 || now_ns() >= until) {
+        if (until == 0 || clock_ns() >= until) {
             atomic_fetch_add(&p->sleepers, 1);
             while (atomic_load(&p->bell) == *heard)
                 futex_sleep(&p->bell, *heard, 0);
@@ -283,12 +278,12 @@ static void wake_workers(struct pool *p, int wanted) {
 /* ---- the caller ------------------------------------------------------------------------------ */
 
 static void wait_for_rest(struct pool *p) {
-    int64_t until = p->spin_ns > 0 ? now_ns() + p->spin_ns : 0;
+    int64_t until = p->spin_ns > 0 ? clock_ns() + p->spin_ns : 0;
     uint32_t left;
     while ((left = atomic_load_explicit(&p->left, memory_order_acquire)) > 0) {
         if (p->poll != NULL)
             p->poll(p->poll_context);
-        if (until != 0 && now_ns() < until) {
+        if (until != 0 && clock_ns() < until) {
             for (int i = 0; i < 8; i++)
                 relax();
             continue;

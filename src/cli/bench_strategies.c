@@ -1,4 +1,5 @@
 #include "cli/bench_strategies.h"
+#include "base/clock.h"
 #include "cli/inputs.h"
 
 #include "base/mem.h"
@@ -45,12 +46,6 @@ struct contest {
     bool throttled; /* a board did, between the first run and the last */
 };
 
-static double now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
 /* ---- which strategies ------------------------------------------------------------------------ */
 
 static bool listed(const struct contest *c, const char *name) {
@@ -92,28 +87,14 @@ out:
 
 /* ---- profile and plans ----------------------------------------------------------------------- */
 
-static int computing_boards(const struct plan *p) {
-    int boards = 0;
-    for (int b = 0; b < p->boards; b++) {
-        bool computes = false;
-        for (int i = 0; i < p->segment_count; i++) {
-            const struct plan_segment *s = &p->segments[i];
-            computes |= s->mode == PLAN_REPLICATE || (s->mode == PLAN_LOCAL && s->board == b) ||
-                        (s->mode == PLAN_TILE && s->split[b + 1] > s->split[b]);
-        }
-        boards += computes;
-    }
-    return boards;
-}
-
 /* A strategy that cannot plan this network here is left out, with its reason. */
 static enum cohort_code plan_one(struct contest *c, struct candidate *k, struct cohort_error *err) {
     const struct planner_options o = {.cost = c->costs->options};
     struct cohort_error reason = {0};
     struct planned planned = {0};
-    double start = now_ms();
+    double start = clock_ms();
     enum cohort_code code = planner_make(&planned, c->costs, k->name, &o, &reason);
-    k->planning_ms = now_ms() - start;
+    k->planning_ms = clock_ms() - start;
     if (code == COHORT_ERR_MEMORY) {
         *err = reason;
         return code;
@@ -125,7 +106,7 @@ static enum cohort_code plan_one(struct contest *c, struct candidate *k, struct 
     k->predicted_ms = planned.simulation->total_ms;
     k->own_ms = planned.own_ms;
     k->segments = planned.plan->segment_count;
-    k->boards = computing_boards(planned.plan);
+    k->boards = plan_busy_boards(planned.plan);
     code = cohort_plan_wrap(&k->plan, &planned.plan, err);
     planned_release(&planned);
     return code;
@@ -162,9 +143,9 @@ static enum cohort_code open_network(struct contest *c, struct cohort_error *err
         code = inputs_load(&c->sets, &c->set_count, c->model, &none, &plain, err);
     TRY(cli_agree(c->ranks, code, err));
     const struct cohort_profile_options o = {.directory = state.cache, .file = c->o->profile};
-    double start = now_ms();
+    double start = clock_ms();
     TRY(cohort_profile_make(&c->profile, c->model, c->ranks->comm, &o, &session, err));
-    c->profiling_ms = now_ms() - start;
+    c->profiling_ms = clock_ms() - start;
     if (c->ranks->rank == 0)
         code = plan_all(c, err);
     TRY(cli_agree(c->ranks, code, err));
@@ -209,12 +190,12 @@ static enum cohort_code run_once(struct contest *c, struct candidate *k,
                                  struct cohort_session *session, bool timed,
                                  struct cohort_error *err) {
     const bool root = c->ranks->rank == 0;
-    double start = now_ms();
+    double start = clock_ms();
     enum cohort_code code =
         cohort_run(session, root ? c->sets[0].tensors : NULL, root ? c->sets[0].count : 0,
                    root ? &c->output : NULL, root ? 1 : 0, err);
     if (code == COHORT_OK && root && timed)
-        k->ms[k->count++] = now_ms() - start;
+        k->ms[k->count++] = clock_ms() - start;
     return code;
 }
 

@@ -1,5 +1,6 @@
 /* Ranks, messages, options, networks by name: what all subcommands share. */
 #include "cli/cli.h"
+#include "base/clock.h"
 #include "cli/cluster.h"
 
 #include "base/file.h"
@@ -36,12 +37,6 @@ int cli_launch_rank(void) {
 
 int cli_launch_size(void) {
     return launch_number("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", 0);
-}
-
-static double now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
 enum cohort_code cli_ranks_init(struct cli_ranks *r, struct cohort_error *err) {
@@ -124,10 +119,10 @@ enum cohort_code cli_broadcast(const struct cli_ranks *r, long *value, struct co
 static enum cohort_code wait_for(const struct cli_ranks *r, MPI_Request *request, const char *whom,
                                  struct cohort_error *err) {
     const struct timespec nap = {.tv_nsec = 200000};
-    double until = now_ms() + BROADCAST_S * 1e3;
+    double until = clock_ms() + BROADCAST_S * 1e3;
     int done = 0;
     while (MPI_Test(request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done) {
-        if (now_ms() > until)
+        if (clock_ms() > until)
             return error_set(err, COHORT_ERR_TIMEOUT, "rank %d: no answer within %g s from %s",
                              r->rank, BROADCAST_S, whom);
         nanosleep(&nap, NULL);
@@ -373,7 +368,7 @@ static void log_line(void *context, int level, const char *line) {
 
 static void show_progress(void *context, const char *what, uint64_t done, uint64_t total) {
     struct cli_session_state *s = context;
-    double now = now_ms();
+    double now = clock_ms();
     bool first = s->what != what;
     s->what = what;
     if (first)

@@ -1,5 +1,6 @@
 /* cohort bench: median times of networks, each on all boards of the job, runs interleaved so that a
  * drifting clock hits all alike; with --strategies, of ways to divide them. */
+#include "base/clock.h"
 #include "cli/bench_strategies.h"
 #include "cli/cli.h"
 #include "cli/inputs.h"
@@ -8,7 +9,6 @@
 #include "base/mem.h"
 
 #include <string.h>
-#include <time.h>
 
 #define NETWORKS_MAX 64
 
@@ -31,12 +31,6 @@ struct bench {
     struct contender nets[NETWORKS_MAX];
     int count;
 };
-
-static double now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 
 static enum cohort_code open_on_root(struct bench *b, struct contender *c,
                                      struct cohort_error *err) {
@@ -66,13 +60,13 @@ out:
 
 static enum cohort_code run_one(struct bench *b, struct contender *c, bool timed,
                                 struct cohort_error *err) {
-    double start = now_ms();
+    double start = clock_ms();
     bool root = b->ranks.rank == 0;
     enum cohort_code code =
         cohort_run(c->session, root ? c->sets[0].tensors : NULL, root ? c->sets[0].count : 0,
                    root ? &c->output : NULL, root ? 1 : 0, err);
     if (root && timed)
-        c->ms[c->count++] = now_ms() - start;
+        c->ms[c->count++] = clock_ms() - start;
     return code;
 }
 

@@ -5,7 +5,9 @@
  * check) is not asked again; this is about what only shows inside a job. */
 #include "cli/check.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
+#include "base/rounds.h"
 
 #include <signal.h>
 #include <string.h>
@@ -83,7 +85,7 @@ static enum cohort_code reserve(struct check *c, struct cohort_error *err) {
 
 static enum cohort_code check(struct check *c, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    double start = links_now();
+    double start = clock_s();
     struct traffic before;
     char host[LINKS_HOST_BYTES] = "";
     struct cohort_error problem = {0};
@@ -98,8 +100,8 @@ static enum cohort_code check(struct check *c, struct cohort_error *err) {
     check_find_interface(&c->mine, &before);
     for (int r = 0; r < c->ranks.size; r++)
         c->silent |= r != c->ranks.rank && !c->my_links[r].answered;
-    double deadline = links_now() + REPORT_WAIT_S + (c->silent ? LINKS_SLOT_S : 0);
-    double rounds_end = start + LINKS_SLOT_S * links_rounds(c->ranks.size) + REPORT_WAIT_S;
+    double deadline = clock_s() + REPORT_WAIT_S + (c->silent ? LINKS_SLOT_S : 0);
+    double rounds_end = start + LINKS_SLOT_S * rounds_count(c->ranks.size) + REPORT_WAIT_S;
     if (c->ranks.rank == 0)
         gather(c, rounds_end > deadline ? rounds_end : deadline);
     else

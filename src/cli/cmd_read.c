@@ -7,6 +7,7 @@
  * be shown to have computed the same bits. */
 #include "cli/cli.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -15,7 +16,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define LINE_HEIGHT 48   /* of the recogniser's input */
 #define WIDTH_STEP  320  /* its widths are multiples of this … */
@@ -47,12 +47,6 @@ struct reading {
     double detect_ms, read_ms;
     char *detect_report;
 };
-
-static double now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 
 static bool is_root(const struct reading *r) {
     return r->ranks.rank == 0;
@@ -181,9 +175,9 @@ static enum cohort_code detect(struct reading *r, struct cohort_error *err) {
     }
     TRY(cli_agree(&r->ranks, code, err));
     TRY(stage_open(r, &s, r->detector, height, width, err));
-    double start = now_ms();
+    double start = clock_ms();
     TRY(stage_run(r, &s, &in, &map, err));
-    r->detect_ms = now_ms() - start;
+    r->detect_ms = clock_ms() - start;
     if (is_root(r))
         code = keep_regions(r, &map, err);
     TRY(cli_agree(&r->ranks, code, err));
@@ -245,9 +239,9 @@ static enum cohort_code read_width(struct reading *r, int width, int count,
         struct tensor out = {0};
         while (is_root(r) && r->lines[at].width != width)
             at++;
-        double start = now_ms();
+        double start = clock_ms();
         TRY(stage_run(r, &s, is_root(r) ? &r->lines[at].input : NULL, &out, err));
-        r->read_ms += now_ms() - start;
+        r->read_ms += clock_ms() - start;
         if (is_root(r)) {
             hash_bytes(out.data, tensor_bytes(&out), r->lines[at].hash);
             code = text_decode(&r->lines[at].text, &r->lines[at].score, &out, &r->key_names, err);

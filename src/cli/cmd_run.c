@@ -1,4 +1,5 @@
 /* cohort run: one network on one board, or on all that mpirun was given. */
+#include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/inputs.h"
 #include "cli/profiled_plan.h"
@@ -9,7 +10,6 @@
 #include "base/mem.h"
 
 #include <string.h>
-#include <time.h>
 
 struct run_options {
     struct cli_options common;
@@ -20,12 +20,6 @@ struct run_options {
     bool report;
     const char *trace; /* FILE */
 };
-
-static double now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 
 /* Everything of one `cohort run`. */
 struct run {
@@ -87,10 +81,10 @@ static enum cohort_code run_set(struct run *r, int set, struct results *results,
     for (long i = 0; i < r->o->common.warmup; i++)
         TRY(run_once(r, set, err)); /* an error here is one on all ranks */
     for (long i = 0; i < r->o->common.repeat; i++) {
-        double start = now_ms();
+        double start = clock_ms();
         TRY(run_once(r, set, err));
         if (r->ranks.rank == 0)
-            r->ms[r->ms_count++] = now_ms() - start;
+            r->ms[r->ms_count++] = clock_ms() - start;
     }
     if (r->ranks.rank == 0)
         code = result_show(results, &r->o->result, &r->sets[set], r->outputs, r->output_count, err);

@@ -6,9 +6,11 @@
  * on all ranks, LINKS_SLOT_S after the one before. */
 #include "cli/links.h"
 
+#include "base/clock.h"
+#include "base/rounds.h"
+
 #include <sched.h>
 #include <string.h>
-#include <time.h>
 
 #define PINGS         8
 #define PINGS_S       0.012
@@ -23,17 +25,11 @@ struct pair {
     unsigned char *buffer;
 };
 
-double links_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 bool links_wait(MPI_Request *request, double deadline, MPI_Status *status) {
     for (int done = 0; !done;) {
         if (MPI_Test(request, &done, status) != MPI_SUCCESS)
             return false;
-        if (!done && links_now() > deadline)
+        if (!done && clock_s() > deadline)
             return false;
         if (!done)
             sched_yield();
@@ -108,12 +104,12 @@ static bool order(struct pair *p, unsigned char letter) {
 
 /* The shortest of some round trips, halved. */
 static bool measure_latency(struct pair *p, double *seconds) {
-    double begin = links_now(), least = 1e9;
-    for (int i = 0; i < PINGS && (i == 0 || links_now() - begin < PINGS_S); i++) {
-        double t = links_now();
+    double begin = clock_s(), least = 1e9;
+    for (int i = 0; i < PINGS && (i == 0 || clock_s() - begin < PINGS_S); i++) {
+        double t = clock_s();
         if (!order(p, 'p') || !take(p, p->buffer, 1))
             return false;
-        t = links_now() - t;
+        t = clock_s() - t;
         least = t < least ? t : least;
     }
     *seconds = 0.5 * least;
@@ -122,13 +118,13 @@ static bool measure_latency(struct pair *p, double *seconds) {
 
 /* One bulk and a byte the other way: twice the latency of an empty one is taken off. */
 static bool bulk(struct pair *p, bool up, double *seconds) {
-    double t = links_now();
+    double t = clock_s();
     if (!order(p, up ? 'u' : 'd'))
         return false;
     if (up ? !give(p, p->buffer, LINKS_BYTES) || !take(p, p->buffer, 1)
            : !take(p, p->buffer, LINKS_BYTES))
         return false;
-    *seconds = links_now() - t;
+    *seconds = clock_s() - t;
     return true;
 }
 
@@ -136,8 +132,8 @@ static bool measure_bandwidth(struct pair *p, bool up, double latency, double *m
     double t, least, begin;
     if (!bulk(p, up, &least)) /* the connection warms up */
         return false;
-    begin = links_now();
-    for (int i = 0; i < BULK_MAX && least < BULK_ENOUGH_S && links_now() - begin < BULK_S; i++) {
+    begin = clock_s();
+    for (int i = 0; i < BULK_MAX && least < BULK_ENOUGH_S && clock_s() - begin < BULK_S; i++) {
         if (!bulk(p, up, &t))
             return false;
         least = t < least ? t : least;
@@ -156,31 +152,12 @@ static bool lead(struct pair *p, struct link *link) {
     return order(p, 'e');
 }
 
-/* ---- rounds ---------------------------------------------------------------------------------- */
-
-int links_rounds(int size) {
-    return size < 2 ? 0 : size % 2 == 0 ? size - 1 : size;
-}
-
-/* Who meets `rank` in that round; `rank` itself: nobody.  With an odd number one sits out, as if
- * there were one more. */
-static int partner_of(int rank, int size, int round) {
-    int n = size + size % 2, m = n - 1, other;
-    if (rank == n - 1)
-        other = round;
-    else if (rank == round)
-        other = n - 1;
-    else
-        other = ((2 * round - rank) % m + m) % m;
-    return other < size ? other : rank;
-}
-
 void links_measure(MPI_Comm comm, int rank, int size, const char *host, double start,
                    unsigned char *buffer, struct link *mine) {
     memset(buffer, 0, LINKS_BYTES);
     memset(mine, 0, (size_t)size * sizeof *mine);
-    for (int round = 0; round < links_rounds(size); round++) {
-        int other = partner_of(rank, size, round);
+    for (int round = 0; round < rounds_count(size); round++) {
+        int other = rounds_partner(rank, size, round);
         struct pair p = {comm, other, start + LINKS_SLOT_S * (round + 1), buffer};
         if (other != rank)
             mine[other].answered = greet(&p, host, &mine[other]) &&

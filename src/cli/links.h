@@ -25,9 +25,6 @@ struct link {                    /* travels between boards: fixed widths only */
     int32_t reserved;
 };
 
-/* Seconds of a steady clock. */
-double links_now(void);
-
 /* Waits until `request` is done or the clock says `deadline`; false: it is not done, and never was
  * cancelled. */
 bool links_wait(MPI_Request *request, double deadline, MPI_Status *status);
@@ -37,7 +34,5 @@ bool links_wait(MPI_Request *request, double deadline, MPI_Status *status);
  * long as MPI when a link did not answer.  Disjoint pairs are measured at the same time. */
 void links_measure(MPI_Comm comm, int rank, int size, const char *host, double start,
                    unsigned char *buffer, struct link *mine);
-/* The number of rounds in which `size` ranks meet each other. */
-int links_rounds(int size);
 
 #endif

@@ -1,19 +1,13 @@
 /* cohort plan --strategy: from options to a plan; see plan_search.h. */
 #include "cli/plan_search.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "cli/cluster.h"
 #include "planner/synthetic.h"
 
 #include <string.h>
-#include <time.h>
-
-static double now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 
 /* ---- wishes --------------------------------------------------------------------------------- */
 
@@ -61,9 +55,9 @@ static enum cohort_code fill_row(struct search_row *row, const struct cost_model
                                  struct cohort_error *err) {
     struct planned planned;
     struct cohort_error why = {0};
-    const double begin = now_ms();
+    const double begin = clock_ms();
     const enum cohort_code code = planner_make(&planned, m, strategy, options, &why);
-    *row = (struct search_row){.strategy = strategy, .planning_ms = now_ms() - begin};
+    *row = (struct search_row){.strategy = strategy, .planning_ms = clock_ms() - begin};
     if (code == COHORT_ERR_PLAN || code == COHORT_ERR_USAGE) {
         row->error = mem_strdup(why.message);
         return row->error != NULL ? COHORT_OK : error_memory(err, sizeof why, "a table");
@@ -128,9 +122,9 @@ static enum cohort_code show_one(const struct graph *g, const struct cost_model 
                                  const struct planner_options *options, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct planned planned = {0};
-    const double begin = now_ms();
+    const double begin = clock_ms();
     TRY(planner_make(&planned, m, o->strategy, options, err));
-    const double planning_ms = now_ms() - begin;
+    const double planning_ms = clock_ms() - begin;
     TRY(plan_check(planned.plan, g, m->boards, err));
     TRY(write_plan(planned.plan, o, err));
     if (o->json)

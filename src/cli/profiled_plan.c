@@ -20,23 +20,8 @@ static enum cohort_code check(const struct cli_options *o, const struct profile_
     return COHORT_OK;
 }
 
-/* Boards that compute anything. */
-static int busy_boards(const struct plan *p) {
-    int busy = 0;
-    for (int b = 0; b < p->boards; b++) {
-        bool any = false;
-        for (int i = 0; i < p->segment_count; i++) {
-            const struct plan_segment *s = &p->segments[i];
-            any = any || s->mode == PLAN_REPLICATE || (s->mode == PLAN_LOCAL && s->board == b) ||
-                  (s->mode == PLAN_TILE && s->split[b + 1] > s->split[b]);
-        }
-        busy += any;
-    }
-    return busy;
-}
-
 static void tell(const struct plan *p) {
-    int busy = busy_boards(p);
+    int busy = plan_busy_boards(p);
     fprintf(stderr, "cohort: note: plan %s: %d segment%s on %d of %d boards%s, %.1f ms predicted\n",
             p->strategy, p->segment_count, p->segment_count == 1 ? "" : "s", busy, p->boards,
             busy == 1 && p->boards > 1 ? " (one alone is the fastest)" : "", p->predicted_ms);

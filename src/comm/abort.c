@@ -5,6 +5,8 @@
  * is left when others have failed, and their own errors are ignored. */
 #include "comm/comm_internal.h"
 
+#include "base/clock.h"
+
 #include <math.h>
 #include <string.h>
 #include <time.h>
@@ -141,8 +143,8 @@ static void settle(struct comm *c) {
     size_t bytes = 0;
     for (const struct comm_work *w = c->works; w != NULL; w = w->next)
         bytes += w->bytes;
-    double until = comm_now() + fmin(SETTLE_MOST_S, SETTLE_S + (double)bytes / SETTLE_RATE);
-    while (!all_done(c) && comm_now() < until) {
+    double until = clock_s() + fmin(SETTLE_MOST_S, SETTLE_S + (double)bytes / SETTLE_RATE);
+    while (!all_done(c) && clock_s() < until) {
         comm_look(c);
         nap();
     }
@@ -231,8 +233,8 @@ void comm_probe(struct comm *c) {
                                       &request) == MPI_SUCCESS)
             MPI_Request_free(&request);
     }
-    double until = comm_now() + PROBE_S;
-    while (!all_alive(c) && !c->aborted && comm_now() < until) {
+    double until = clock_s() + PROBE_S;
+    while (!all_alive(c) && !c->aborted && clock_s() < until) {
         comm_look(c);
         nap();
     }

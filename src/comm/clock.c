@@ -4,6 +4,8 @@
  * most half of the fastest round trip (Cristian's algorithm). */
 #include "comm/comm_internal.h"
 
+#include "base/clock.h"
+
 #define CLOCK_ROUNDS 12
 
 static enum cohort_code send_clock(struct comm *c, int to, double *numbers, int count,
@@ -32,11 +34,11 @@ static enum cohort_code ask(struct comm *c, int r, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     double offset = 0, error = -1;
     for (int i = 0; i < CLOCK_ROUNDS; i++) {
-        double asked = comm_now();
+        double asked = clock_s();
         c->clock[0] = 0;
         TRY(send_clock(c, r, &c->clock[0], 1, err));
         TRY(receive_clock(c, r, &c->clock[1], 1, err));
-        double answered = comm_now();
+        double answered = clock_s();
         double half = (answered - asked) / 2;
         if (error < 0 || half < error) {
             error = half;
@@ -55,7 +57,7 @@ static enum cohort_code answer(struct comm *c, double *offset_s, double *error_s
     enum cohort_code code = COHORT_OK;
     for (int i = 0; i < CLOCK_ROUNDS; i++) {
         TRY(receive_clock(c, 0, &c->clock[0], 1, err));
-        c->clock[1] = comm_now();
+        c->clock[1] = clock_s();
         TRY(send_clock(c, 0, &c->clock[1], 1, err));
     }
     TRY(receive_clock(c, 0, c->clock, 2, err));

@@ -120,7 +120,6 @@ enum cohort_code comm_test_some(struct comm *c, MPI_Request *requests, int count
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-double comm_now(void); /* seconds, monotonic */
 void comm_link(struct comm *c, struct comm_work *w);
 void comm_unlink(struct comm *c, struct comm_work *w);
 /* Until w is done; gives up after timeout_s without any progress.  w is linked before or not; it is

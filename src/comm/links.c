@@ -4,6 +4,8 @@
  * comes next although only one of them looks at a clock. */
 #include "comm/links.h"
 
+#include "base/clock.h"
+#include "base/rounds.h"
 #include "comm/comm_internal.h"
 
 #include "base/mem.h"
@@ -41,22 +43,6 @@ struct pair {
     unsigned char *buffer; /* behind this struct */
 };
 
-int comm_rounds(int size) {
-    return size < 2 ? 0 : size % 2 == 0 ? size - 1 : size;
-}
-
-/* The "circle method": with an odd number, as if there were one more. */
-int comm_partner(int rank, int size, int round) {
-    int n = size + size % 2, m = n - 1, other;
-    if (rank == n - 1)
-        other = round;
-    else if (rank == round)
-        other = n - 1;
-    else
-        other = ((2 * round - rank) % m + m) % m;
-    return other < size ? other : rank;
-}
-
 /* ---- one message ----------------------------------------------------------------------------- */
 
 static enum cohort_code progress_pair(void *context, bool *done, bool *moved,
@@ -78,7 +64,7 @@ static void nap(double seconds) {
 
 static enum cohort_code wait_pair(struct pair *p, bool receives, size_t bytes,
                                   struct cohort_error *err) {
-    double begin = comm_now();
+    double begin = clock_s();
     p->work = (struct comm_work){.what = "measuring links",
                                  .progress = progress_pair,
                                  .waits_for = pair_waits_for,
@@ -90,7 +76,7 @@ static enum cohort_code wait_pair(struct pair *p, bool receives, size_t bytes,
     for (bool done = false;;) {
         enum cohort_code code = comm_test(p->c, &p->request, &done, err);
         p->c->uncounted = true;
-        double passed = comm_now() - begin;
+        double passed = clock_s() - begin;
         if (code != COHORT_OK || done || passed > FINE_S) {
             p->c->uncounted = false;
             return code != COHORT_OK || done ? code
@@ -155,12 +141,12 @@ out:
 /* Half the shortest of some round trips of an order. */
 static enum cohort_code measure_latency(struct pair *p, double *seconds, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    double begin = comm_now(), least = INFINITY;
-    for (int i = 0; i < PINGS && (i < 2 || comm_now() - begin < PINGS_S); i++) {
-        double t = comm_now();
+    double begin = clock_s(), least = INFINITY;
+    for (int i = 0; i < PINGS && (i < 2 || clock_s() - begin < PINGS_S); i++) {
+        double t = clock_s();
         TRY(give_order(p, ORDER_PING, 0, err));
         TRY(take_order(p, err));
-        t = comm_now() - t;
+        t = clock_s() - t;
         least = t < least ? t : least;
     }
     *seconds = 0.5 * least;
@@ -176,15 +162,15 @@ static enum cohort_code measure_message(struct pair *p, bool up, int k, size_t b
     enum cohort_code code = COHORT_OK;
     if (up) {
         TRY(give_order(p, ORDER_UP, k, err));
-        double t = comm_now();
+        double t = clock_s();
         TRY(give(p, p->buffer, bytes, err));
         TRY(take_order(p, err));
-        *seconds = comm_now() - t;
+        *seconds = clock_s() - t;
     } else {
-        double t = comm_now();
+        double t = clock_s();
         TRY(give_order(p, ORDER_DOWN, k, err));
         TRY(take(p, p->buffer, bytes, err));
-        *seconds = comm_now() - t;
+        *seconds = clock_s() - t;
     }
     *seconds = fmax(*seconds - latency, 0.1 * *seconds);
 out:
@@ -204,9 +190,9 @@ static enum cohort_code lead(struct pair *p, const struct comm_link_request *r,
                 k == 0 ? 0 : 1e-3 * ms[way][k - 1] * (double)r->bytes[k] / (double)r->bytes[k - 1];
             if (expected > r->longest_s)
                 break;
-            double begin = comm_now();
-            for (int i = 0; i < r->repeats + (k == 0) ||
-                            (i < MORE * r->repeats && comm_now() - begin < MORE_S);
+            double begin = clock_s();
+            for (int i = 0;
+                 i < r->repeats + (k == 0) || (i < MORE * r->repeats && clock_s() - begin < MORE_S);
                  i++) {
                 TRY(measure_message(p, way == 0, k, r->bytes[k], latency, &t, err));
                 if (i > 0 || k > 0)
@@ -243,10 +229,10 @@ static enum cohort_code run_rounds(struct comm *c, struct pair *p,
                                    comm_progress_fn progress, void *context,
                                    struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    int rounds = comm_rounds(c->size);
+    int rounds = rounds_count(c->size);
     rounds = r->rounds > 0 && r->rounds < rounds ? r->rounds : rounds;
     for (int round = 0; round < rounds; round++) {
-        p->other = comm_partner(c->rank, c->size, round);
+        p->other = rounds_partner(c->rank, c->size, round);
         if (progress != NULL)
             progress(context, (uint64_t)round, (uint64_t)rounds);
         if (p->other == c->rank)
@@ -338,12 +324,12 @@ static enum cohort_code make_transfer(struct comm_transfer **t, struct comm *c, 
 static enum cohort_code run_both(struct comm_transfer *a, struct comm_transfer *b, double *least,
                                  struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    double begin = comm_now();
+    double begin = clock_s();
     TRY(comm_transfer_begin(a, err));
     TRY(comm_transfer_end(a, err));
     TRY(comm_transfer_begin(b, err));
     TRY(comm_transfer_end(b, err));
-    *least = fmin(*least, 1e3 * (comm_now() - begin));
+    *least = fmin(*least, 1e3 * (clock_s() - begin));
 out:
     return code;
 }

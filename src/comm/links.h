@@ -35,9 +35,4 @@ struct comm_star {
 enum cohort_code comm_measure_star(struct comm *c, size_t bytes, int repeats,
                                    struct comm_star *star, struct cohort_error *err);
 
-/* The number of rounds in which `size` ranks meet each other, and who meets `rank` in one of them
- * (`rank` itself: nobody; with an odd number one sits out). */
-int comm_rounds(int size);
-int comm_partner(int rank, int size, int round);
-
 #endif

@@ -5,6 +5,8 @@
  * always has a deadline: in Open MPI 4.1 a call to a lost rank neither returns nor fails. */
 #include "comm/comm_internal.h"
 
+#include "base/clock.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,12 +21,6 @@
  * end with one message, which is rank 0's if that is alive. */
 #define STAGGER_S      1.5
 #define STAGGER_RANK_S 0.2
-
-double comm_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static void nap(double seconds) {
     struct timespec t = {.tv_nsec = (long)(seconds * 1e9)};
@@ -198,7 +194,7 @@ static double stagger(const struct comm *c) {
 enum cohort_code comm_wait(struct comm *c, struct comm_work *w, double timeout_s,
                            struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    double begin = comm_now();
+    double begin = clock_s();
     double last_move = begin;
     double patience = timeout_s + stagger(c);
     bool done = false;
@@ -208,7 +204,7 @@ enum cohort_code comm_wait(struct comm *c, struct comm_work *w, double timeout_s
         code = wait_round(c, w, first, &done, &moved, err);
         if (code != COHORT_OK || done)
             break;
-        double now = comm_now();
+        double now = clock_s();
         run_idle(c, now);
         if (moved)
             last_move = now;
@@ -252,7 +248,7 @@ enum cohort_code comm_wait_request(struct comm *c, MPI_Request *request, const c
 enum cohort_code comm_poll(struct comm *c, struct cohort_error *err) {
     if (c->alone)
         return COHORT_OK;
-    double now = comm_now();
+    double now = clock_s();
     if (!c->aborted && now - c->last_poll < POLL_S)
         return COHORT_OK;
     c->last_poll = now;

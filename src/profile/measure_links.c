@@ -3,6 +3,7 @@
 #include "profile/measure.h"
 
 #include "base/mem.h"
+#include "base/rounds.h"
 #include "comm/links.h"
 
 #include <math.h>
@@ -184,7 +185,7 @@ out:
  * counts, and each of its messages goes both ways. */
 static void plan_probe(const struct profile *p, struct comm_link_request *r) {
     double slowest = 0;
-    int n = p->board_count, rounds = comm_rounds(n);
+    int n = p->board_count, rounds = rounds_count(n);
     size_t bytes = PROBE_MOST;
     for (;; bytes /= 2) {
         slowest = 0;

@@ -9,16 +9,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 const char *cohort_version(void) {
     return COHORT_VERSION;
-}
-
-double clock_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
 /* ---- networks -------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 
 #include "cohort.h"
 
+#include "base/clock.h"
 #include "board/board.h"
 #include "board/pool.h"
 #include "comm/comm.h"
@@ -181,8 +182,5 @@ enum cohort_code session_agree(const struct cohort_session *s, enum cohort_code 
 /* Local.  The error that a test wants this rank to have in this phase; else `code` as it is. */
 enum cohort_code session_inject(const struct cohort_session *s, const char *phase,
                                 enum cohort_code code, struct cohort_error *err);
-
-/* Milliseconds on the monotonic clock. */
-double clock_ms(void);
 
 #endif

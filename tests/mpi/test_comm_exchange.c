@@ -1,5 +1,7 @@
-/* Exchange of rows: cells hold f(global row, byte), ranks get the rows that they lack from whoever
- * has them, and all of them are checked, with guards around the memory.  np: 1 2 3 4 5 6 */
+/* Exchange of rows: cells hold mt_byte(global row, byte), ranks get the rows that they lack from
+ * whoever has them, and all of them are checked, with guards around the memory.
+ * np: 1 2 3 4 5 6 */
+#include "tests/support/commtest.h"
 #include "tests/support/mpitest.h"
 
 #include "base/mem.h"
@@ -12,28 +14,12 @@
 #define MAX_RANKS 16
 #define MAX_MOVES (2 * MAX_RANKS * MAX_RANKS)
 #define GUARD     64
-#define UNTOUCHED 0xee
 
 static unsigned seed = 3; /* the same on every rank, and advanced alike */
 
 static int draw(int n) {
     seed = seed * 1103515245u + 12345u;
     return (int)(seed >> 16) % n;
-}
-
-static unsigned char f(int64_t row, size_t byte, int round) {
-    return (unsigned char)((uint64_t)row * 131 + byte * 7 + (uint64_t)round * 29 + 1);
-}
-
-static struct comm *create(double timeout_s) {
-    struct comm *c = NULL;
-    struct cohort_error err = {0};
-    struct comm_options o = {.timeout_s = timeout_s};
-    if (comm_create(&c, MPI_COMM_WORLD, &o, &err) != COHORT_OK) {
-        mt_note("%s", err.message);
-        MPI_Abort(MPI_COMM_WORLD, 1);
-    }
-    return c;
 }
 
 static int64_t least(int64_t a, int64_t b) {
@@ -105,7 +91,7 @@ static unsigned char *new_map(int64_t height, size_t row_bytes) {
 static void fill(unsigned char *map, const struct layout *l, size_t row_bytes, int round) {
     for (int64_t y = l->split[mt_rank]; y < l->split[mt_rank + 1]; y++)
         for (size_t i = 0; i < row_bytes; i++)
-            map[(size_t)y * row_bytes + i] = f(y, i, round);
+            map[(size_t)y * row_bytes + i] = mt_byte(y, i, round);
 }
 
 /* Own rows where they are sent from, wanted rows where they are received; the rest untouched. */
@@ -116,7 +102,7 @@ static bool is_right(const unsigned char *map, const struct layout *l, size_t ro
         bool wanted = y >= l->begin[mt_rank] && y < l->end[mt_rank];
         bool there = (own && has_own) || (wanted && !own && has_wanted);
         for (size_t i = 0; i < row_bytes; i++)
-            if (map[(size_t)y * row_bytes + i] != (there ? f(y, i, round) : UNTOUCHED))
+            if (map[(size_t)y * row_bytes + i] != (there ? mt_byte(y, i, round) : UNTOUCHED))
                 return false;
     }
     for (int i = 1; i <= GUARD; i++)
@@ -265,7 +251,7 @@ static void test_wrong_arguments(struct comm *c) {
 
 /* A rank that never sends: the others say for whom they wait, and all end alike. */
 static void test_timeout(void) {
-    struct comm *c = create(1);
+    struct comm *c = mt_comm(1);
     struct cohort_error err = {0};
     struct comm_transfer *t = NULL;
     static unsigned char memory[64];
@@ -309,7 +295,7 @@ static void test_alone(void) {
 
 int main(int argc, char **argv) {
     mt_begin(&argc, &argv, 120);
-    struct comm *c = create(20);
+    struct comm *c = mt_comm(20);
     test_random(c);
     test_odd(c);
     test_several(c);

@@ -1,5 +1,6 @@
-/* Row transfers: rows filled with f(global row, byte), moved, and checked, with guards around them.
- * np: 1 2 3 4 6 */
+/* Row transfers: rows filled with mt_byte(global row, byte), moved, and checked, with guards around
+ * them.  np: 1 2 3 4 6 */
+#include "tests/support/commtest.h"
 #include "tests/support/mpitest.h"
 
 #include "base/mem.h"
@@ -13,26 +14,10 @@
 
 #define MAX_RANKS 16
 #define GUARD     64
-#define UNTOUCHED 0xee
 
 struct ranges {
     int64_t begin[MAX_RANKS], end[MAX_RANKS];
 };
-
-static unsigned char f(int64_t row, size_t byte, int round) {
-    return (unsigned char)((uint64_t)row * 131 + byte * 7 + (uint64_t)round * 29 + 1);
-}
-
-static struct comm *create(double timeout_s) {
-    struct comm *c = NULL;
-    struct cohort_error err = {0};
-    struct comm_options o = {.timeout_s = timeout_s};
-    if (comm_create(&c, MPI_COMM_WORLD, &o, &err) != COHORT_OK) {
-        mt_note("%s", err.message);
-        MPI_Abort(MPI_COMM_WORLD, 1);
-    }
-    return c;
-}
 
 /* A block with guards in front and behind. */
 static unsigned char *new_block(size_t bytes) {
@@ -58,7 +43,7 @@ static void free_block(unsigned char *block) {
 static void fill(unsigned char *block, int64_t begin, int64_t end, size_t row_bytes, int round) {
     for (int64_t y = begin; y < end; y++) {
         for (size_t i = 0; i < row_bytes; i++)
-            block[(size_t)(y - begin) * row_bytes + i] = f(y, i, round);
+            block[(size_t)(y - begin) * row_bytes + i] = mt_byte(y, i, round);
     }
 }
 
@@ -66,7 +51,7 @@ static bool holds(const unsigned char *block, int64_t begin, int64_t end, size_t
                   int round) {
     for (int64_t y = begin; y < end; y++) {
         for (size_t i = 0; i < row_bytes; i++) {
-            if (block[(size_t)(y - begin) * row_bytes + i] != f(y, i, round))
+            if (block[(size_t)(y - begin) * row_bytes + i] != mt_byte(y, i, round))
                 return false;
         }
     }
@@ -426,7 +411,7 @@ static void test_alone(void) {
 
 int main(int argc, char **argv) {
     mt_begin(&argc, &argv, 150);
-    struct comm *c = create(20);
+    struct comm *c = mt_comm(20);
     test_shapes(c);
     test_odd_ranges(c);
     test_two_at_once(c);

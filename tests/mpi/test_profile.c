@@ -208,30 +208,11 @@ static void a_bad_cache_is_left_alone(void) {
     cohort_profile_free(&c);
 }
 
-/* Everybody meets everybody, once. */
-static void rounds_are_a_tournament(void) {
-    bool ok = true;
-    for (int size = 1; size < 12; size++) {
-        int met[12][12] = {{0}};
-        for (int round = 0; round < comm_rounds(size); round++)
-            for (int r = 0; r < size; r++) {
-                int other = comm_partner(r, size, round);
-                ok = ok && other >= 0 && other < size && comm_partner(other, size, round) == r;
-                met[r][other] += other != r;
-            }
-        for (int a = 0; a < size; a++)
-            for (int b = 0; b < size; b++)
-                ok = ok && met[a][b] == (a != b);
-    }
-    mt_ok(ok, "in a tournament everybody meets everybody once");
-}
-
 int main(int argc, char **argv) {
     mt_begin(&argc, &argv, 120);
     bool ok = mt_rank != 0 || make_network();
     MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, MPI_COMM_WORLD);
     if (mt_ok(ok, "a network is there")) {
-        rounds_are_a_tournament();
         a_profile_is_sane();
         shares_make_types();
         it_is_kept();

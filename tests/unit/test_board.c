@@ -3,6 +3,7 @@
 #include "board/board.h"
 
 #include "base/mem.h"
+#include "tests/support/leaks.h"
 
 #include <hwloc.h>
 #include <sched.h>
@@ -350,11 +351,6 @@ static void test_this_machine(void **state) {
     for (int t = 0; t < b.threads; t++)
         assert_true(CPU_ISSET((unsigned)b.core_of[t], &after));
     assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
-}
-
-static int no_leaks(void **state) {
-    (void)state;
-    return mem_live_blocks() == 0 ? 0 : -1;
 }
 
 int main(void) {

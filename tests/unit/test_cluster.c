@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "tests/support/leaks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -140,11 +141,6 @@ static void test_memory_limit(void **state) {
     assert_int_equal(mem_live_bytes(), before);
     error_memory(&err, 401, "a block");
     assert_string_equal(err.message, "out of memory: 401 bytes for a block");
-}
-
-static int no_leaks(void **state) {
-    (void)state;
-    return mem_live_blocks() == 0 ? 0 : -1;
 }
 
 int main(void) {

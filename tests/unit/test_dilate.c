@@ -3,8 +3,7 @@
 #include "board/pool.h"
 #include "cohort.h"
 #include "synth/synth.h"
-
-#include "base/mem.h"
+#include "tests/support/leaks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -289,11 +288,6 @@ static void test_bad_share(void **state) {
     }
     cohort_model_free(&m);
     unlink(path);
-}
-
-static int no_leaks(void **state) {
-    (void)state;
-    return mem_live_blocks() == 0 ? 0 : -1;
 }
 
 int main(void) {

@@ -2,6 +2,7 @@
  * once, from rows that are there by then, and what others need is there before it is sent. */
 #include "base/mem.h"
 #include "runtime/phases.h"
+#include "tests/support/leaks.h"
 #include "tests/support/randomplan.h"
 #include "tests/support/toynet.h"
 
@@ -191,11 +192,6 @@ static void test_vgg(void **state) {
     transitions_release(&t);
     plan_destroy(&p);
     graph_destroy(&g);
-}
-
-static int no_leaks(void **state) {
-    (void)state;
-    return mem_live_blocks() == 0 ? 0 : -1;
 }
 
 int main(void) {

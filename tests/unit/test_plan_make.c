@@ -8,6 +8,7 @@
 #include "planner/plan.h"
 #include "planner/plan_parts.h"
 #include "synth/synth.h"
+#include "tests/support/leaks.h"
 #include "tests/support/toynet.h"
 
 #include <inttypes.h>
@@ -631,11 +632,6 @@ static void test_networks(void **state) {
         assert_plan(g, (struct plan_request){.boards = 3}, networks[i].plan);
         graph_destroy(&g);
     }
-}
-
-static int no_leaks(void **state) {
-    (void)state;
-    return mem_live_blocks() == 0 ? 0 : -1;
 }
 
 int main(void) {

@@ -6,6 +6,7 @@
 #include "planner/strategy.h"
 #include "planner/synthetic.h"
 #include "planner/transitions.h"
+#include "tests/support/leaks.h"
 #include "tests/support/plancase.h"
 #include "tests/support/randomplan.h"
 
@@ -402,11 +403,6 @@ static void test_short_memory(void **state) {
             assert_int_equal(code, COHORT_ERR_MEMORY);
         }
     graph_destroy(&g);
-}
-
-static int no_leaks(void **state) {
-    (void)state;
-    return mem_live_blocks() == 0 ? 0 : -1;
 }
 
 int main(void) {

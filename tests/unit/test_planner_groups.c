@@ -5,6 +5,7 @@
 #include "planner/legion.h"
 #include "planner/replay.h"
 #include "planner/synthetic.h"
+#include "tests/support/leaks.h"
 #include "tests/support/plancase.h"
 
 #include <math.h>
@@ -239,11 +240,6 @@ static void test_cuts(void **state) {
         profile_destroy(&p);
         graph_destroy(&g);
     }
-}
-
-static int no_leaks(void **state) {
-    (void)state;
-    return mem_live_blocks() == 0 ? 0 : -1;
 }
 
 int main(void) {

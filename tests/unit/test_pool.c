@@ -3,6 +3,7 @@
 #include "board/pool.h"
 
 #include "base/mem.h"
+#include "tests/support/leaks.h"
 
 #include <float.h>
 #include <pthread.h>
@@ -330,11 +331,6 @@ static void test_memory(void **state) {
     mem_fail_at(0);
     assert_int_equal(code, COHORT_ERR_MEMORY);
     assert_null(p);
-}
-
-static int no_leaks(void **state) {
-    (void)state;
-    return mem_live_blocks() == 0 ? 0 : -1;
 }
 
 int main(void) {

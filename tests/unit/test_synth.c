@@ -9,6 +9,7 @@
 #include "synth/build.h"
 #include "synth/synth.h"
 #include "synth/weights.h"
+#include "tests/support/leaks.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -320,11 +321,6 @@ static void test_short_memory(void **state) {
         assert_true(nth < 5000);
     }
     unlink(path);
-}
-
-static int no_leaks(void **state) {
-    (void)state;
-    return mem_live_blocks() == 0 ? 0 : -1;
 }
 
 int main(void) {

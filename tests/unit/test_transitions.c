@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "graph/rowset.h"
 #include "planner/transitions.h"
+#include "tests/support/leaks.h"
 #include "tests/support/randomplan.h"
 #include "tests/support/toynet.h"
 
@@ -273,11 +274,6 @@ static void test_short_memory(void **state) {
     }
     plan_destroy(&p);
     graph_destroy(&g);
-}
-
-static int no_leaks(void **state) {
-    (void)state;
-    return mem_live_blocks() == 0 ? 0 : -1;
 }
 
 int main(void) {

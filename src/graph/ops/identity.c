@@ -1,8 +1,6 @@
 /* Identity, and Dropout as inference has it: the identity, with an optional mask of ones. */
 #include "graph/ops/ops_common.h"
 
-#include <string.h>
-
 static enum cohort_code identity_infer(struct node *n, const struct tensor *const in[],
                                        struct tensor out[], struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -10,16 +8,6 @@ static enum cohort_code identity_infer(struct node *n, const struct tensor *cons
     op_out(n, out, 0, in[0]->type, &in[0]->shape);
 out:
     return code;
-}
-
-static enum cohort_code identity_eval(const struct node *n, const struct tensor *const in[],
-                                      struct tensor *const out[], struct cohort_error *err) {
-    (void)n;
-    (void)err;
-    size_t bytes = tensor_bytes(in[0]);
-    if (bytes > 0)
-        memcpy(out[0]->data, in[0]->data, bytes);
-    return COHORT_OK;
 }
 
 /* Training mode drops elements at random: possible only when it drops none. */
@@ -57,7 +45,7 @@ static enum cohort_code dropout_eval(const struct node *n, const struct tensor *
         for (int64_t i = 0; i < count; i++)
             tensor_set_i64(out[1], i, 1);
     }
-    return identity_eval(n, in, out, err);
+    return op_same_eval(n, in, out, err);
 }
 
 const struct op_desc op_identity = {
@@ -70,7 +58,7 @@ const struct op_desc op_identity = {
     .max_outputs = 1,
     .flags = OP_UNARY | OP_VIEW,
     .infer = identity_infer,
-    .eval = identity_eval,
+    .eval = op_same_eval,
     .map_ok = map_unary_ok,
 };
 

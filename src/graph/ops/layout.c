@@ -14,16 +14,6 @@ static enum cohort_code same_infer(struct node *n, const struct tensor *const in
     return code;
 }
 
-static enum cohort_code copy_eval(const struct node *n, const struct tensor *const in[],
-                                  struct tensor *const out[], struct cohort_error *err) {
-    (void)n;
-    (void)err;
-    size_t bytes = tensor_bytes(in[0]);
-    if (bytes > 0)
-        memcpy(out[0]->data, in[0]->data, bytes);
-    return COHORT_OK;
-}
-
 /* The plain tensor's rows of one image, where a map's image has height rows. */
 static int64_t plain_height(const struct graph *g, const struct node *n) {
     const struct shape *s = &graph_value(g, n->out[0])->shape;
@@ -53,7 +43,7 @@ const struct op_desc op_to_map = {
     .max_outputs = 1,
     .flags = OP_INTERNAL,
     .infer = same_infer,
-    .eval = copy_eval,
+    .eval = op_same_eval,
     .rows = to_map_rows,
 };
 
@@ -67,7 +57,7 @@ const struct op_desc op_to_plain = {
     .max_outputs = 1,
     .flags = OP_INTERNAL,
     .infer = same_infer,
-    .eval = copy_eval,
+    .eval = op_same_eval,
     .rows = to_plain_rows,
 };
 

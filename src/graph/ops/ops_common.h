@@ -114,6 +114,10 @@ void bcast_next(struct bcast *b);
 
 /* ---- moving ---------------------------------------------------------------------------------- */
 
+/* The eval of an operator whose output 0 has the data of its input 0, whatever its shape. */
+enum cohort_code op_same_eval(const struct node *n, const struct tensor *const in[],
+                              struct tensor *const out[], struct cohort_error *err);
+
 /* Row-major element strides of a dense tensor. */
 void op_strides(const struct shape *s, int64_t stride[RANK_MAX]);
 /* to[sum i_k*to_stride_k] = from[sum i_k*from_stride_k] for all i < dim; strides in elements of

@@ -1,18 +1,6 @@
 /* Operators that give the same data another shape: Reshape, Flatten, Squeeze, Unsqueeze. */
 #include "graph/ops/ops_common.h"
 
-#include <string.h>
-
-static enum cohort_code view_eval(const struct node *n, const struct tensor *const in[],
-                                  struct tensor *const out[], struct cohort_error *err) {
-    (void)n;
-    (void)err;
-    size_t bytes = tensor_bytes(in[0]);
-    if (bytes > 0)
-        memcpy(out[0]->data, in[0]->data, bytes);
-    return COHORT_OK;
-}
-
 /* ---- Reshape --------------------------------------------------------------------------------- */
 
 static enum cohort_code does_not_fit(const struct shape *from, const struct shape *to,
@@ -173,7 +161,7 @@ out:
     {                                                                                              \
         .name = onnx, .domain = "", .since = first, .until = OPSET_LAST, .min_inputs = least,      \
         .max_inputs = most, .max_outputs = 1, .flags = OP_VIEW, .infer = infer_fn,                 \
-        .eval = view_eval                                                                          \
+        .eval = op_same_eval                                                                       \
     }
 
 const struct op_desc op_flatten = ROW("Flatten", 1, 1, 1, flatten_infer);
