@@ -156,9 +156,11 @@ struct cohort_session_options { /* all zero: defaults */
      * `threads` says otherwise, and no binding.  cohort_report() counts blocks that came too late
      * because the machine was busy: with more than 1 % of them times mean nothing. */
     double cpu_share;
-    int inject_mpi_call;      /* for tests: that MPI call fails */
-    const char *inject_phase; /* for tests: this rank fails in share, board, compile, weights,
-                                 prepare, transfers, run or report; read at each of them */
+    int inject_mpi_call;         /* for tests: that MPI call fails */
+    const char *inject_phase;    /* for tests: this rank fails in share, board, compile, weights,
+                                    prepare, transfers, run or report; read at each of them */
+    const char *inject_estimate; /* for tests: this kernel is estimated as the fastest for
+                                    everything that it can compute; read until cohort_close() */
     cohort_log_fn log;
     cohort_progress_fn progress;
     void *context; /* of log and progress */

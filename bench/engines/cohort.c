@@ -1,5 +1,6 @@
 /* Cohort as an engine of bench/single: libcohort on one board, without MPI, with its defaults; with
- * the kernels of the tuning file $ENGINE_TUNING, where that is set. */
+ * the kernels of the tuning file $ENGINE_TUNING, and with --kernel $ENGINE_KERNEL, where these are
+ * set. */
 #include "engine.h"
 
 #include "cohort.h"
@@ -15,10 +16,16 @@ static struct {
     struct cohort_error err;
 } net;
 
+/* NULL where it is not set, or empty. */
+static const char *environment(const char *name) {
+    const char *value = getenv(name);
+    return value != NULL && *value != '\0' ? value : NULL;
+}
+
 static const char *open_network(const char *model, int threads) {
-    const char *tuning = getenv("ENGINE_TUNING");
-    const struct cohort_session_options options = {
-        .threads = threads, .tuning = tuning != NULL && *tuning != '\0' ? tuning : NULL};
+    const struct cohort_session_options options = {.threads = threads,
+                                                   .tuning = environment("ENGINE_TUNING"),
+                                                   .kernel = environment("ENGINE_KERNEL")};
     if (cohort_open(&net.model, model, NULL, &net.err) != COHORT_OK ||
         cohort_prepare(&net.session, net.model, NULL, MPI_COMM_NULL, &options, &net.err) !=
             COHORT_OK)

@@ -443,11 +443,13 @@ enum cohort_code cli_session_options(struct cohort_session_options *out,
         return error_set(err, COHORT_ERR_USAGE, "--weights %s: expected cache, send or local:PATH",
                          o->weights);
     }
-    const char *phase = cli_inject("phase");
-    if (phase != NULL) {
-        snprintf(state->phase, sizeof state->phase, "%.*s", (int)strcspn(phase, "@"), phase);
-        out->inject_phase = state->phase;
-    }
+    const char *phase = cli_inject("phase"), *kernel = cli_inject("estimate");
+    if (phase != NULL)
+        out->inject_phase = state->injected;
+    else if ((phase = kernel) != NULL)
+        out->inject_estimate = state->injected;
+    if (phase != NULL)
+        snprintf(state->injected, sizeof state->injected, "%.*s", (int)strcspn(phase, "@"), phase);
     if (cli_inject("mpi") != NULL)
         out->inject_mpi_call = atoi(cli_inject("mpi"));
     state->cache = cli_cache_directory(o);

@@ -82,7 +82,8 @@ const char *cli_environment(const char *name);
 
 /* COHORT_INJECT=KIND:WHAT[@RANK]: what stands behind "KIND:", when it is for this rank (all of them
  * without @RANK); NULL otherwise.
- * alloc:N the N-th allocation and all after it, mpi:N the N-th MPI call, phase:NAME that phase. */
+ * alloc:N the N-th allocation and all after it, mpi:N the N-th MPI call, phase:NAME that phase,
+ * estimate:KERNEL nothing, but the estimate takes that kernel for the fastest. */
 const char *cli_inject(const char *kind);
 /* Before the process ends: output that could not be written is an error, and so, when COHORT_INJECT
  * or COHORT_CHECK_LEAKS is set, is memory that is still allocated.  Returns the exit status. */
@@ -245,7 +246,7 @@ struct cli_session_state {
     double shown_ms;
     bool bar, plain;
     int rank;
-    char phase[32]; /* to be failed in, for tests */
+    char injected[64]; /* for tests: a phase or a kernel's name */
 };
 enum cohort_code cli_session_options(struct cohort_session_options *out,
                                      struct cli_session_state *state, const struct cli_options *o,

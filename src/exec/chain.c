@@ -1,8 +1,10 @@
 /* Finding and running chains; see chain.h. */
 #include "exec/chain.h"
 
+#include "base/clock.h"
 #include "exec/lower.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #define STRIP_MOST  16 /* rows; more of them save nothing */
@@ -285,8 +287,11 @@ static void run_strip(const struct chain_work *w, struct strip_state *s, struct 
                                               : inside_view(p, c, i - 1, thread, s->row0[i - 1]),
                                  .out = last ? slot_view(p, o->out_slots[0])
                                              : inside_view(p, c, i, thread, s->row0[i])};
+        int64_t begin = p->strip_times ? clock_ns() : 0;
         if (from < need[i].end)
             o->bound->how->part(&part, from, need[i].end, 0, view_blocks(&part.out), thread);
+        if (p->strip_times)
+            s->ns[i] += clock_ns() - begin;
         if (!last)
             s->made[i] = need[i].end;
     }
@@ -301,7 +306,7 @@ static void chain_part(void *context, int64_t u0, int64_t u1, int block0, int bl
         struct rows out = {w->out.begin + rows_count(w->out) * u / w->strips,
                            w->out.begin + rows_count(w->out) * (u + 1) / w->strips};
         if (s->next != out.begin) /* nothing that is there is of use */
-            memset(s, 0, sizeof *s);
+            memset(s, 0, offsetof(struct strip_state, ns));
         run_strip(w, s, out, thread);
         s->next = out.end;
     }
@@ -319,4 +324,22 @@ void chain_run(struct program *p, const struct chain *c) {
         p->strip_states[t] = (struct strip_state){.next = INT64_MIN};
     p->row_ns = c->row_ns * (double)rows / (double)w.strips;
     run_cut(p, 0, w.strips, &(struct cut){.blocks = 1}, chain_part, &w);
+}
+
+void chain_run_timed(struct program *p, const struct chain *c) {
+    p->strip_times = true;
+    chain_run(p, c);
+    p->strip_times = false;
+}
+
+void chain_times(const struct program *p, const struct chain *c, double ms, double *each) {
+    double all = 0;
+    for (int i = 0; i < c->count; i++) {
+        each[i] = 0;
+        for (int t = 0; t < pool_threads(p->pool); t++)
+            each[i] += (double)p->strip_states[t].ns[i];
+        all += each[i];
+    }
+    for (int i = 0; i < c->count; i++)
+        each[i] = all > 0 ? ms * each[i] / all : ms / c->count;
 }

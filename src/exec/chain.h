@@ -10,7 +10,7 @@
 
 #include "exec/exec.h"
 
-#define CHAIN_MOST 6 /* operators */
+#define CHAIN_MOST EXEC_CHAIN_MOST /* operators */
 
 struct chain {
     int first, count; /* operators [first, first + count) of the program */
@@ -23,10 +23,12 @@ struct chain {
 };
 
 /* What a thread has of the maps inside a chain: rows [row0, made) of each, while it goes on from
- * row `next` of the chain's output. */
+ * row `next` of the chain's output.  ns: what it spent on each operator in this run, where that is
+ * wanted. */
 struct strip_state {
     int64_t next;
     int64_t row0[CHAIN_MOST], made[CHAIN_MOST];
+    int64_t ns[CHAIN_MOST];
 };
 
 /* Finds chains among the bound operators where a map between them would not stay in the cache
@@ -35,5 +37,9 @@ struct strip_state {
 enum cohort_code chains_find(struct program *p, struct cohort_error *err);
 /* Runs all operators of a chain. */
 void chain_run(struct program *p, const struct chain *c);
+/* The same, and how `ms`, the chain's whole time, is shared out among its operators: by what the
+ * threads spent on each.  The caller measures the whole, and calls times after it. */
+void chain_run_timed(struct program *p, const struct chain *c);
+void chain_times(const struct program *p, const struct chain *c, double ms, double *each);
 
 #endif

@@ -92,3 +92,20 @@ int signature_ranked(const struct signature *s, unsigned isa_mask, const char **
     }
     return n;
 }
+
+size_t signature_weights_bytes(const struct signature *s, const char *kernel) {
+    int count;
+    for (int i = 0; i < family_size(s); i++) {
+        if (s->family == SIGNATURE_GEMM) {
+            const struct gemm_kernel *k = kernels_gemm(&count)[i];
+            if (strcmp(k->name, kernel) == 0)
+                return k->weights_bytes(&s->gemm);
+            continue;
+        }
+        const struct conv_kernel *k =
+            (s->family == SIGNATURE_CONV ? kernels_conv(&count) : kernels_deconv(&count))[i];
+        if (strcmp(k->name, kernel) == 0)
+            return k->weights_bytes(&s->conv);
+    }
+    return 0;
+}

@@ -34,6 +34,9 @@ struct exec_options {
         strip_rows; /* for tests: strips of so many rows wherever they can be; 0: where they pay */
     /* Kernels chosen by measuring; `kernel` is for what has none; borrowed; NULL: none. */
     const struct kernel_choices *choices;
+    /* For tests: the kernel of this name counts as the fastest for everything that it can compute,
+     * where `kernel` and choices leave it a choice; borrowed; NULL: none. */
+    const char *misjudged;
     const struct kernel_board *board; /* borrowed; NULL: unknown */
 };
 
@@ -130,19 +133,25 @@ int exec_chained(const struct program *p);
  * these choices are from measuring. */
 void exec_count_choices(const struct program *p, int *signatures, int *chosen);
 
-/* ---- a second kernel, for measuring one against the other ------------------------------------ */
+/* ---- programs with other kernels, for measuring one against the other ------------------------ */
 
-/* After exec_prepare(): binds a node that is used a second time, by the kernel of this name.
- * *bytes: its weights; 0 when another kernel would compute it, and it has no rival.
- * Errors: memory. */
-enum cohort_code exec_bind_rival(struct program *p, int node, const char *kernel, size_t *bytes,
-                                 struct cohort_error *err);
-bool exec_has_rival(const struct program *p, int node);
-/* Operators run by their rivals, where there are any, from now on; or by their own kernels. */
-void exec_use_rivals(struct program *p, bool rivals);
-/* The node's own kernel goes when the rival wins, else the rival; then all run by their own. */
-void exec_end_rival(struct program *p, int node, bool wins);
-void exec_end_rivals(struct program *p); /* none wins */
+/* Before exec_prepare() of p, a second program of the same graph, pool and options but choices:
+ * nodes for which p's choices name the kernel that `from`, which is prepared, has for them, or name
+ * none, get that kernel with its packed weights.  These stay until the last of the programs that
+ * share them is destroyed.  Not for two threads at once.  Errors: memory. */
+enum cohort_code exec_share_kernels(struct program *p, struct program *from,
+                                    struct cohort_error *err);
+/* The kernel's name that a node of a prepared program has; NULL: none of the registry. */
+const char *exec_node_kernel(const struct program *p, int node);
+/* After exec_prepare(): where operator `op` is computed in strips, the first operator of the chain,
+ * how many those are, and the rows of a strip; elsewhere op, 1 and 0. */
+int exec_op_chain(const struct program *p, int op, int *count, int64_t *strip);
+/* Runs operator `op`, or the whole chain that begins there, and finds out what each took: ms[0 …
+ * *count), of which there must be EXEC_CHAIN_MOST.  Within a chain that is the chain's time, shared
+ * out by what the threads spent on each operator. */
+#define EXEC_CHAIN_MOST 6
+enum cohort_code exec_run_each(struct program *p, int op, double *ms, int *count,
+                               struct cohort_error *err);
 /* Of an operator, in the order in which they were added. */
 int exec_op_node(const struct program *p, int op);
 

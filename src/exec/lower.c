@@ -198,7 +198,9 @@ const char *tuned_kernel(const struct program *p, const struct node *n) {
 
 const char *wanted_kernel(const struct program *p, const struct node *n) {
     const char *tuned = tuned_kernel(p, n);
-    return tuned != NULL ? tuned : p->options.kernel;
+    if (tuned != NULL)
+        return tuned;
+    return p->options.kernel != NULL ? p->options.kernel : p->options.misjudged;
 }
 
 /* ---- epilogue and constants ------------------------------------------------------------------ */

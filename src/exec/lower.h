@@ -44,6 +44,7 @@ struct bound {
     int64_t rows_least;     /* that its part should get at once, where there are as many */
     struct exec_half half;  /* of its weights */
     bool fp16;              /* the kernel's arithmetic is float16 */
+    int *sharers; /* other programs that have this state too (rival.c); NULL: none ever had */
 };
 
 struct exec_op {
@@ -72,7 +73,6 @@ struct program {
     int op_count;
     size_t op_capacity;
     struct bound *bounds; /* one per node of the graph; how == NULL: not used */
-    struct bound *rivals; /* NULL, or likewise: second kernels that are measured */
     char *arena;
     size_t arena_bytes, pinned_bytes;
     char *workspace; /* threads * workspace_stride */
@@ -85,6 +85,7 @@ struct program {
     char *strips; /* threads * strip_stride */
     size_t strip_bytes, strip_stride;
     struct strip_state *strip_states; /* one a thread */
+    bool strip_times;                 /* those of a chain's operators are wanted */
     double row_ns;                    /* of the operator that runs */
     bool prepared;
 };
@@ -144,6 +145,8 @@ enum cohort_code choose_gemm(const struct gemm_kernel **kernel, unsigned isa_mas
                              struct cohort_error *err);
 /* Allocates zeroed state of `bytes` for b. */
 enum cohort_code bound_state(struct bound *b, size_t bytes, struct cohort_error *err);
+/* Frees what b has, unless another program has it too; b is all zero then. */
+void bound_release(struct bound *b);
 
 static inline const struct value *op_value(const struct program *p, int slot) {
     return graph_value(p->graph, p->slots[slot].value);

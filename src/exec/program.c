@@ -56,13 +56,8 @@ void exec_destroy(struct program **pp) {
     struct program *p = *pp;
     if (p == NULL)
         return;
-    exec_end_rivals(p);
-    for (int i = 0; i < p->graph->node_count; i++) {
-        struct bound *b = &p->bounds[i];
-        if (b->how != NULL && b->how->unbind != NULL && b->state != NULL)
-            b->how->unbind(b);
-        mem_free(b->state);
-    }
+    for (int i = 0; i < p->graph->node_count; i++)
+        bound_release(&p->bounds[i]);
     for (int i = 0; i < p->slot_count; i++)
         tensor_release(&p->slots[i].tensor);
     for (int i = 0; i < p->op_count; i++) {
@@ -303,6 +298,31 @@ enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_
     return COHORT_OK;
 }
 
+enum cohort_code exec_run_each(struct program *p, int op, double *ms, int *count,
+                               struct cohort_error *err) {
+    const struct exec_op *o = &p->ops[op];
+    enum cohort_code code = COHORT_OK;
+    BUG_UNLESS(p->prepared);
+    *count = 1;
+    pool_set_float_mode();
+    pool_dilate_begin(p->pool);
+    double begin = pool_work_ms(p->pool);
+    if (o->chain > 0) {
+        const struct chain *c = &p->chains[o->chain - 1];
+        chain_run_timed(p, c);
+        *count = c->count;
+        chain_times(p, c, pool_work_ms(p->pool) - begin, ms);
+    } else {
+        code = lowering_run(p, o, err);
+        ms[0] = pool_work_ms(p->pool) - begin;
+        if (code != COHORT_OK)
+            error_wrap(err, "node '%s' (%s)", o->bound->node->name, o->bound->node->op->name);
+    }
+    pool_dilate(p->pool);
+    pool_dilate_end(p->pool);
+    return code;
+}
+
 enum cohort_code exec_run_timed(struct program *p, const int *ops, int count, double *ms,
                                 struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -345,6 +365,20 @@ const char *exec_op_kernel(const struct program *p, int op) {
     if (p->ops[op].free)
         return "free";
     return b->kernel != NULL ? b->kernel : b->how->op != NULL ? p->plain->name : "reference";
+}
+
+int exec_op_chain(const struct program *p, int op, int *count, int64_t *strip) {
+    for (int i = 0; i < p->chain_count; i++) {
+        const struct chain *c = &p->chains[i];
+        if (op < c->first || op >= c->first + c->count)
+            continue;
+        *count = c->count;
+        *strip = c->strip;
+        return c->first;
+    }
+    *count = 1;
+    *strip = 0;
+    return op;
 }
 
 int exec_chained(const struct program *p) {

@@ -61,5 +61,7 @@ int signature_candidates(const struct signature *s, unsigned isa_mask, const cha
  * estimates. */
 int signature_ranked(const struct signature *s, unsigned isa_mask, const char **names,
                      double *rates, int max);
+/* What a kernel's packed weights for it take; 0 when it is no kernel of the family. */
+size_t signature_weights_bytes(const struct signature *s, const char *kernel);
 
 #endif

@@ -218,6 +218,7 @@ out:
 struct exec_options session_exec_options(const struct cohort_session *s) {
     return (struct exec_options){.kernel = s->options.kernel,
                                  .choices = &s->choices,
+                                 .misjudged = s->options.inject_estimate,
                                  .board = &s->kernel_board,
                                  .cache_bytes = s->board.l2_bytes,
                                  .test_ns = s->size > 1 ? TEST_NS : 0,

@@ -65,6 +65,35 @@ tap_run "another network is added" test "$(grep -c '"signature"' "$file")" -gt "
 timeout 120 "$cohort" tune "$net" --threads 1 --limit 0.001 >"$scratch/out" 2>&1
 tap_run "when time is up the rest is left as it was" grep -qE '^[01] of' "$scratch/out"
 
+# ---- an estimate that is wrong -----------------------------------------------------------------
+
+# The estimate takes the portable kernel for the fastest, as it would if it were wrong about this CPU.
+found=$scratch/found.json
+misjudged() { # ARGUMENT...
+    COHORT_INJECT=estimate:conv_generic_direct timeout 200 "$cohort" "$@" --threads 1
+}
+median() { # TUNING
+    misjudged bench "$net" --tuning "$1" --warmup 2 -n 15 --json 2>"$scratch/err" | sed -nE 's/.*"median": ([0-9.]+).*/\1/p'
+}
+COHORT_INJECT=estimate:conv_generic_direct answer misjudged --tuning none
+same "where the estimate is wrong it decides all the same" generic misjudged
+misjudged tune "$net" --all --tuning "$found" >"$scratch/out" 2>"$scratch/err"
+tap_run "tune starts from it" grep -q '(conv_generic_direct: [0-9.]*)' "$scratch/out"
+fastest=$("$cohort" kernels | awk '/ usable / && /conv_(avx2|avx512|neon64)_direct/ { print $1 }')
+if [ -n "$fastest" ]; then # these are several times as fast
+    tap_run "… and overrules it in every layer" test "$(grep -c '"kernel": "conv_generic_direct"' "$found")" -eq 0
+    untuned=$(median none) tuned=$(median "$found")
+    if awk "BEGIN { exit !($tuned > 0 && $tuned * 1.5 < $untuned) }"; then
+        tap_ok "run is faster with what it found ($untuned ms, then $tuned ms)"
+    else
+        tap_not_ok "run is faster with what it found" "$untuned ms, then $tuned ms; $(cat "$scratch/out" "$scratch/err")"
+    fi
+    COHORT_INJECT=estimate:conv_generic_direct answer found -v --tuning "$found"
+    tap_run "every layer has its kernel from the file" grep -q "$layers of $layers convolutions and products have a kernel from" "$scratch/found.err"
+else
+    tap_skip "tune overrules the estimate" "no other instruction set here"
+fi
+
 # ---- files that are wrong ----------------------------------------------------------------------
 
 wrong() { # NAME PATTERN SED-SCRIPT

@@ -1,11 +1,14 @@
 /* Tuning on several ranks: the work is shared, the file is rank 0's, and whatever kernels it names,
  * boards that can run the same ones take the same, so that any division gives one rank's bits.
+ * What decides beside it, the smallest board's memory for Winograd's weights, is everybody's too.
  * np: 1 2 3 */
 #include "tests/support/mpitest.h"
 
 #include "cohort.h"
 
+#include "base/mem.h"
 #include "exec/tuning.h"
+#include "runtime/session.h"
 #include "synth/synth.h"
 
 #include <stdio.h>
@@ -50,23 +53,30 @@ static bool make_network(void) {
     return true;
 }
 
+/* One inference; what a is of an earlier step that failed stays. */
+static void infer(struct answer *a, struct cohort_session *s, const struct cohort_tensor *in) {
+    struct cohort_error err = {0};
+    struct cohort_tensor out = {0};
+    bool root = mt_rank == 0;
+    a->ok =
+        a->ok && said(cohort_run(s, root ? in : NULL, root, root ? &out : NULL, root, &err), &err);
+    if (!a->ok || !root)
+        return;
+    a->count = 1;
+    for (int i = 0; i < out.rank; i++)
+        a->count *= out.dims[i];
+    a->ok = a->count <= OUTPUTS_MAX;
+    if (a->ok)
+        memcpy(a->values, out.data, (size_t)a->count * sizeof *a->values);
+}
+
 /* Collective, or on rank 0 alone with MPI_COMM_NULL. */
 static struct answer run(MPI_Comm comm, const struct cohort_session_options *o) {
     struct answer a = {0};
     struct cohort_error err = {0};
     struct cohort_session *s = NULL;
-    struct cohort_tensor out = {0};
-    bool root = mt_rank == 0;
-    a.ok = said(cohort_prepare(&s, root ? model : NULL, NULL, comm, o, &err), &err) &&
-           said(cohort_run(s, root ? &input : NULL, root, root ? &out : NULL, root, &err), &err);
-    if (a.ok && root) {
-        a.count = 1;
-        for (int i = 0; i < out.rank; i++)
-            a.count *= out.dims[i];
-        a.ok = a.count <= OUTPUTS_MAX;
-        if (a.ok)
-            memcpy(a.values, out.data, (size_t)a.count * sizeof *a.values);
-    }
+    a.ok = said(cohort_prepare(&s, mt_rank == 0 ? model : NULL, NULL, comm, o, &err), &err);
+    infer(&a, s, &input);
     cohort_close(&s);
     return a;
 }
@@ -217,6 +227,94 @@ static void wrong_calls_are_errors(void) {
     mt_ok(code == COHORT_ERR_USAGE, "no file");
 }
 
+/* ---- memory for Winograd --------------------------------------------------------------------- */
+
+#define SMALL_BOARD                                                                                \
+    ((size_t)48 << 20) /* a sixteenth of it is what one layer's weights may take                   \
+                        */
+
+static int with_winograd(const struct cohort_session *s, size_t *most) {
+    int n = 0;
+    *most = 0;
+    for (int i = 0; i < s->graph->node_count; i++) {
+        const char *name = exec_node_kernel(s->program, i);
+        struct signature sig;
+        if (name == NULL || strstr(name, "winograd") == NULL ||
+            !signature_of(s->graph, &s->graph->nodes[i], &sig))
+            continue;
+        size_t bytes = signature_weights_bytes(&sig, name);
+        *most = bytes > *most ? bytes : *most;
+        n++;
+    }
+    return n;
+}
+
+/* A run while this rank may have so much memory (0: as much as there is); the limit that the job
+ * agreed on, how many layers Winograd has on this rank, and the weights of the largest of them. */
+static struct answer run_within(MPI_Comm comm, struct cohort_model *m,
+                                const struct cohort_tensor *in, size_t memory, size_t *limit,
+                                int *layers, size_t *most) {
+    struct cohort_session_options o = options_of(1, NULL, NULL);
+    struct answer a = {0};
+    struct cohort_error err = {0};
+    struct cohort_session *s = NULL;
+    mem_limit(memory);
+    a.ok = said(cohort_prepare(&s, mt_rank == 0 ? m : NULL, NULL, comm, &o, &err), &err);
+    if (a.ok) {
+        *limit = s->kernel_board.winograd_bytes;
+        *layers = with_winograd(s, most);
+    }
+    infer(&a, s, in);
+    cohort_close(&s);
+    mem_limit(0);
+    return a;
+}
+
+/* The last rank has little memory: no rank gives Winograd a layer whose weights it could not hold,
+ * so rows that different boards compute have one board's bits. */
+static void the_smallest_board_decides(void) {
+    struct cohort_error err = {0};
+    struct cohort_model *m = NULL;
+    struct cohort_tensor in = {0};
+    float *values = NULL;
+    char path[128];
+    bool ok = true;
+    snprintf(path, sizeof path, "/tmp/cohort-limit-%ld.onnx", (long)getpid());
+    if (mt_rank == 0) {
+        struct synth_options o = {.size = 96, .width = 0.5, .features = true, .seed = 3};
+        ok = said(synth_write("vgg11", &o, path, &err), &err) &&
+             said(cohort_open(&m, path, NULL, &err), &err);
+        in = cohort_input(m, 0);
+        values = malloc(sizeof *values * 3 * 96 * 96);
+        for (int i = 0; i < 3 * 96 * 96; i++)
+            values[i] = (float)((i * 7919) % 2001) / 1000.0f - 1.0f;
+        in.data = values;
+    }
+    size_t limit = 0, alone_limit = 0, most = 0, alone_most = 0, free_limit = 0, free_most = 0;
+    int layers = 0, alone_layers = 0, free_layers = 0;
+    bool last = mt_rank == mt_size - 1;
+    struct answer job = run_within(MPI_COMM_WORLD, m, &in, last ? SMALL_BOARD : 0, &limit, &layers,
+                                   &most),
+                  alone = {.ok = true}, unlimited = {.ok = true};
+    mt_ok(ok && job.ok && limit == SMALL_BOARD / 16 + 1 && most <= limit && layers > 0,
+          "the smallest board's memory is every rank's limit, and it is kept");
+    if (mt_rank == 0) {
+        alone = run_within(MPI_COMM_NULL, m, &in, SMALL_BOARD, &alone_limit, &alone_layers,
+                           &alone_most);
+        unlimited = run_within(MPI_COMM_NULL, m, &in, 0, &free_limit, &free_layers, &free_most);
+        ok = alone_limit == limit && equal(&alone, &job) && unlimited.ok;
+    }
+    mt_ok(ok, "… and the job has the bits of that board alone");
+    /* an instruction set that never wants Winograd for these would make this test say nothing */
+    mt_ok(mt_rank != 0 || (free_layers > alone_layers && free_most > limit),
+          "… where boards with more memory would take Winograd for more layers");
+    if (mt_rank == 0) {
+        cohort_model_free(&m);
+        free(values);
+        unlink(path);
+    }
+}
+
 int main(int argc, char **argv) {
     mt_begin(&argc, &argv, 240);
     mt_ok(mt_rank != 0 || make_network(), "a network");
@@ -226,6 +324,7 @@ int main(int argc, char **argv) {
     kernel_wins();
     bad_files_end_everywhere();
     wrong_calls_are_errors();
+    the_smallest_board_decides();
     if (mt_rank == 0) {
         cohort_model_free(&model);
         free(numbers);

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -26,6 +27,16 @@ int test_pool_stop(void **state) {
     (void)state;
     pool_destroy(&test_pool);
     return mem_live_blocks() == 0 ? 0 : -1;
+}
+
+struct pool *test_pool_of(int threads) {
+    struct cohort_error err;
+    static struct board board; /* all of it zero but that */
+    struct pool *pool = NULL;
+    memset(&board, 0, sizeof board);
+    board.threads = threads;
+    test_must(pool_create(&pool, &board, false, &err), &err);
+    return pool;
 }
 
 void test_must(enum cohort_code code, const struct cohort_error *err) {

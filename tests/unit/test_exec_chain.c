@@ -22,12 +22,7 @@
 /* ---- running --------------------------------------------------------------------------------- */
 
 static struct pool *pool_of(int threads, bool divide) {
-    struct cohort_error err;
-    static struct board board;
-    struct pool *pool = NULL;
-    memset(&board, 0, sizeof board);
-    board.threads = threads;
-    test_must(pool_create(&pool, &board, false, &err), &err);
+    struct pool *pool = test_pool_of(threads);
     if (divide) /* a dilated board cuts the smallest work into pieces */
         pool_set_share(pool, 0.999);
     return pool;

@@ -4,7 +4,7 @@
  * (k + 2) * FLT_EPSILON * sum |a*b|; Winograd's sums are those of its transform
  * (magnitude_of_tiles), and float16 has its own (tests/support/fp16plain.h). Row and block ranges
  * must have the whole's bits (row-exact kernels), write nothing else, and read nothing outside the
- * rows they are given. */
+ * rows they are given; and a board's caches must not matter to them. */
 #include "base/mem.h"
 #include "kernels/kernel.h"
 #include "kernels/winograd.h"
@@ -383,6 +383,22 @@ static void check_factors(const struct conv_kernel *k, const struct conv_case *t
     mem_free(factors);
 }
 
+/* On boards with other caches the walk is another and the bits are the same. */
+static void check_caches(const struct conv_kernel *k, const struct conv_case *t, const void *packed,
+                         const struct test_map *whole) {
+    const struct conv_shape *s = &t->s;
+    static const size_t l2[] = {1, 64 << 20};
+    for (int i = 0; i < 2 && k->row_exact; i++) {
+        const struct kernel_board board = {.l2_bytes = l2[i]};
+        struct conv_case here = *t;
+        here.s.board = &board;
+        struct test_map out = test_map_make(0, s->out_h, s->out_c, s->out_w, 0);
+        run_kernel(k, &here, packed, &t->in, &out, 0, s->out_h, 0, blocks_of(s->out_c));
+        assert_true(same_bits(k, t, &out, whole, 0, s->out_h, 0, blocks_of(s->out_c)));
+        test_map_free(&out);
+    }
+}
+
 static void check_kernel(const struct conv_kernel *k, const struct conv_case *t, struct random *r) {
     const struct conv_shape *s = &t->s;
     int blocks = blocks_of(s->out_c);
@@ -392,6 +408,7 @@ static void check_kernel(const struct conv_kernel *k, const struct conv_case *t,
     run_kernel(k, t, packed, &t->in, &out, 0, s->out_h, 0, blocks);
     assert_true(test_map_only(&out, &before, 0, s->out_h, 0, blocks));
     assert_true(close_to_reference(k, t, &out, 0, s->out_h, 0, blocks));
+    check_caches(k, t, packed, &out);
     if (k->scale != NULL && s->groups == 1)
         check_scale(k, t, packed, r);
     if (k->factors && s->groups == 1)
@@ -642,6 +659,7 @@ static void sweep_large(struct tally *n) {
     try_shape(n, square(n, 600, 20, 1, 3, 3, 1, 1, 0, 1));
     try_shape(n, square(n, 32, 16, 1, 40, 96, 3, 1, 1, 1));
     try_shape(n, square(n, 16, 80, 1, 66, 34, 3, 1, 1, 1));
+    try_shape(n, square(n, 64, 32, 1, 12, 60, 3, 1, 1, 1)); /* few rows fit a small cache */
     try_shape(n, square(n, 3, 16, 1, 30, 30, 7, 2, 3, 1));
     try_shape(n, square(n, 1, 1, 1, 9, 200, 3, 1, 1, 1));
 }

@@ -149,6 +149,26 @@ static void check_part(const struct gemm_kernel *k, const struct gemm_case *t, c
     test_map_free(&before);
 }
 
+/* On boards with other caches other slices and rows are at hand at once, and the bits are the same.
+ */
+static void check_caches(const struct gemm_kernel *k, const struct gemm_case *t, const void *packed,
+                         const struct test_map *whole) {
+    static const size_t l2[] = {1, 64 << 20};
+    for (int i = 0; i < 2 && k->row_exact; i++) {
+        const struct kernel_board board = {.l2_bytes = l2[i]};
+        struct gemm_case here = *t;
+        here.s.board = &board;
+        struct test_map out = test_map_tokens(0, t->s.rows, t->s.n, 3);
+        run_kernel(k, &here, packed, &t->in, &out, 0, t->s.rows, 0, t->s.n);
+        for (int64_t y = 0; y < t->s.rows; y++)
+            for (int n = 0; n < t->s.n; n++) {
+                float p = test_map_at(&out, y, n, 0), q = test_map_at(whole, y, n, 0);
+                assert_memory_equal(&p, &q, sizeof p);
+            }
+        test_map_free(&out);
+    }
+}
+
 /* What kernels with float16 weights are given, and must compute exactly: such numbers. */
 static void round_weights(struct gemm_case *t) {
     for (size_t i = 0; i < (size_t)t->s.n * (size_t)t->s.k; i++)
@@ -170,6 +190,7 @@ static void check_kernel(const struct gemm_kernel *k, const struct gemm_case *t,
     run_kernel(k, t, packed, &t->in, &out, 0, t->s.rows, 0, t->s.n);
     assert_true(only_changed(&out, &before, 0, t->s.rows, 0, t->s.n));
     assert_true(close_to_reference(k, t, &out, 0, t->s.rows, 0, t->s.n));
+    check_caches(k, t, packed, &out);
     for (int i = 0; i < 3; i++) {
         int y0 = random_int(r, 0, (int)t->s.rows - 1), b0 = random_int(r, 0, blocks - 1);
         int y1 = i == 0 ? y0 + 1 : random_int(r, y0 + 1, (int)t->s.rows);
