@@ -61,6 +61,12 @@ void optest_ints(struct optest *t, const char *name, const int64_t *ints, int co
     a->count = (size_t)count;
 }
 
+void optest_strings(struct optest *t, const char *name, const char *const *strings, int count) {
+    struct attr *a = new_attr(t, name, ATTR_STRINGS);
+    a->strings = (char **)(uintptr_t)strings;
+    a->count = (size_t)count;
+}
+
 static void fill(struct tensor *t, enum dtype type, const struct shape *shape,
                  const double *values) {
     assert_int_equal(tensor_init(t, type, shape, NULL), COHORT_OK);

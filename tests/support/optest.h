@@ -14,7 +14,7 @@
 
 #include "graph/op.h"
 
-#define OPTEST_MAX 8
+#define OPTEST_MAX 12
 
 struct optest {
     struct node node;
@@ -41,6 +41,7 @@ void optest_int(struct optest *t, const char *name, int64_t i);
 void optest_float(struct optest *t, const char *name, float f);
 void optest_string(struct optest *t, const char *name, const char *s);
 void optest_ints(struct optest *t, const char *name, const int64_t *ints, int count);
+void optest_strings(struct optest *t, const char *name, const char *const *strings, int count);
 void optest_attr_tensor(struct optest *t, const char *name, enum dtype type, struct shape shape,
                         const double *values);
 /* The next input; values are converted (NULL: random ones, see optest_random). */

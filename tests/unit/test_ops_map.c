@@ -379,7 +379,8 @@ static void test_every_operator_answers(void **state) {
             const struct op_desc *op = table[k];
             if (strcmp(op->name, "Not") == 0 || strcmp(op->name, "And") == 0 ||
                 strcmp(op->name, "Or") == 0 || strcmp(op->name, "Xor") == 0 ||
-                strcmp(op->name, "Where") == 0 || strcmp(op->name, "Mod") == 0)
+                strcmp(op->name, "Where") == 0 || strcmp(op->name, "Mod") == 0 ||
+                strncmp(op->name, "Bit", 3) == 0)
                 continue; /* not for floats */
             struct one_node one = build(op->name, op->since > 13 ? op->since : 13, maps,
                                         op->min_inputs, "to", DT_F32);

@@ -150,6 +150,10 @@ static int64_t not_i(int64_t x) {
     return x == 0;
 }
 
+static int64_t bitwise_not_i(int64_t x) {
+    return ~x;
+}
+
 struct function {
     const char *name; /* ONNX's */
     double (*f)(double x, double a, double b);
@@ -168,6 +172,7 @@ static const struct function functions[] = {
     {"Asinh", f_asinh, FLOATS},
     {"Atan", f_atan, FLOATS},
     {"Atanh", f_atanh, FLOATS},
+    {"BitwiseNot", NULL, bitwise_not_i, .types = TYPES_INTEGER},
     {"Ceil", f_ceil, FLOATS},
     {"Celu", celu, FLOATS, .a = "alpha", .a_otherwise = 1},
     {"Cos", f_cos, FLOATS},
@@ -305,6 +310,7 @@ const struct op_desc op_asin = ROW("Asin", 7, unary_infer, NULL);
 const struct op_desc op_asinh = ROW("Asinh", 9, unary_infer, NULL);
 const struct op_desc op_atan = ROW("Atan", 7, unary_infer, NULL);
 const struct op_desc op_atanh = ROW("Atanh", 9, unary_infer, NULL);
+const struct op_desc op_bitwise_not = ROW("BitwiseNot", 18, unary_infer, NULL);
 const struct op_desc op_ceil = ROW("Ceil", 6, unary_infer, NULL);
 const struct op_desc op_celu = ROW("Celu", 12, unary_infer, NULL);
 const struct op_desc op_cos = ROW("Cos", 7, unary_infer, NULL);

@@ -122,6 +122,31 @@ static int64_t or_i(int64_t x, int64_t y) {
 static int64_t xor_i(int64_t x, int64_t y) {
     return !x != !y;
 }
+static int64_t bit_and_i(int64_t x, int64_t y) {
+    return x & y;
+}
+static uint64_t bit_and_u(uint64_t x, uint64_t y) {
+    return x & y;
+}
+static int64_t bit_or_i(int64_t x, int64_t y) {
+    return x | y;
+}
+static uint64_t bit_or_u(uint64_t x, uint64_t y) {
+    return x | y;
+}
+static int64_t bit_xor_i(int64_t x, int64_t y) {
+    return x ^ y;
+}
+static uint64_t bit_xor_u(uint64_t x, uint64_t y) {
+    return x ^ y;
+}
+/* Bits that leave the type are gone: to the left, storing cuts them off. */
+static uint64_t shift_left_u(uint64_t x, uint64_t y) {
+    return y < 64 ? x << y : 0;
+}
+static uint64_t shift_right_u(uint64_t x, uint64_t y) {
+    return y < 64 ? x >> y : 0;
+}
 static double prelu_f(double x, double slope) {
     return x < 0 ? slope * x : x;
 }
@@ -136,6 +161,10 @@ static uint64_t prelu_u(uint64_t x, uint64_t slope) {
 static const struct function functions[] = {
     {"Add", TYPES_NUMBER, false, add_f, add_i, add_u},
     {"And", TYPES_BOOL, true, NULL, and_i, NULL},
+    {"BitShift", TYPES_UNSIGNED, false, NULL, NULL, shift_left_u},
+    {"BitwiseAnd", TYPES_INTEGER, false, NULL, bit_and_i, bit_and_u},
+    {"BitwiseOr", TYPES_INTEGER, false, NULL, bit_or_i, bit_or_u},
+    {"BitwiseXor", TYPES_INTEGER, false, NULL, bit_xor_i, bit_xor_u},
     {"Div", TYPES_NUMBER, false, div_f, div_i, div_u},
     {"Equal", TYPES_ANY, true, equal_f, equal_i, equal_u},
     {"Greater", TYPES_NUMBER, true, greater_f, greater_i, greater_u},
@@ -147,6 +176,7 @@ static const struct function functions[] = {
     {"Or", TYPES_BOOL, true, NULL, or_i, NULL},
     {"PRelu", TYPES_NUMBER, false, prelu_f, prelu_i, prelu_u},
     {"Sub", TYPES_NUMBER, false, sub_f, sub_i, sub_u},
+    {"SwiGLU", TYPES_FLOAT, false, mul_f, NULL, NULL},
     {"Xor", TYPES_BOOL, true, NULL, xor_i, NULL},
 };
 
@@ -266,6 +296,57 @@ out:
     return code;
 }
 
+/* BitShift: in 64 bits, unsigned, whatever the type. */
+static enum cohort_code shift_infer(struct node *n, const struct tensor *const in[],
+                                    struct tensor out[], struct cohort_error *err) {
+    const char *direction = node_attr_string(n, "direction", "");
+    if (strcmp(direction, "LEFT") != 0 && strcmp(direction, "RIGHT") != 0)
+        return error_set(err, COHORT_ERR_SHAPE,
+                         "direction is \"%.40s\"; \"LEFT\" or \"RIGHT\" is needed", direction);
+    return binary_infer(n, in, out, err);
+}
+
+static enum cohort_code shift_eval(const struct node *n, const struct tensor *const in[],
+                                   struct tensor *const out[], struct cohort_error *err) {
+    (void)err;
+    struct function f = *function_of(n);
+    if (strcmp(node_attr_string(n, "direction", ""), "RIGHT") == 0)
+        f.u = shift_right_u;
+    broadcast_eval(&f, CLASS_U64, in, out[0]);
+    return COHORT_OK;
+}
+
+/* SwiGLU: Swish of the first operand times the second, both of one shape. */
+static enum cohort_code swiglu_infer(struct node *n, const struct tensor *const in[],
+                                     struct tensor out[], struct cohort_error *err) {
+    enum cohort_code code = binary_infer(n, in, out, err);
+    if (code == COHORT_OK && shape_known(&in[0]->shape) && shape_known(&in[1]->shape) &&
+        !shape_equal(&in[0]->shape, &in[1]->shape)) {
+        char a[SHAPE_TEXT_BYTES], b[SHAPE_TEXT_BYTES];
+        return error_set(err, COHORT_ERR_SHAPE, "shapes %s and %s differ",
+                         shape_text(&in[0]->shape, a, sizeof a),
+                         shape_text(&in[1]->shape, b, sizeof b));
+    }
+    return code;
+}
+
+static enum cohort_code swiglu_eval(const struct node *n, const struct tensor *const in[],
+                                    struct tensor *const out[], struct cohort_error *err) {
+    (void)err;
+    double alpha = (double)node_attr_float(n, "alpha", 1);
+    int64_t total = shape_count(&out[0]->shape);
+    for (int64_t first = 0; first < total; first += OP_CHUNK) {
+        union op_chunk x, y;
+        int64_t count = total - first < OP_CHUNK ? total - first : OP_CHUNK;
+        op_load(CLASS_F64, in[0], first, 1, count, &x);
+        op_load(CLASS_F64, in[1], first, 1, count, &y);
+        for (int64_t j = 0; j < count; j++)
+            x.f[j] *= y.f[j] / (1 + exp(-alpha * x.f[j]));
+        op_store(CLASS_F64, out[0], first, count, &x);
+    }
+    return COHORT_OK;
+}
+
 static bool prelu_map_ok(const struct graph *g, const struct node *n) {
     return map_unary_ok(g, n) &&
            map_channel_constant(node_const(g, n, 1), &graph_value(g, n->in[0])->shape);
@@ -280,6 +361,10 @@ static bool prelu_map_ok(const struct graph *g, const struct node *n) {
 
 const struct op_desc op_add = ROW("Add", 7, binary_infer, binary_eval, map_binary_ok);
 const struct op_desc op_and = ROW("And", 7, binary_infer, binary_eval, NULL);
+const struct op_desc op_bit_shift = ROW("BitShift", 11, shift_infer, shift_eval, NULL);
+const struct op_desc op_bitwise_and = ROW("BitwiseAnd", 18, binary_infer, binary_eval, NULL);
+const struct op_desc op_bitwise_or = ROW("BitwiseOr", 18, binary_infer, binary_eval, NULL);
+const struct op_desc op_bitwise_xor = ROW("BitwiseXor", 18, binary_infer, binary_eval, NULL);
 const struct op_desc op_div = ROW("Div", 7, binary_infer, div_eval, map_binary_ok);
 const struct op_desc op_equal = ROW("Equal", 7, binary_infer, binary_eval, NULL);
 const struct op_desc op_greater = ROW("Greater", 7, binary_infer, binary_eval, NULL);
@@ -292,4 +377,5 @@ const struct op_desc op_mul = ROW("Mul", 7, binary_infer, binary_eval, map_binar
 const struct op_desc op_or = ROW("Or", 7, binary_infer, binary_eval, NULL);
 const struct op_desc op_prelu = ROW("PRelu", 7, prelu_infer, binary_eval, prelu_map_ok);
 const struct op_desc op_sub = ROW("Sub", 7, binary_infer, binary_eval, map_binary_ok);
+const struct op_desc op_swiglu = ROW("SwiGLU", 28, swiglu_infer, swiglu_eval, NULL);
 const struct op_desc op_xor = ROW("Xor", 7, binary_infer, binary_eval, NULL);

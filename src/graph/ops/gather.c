@@ -44,11 +44,10 @@ static enum cohort_code gather_eval(const struct node *n, const struct tensor *c
     unsigned char *to = out[0]->data;
     const unsigned char *from = in[0]->data;
     for (int64_t i = 0; i < indices; i++) {
-        int64_t index = tensor_get_i64(in[1], i);
-        if (index < -length || index >= length)
-            return error_set(err, COHORT_ERR_SHAPE, "index %lld is not within [%lld, %lld]",
-                             (long long)index, (long long)-length, (long long)length - 1);
-        index += index < 0 ? length : 0;
+        int64_t index = 0;
+        code = op_index(tensor_get_i64(in[1], i), length, &index, err);
+        if (code != COHORT_OK)
+            return code;
         for (int64_t o = 0; o < outer && piece > 0; o++)
             memcpy(to + (size_t)(o * indices + i) * piece,
                    from + (size_t)(o * length + index) * piece, piece);

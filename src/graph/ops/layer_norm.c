@@ -1,6 +1,7 @@
 /* LayerNormalization (opset 17): over all axes from `axis` on,
  *     y = (x - mean) / sqrt(variance + epsilon) * scale + bias,
- * and optionally the mean and 1/sqrt(variance + epsilon) of each group. */
+ * and optionally the mean and 1/sqrt(variance + epsilon) of each group.
+ * RMSNormalization (opset 23): y = x / sqrt(mean of x^2 + epsilon) * scale, in scale's type. */
 #include "graph/ops/ops_common.h"
 
 #include <math.h>
@@ -15,6 +16,19 @@ static struct shape normalised(const struct shape *s, int axis) {
     return shape_of(s->rank - axis, s->dim + axis);
 }
 
+/* Scale and bias are broadcast to what is normalised together. */
+static enum cohort_code check_parameter(const struct tensor *t, int i, const struct shape *x,
+                                        int axis, struct cohort_error *err) {
+    struct shape inner = normalised(x, axis), both;
+    char a[SHAPE_TEXT_BYTES], b[SHAPE_TEXT_BYTES];
+    if (t == NULL || !shape_known(&t->shape) || !shape_known(&inner))
+        return COHORT_OK;
+    if (!shape_broadcast(&inner, &t->shape, &both) || !shape_equal(&inner, &both))
+        return error_set(err, COHORT_ERR_SHAPE, "input %d has shape %s; %s is normalised", i,
+                         shape_text(&t->shape, a, sizeof a), shape_text(&inner, b, sizeof b));
+    return COHORT_OK;
+}
+
 static enum cohort_code norm_infer(struct node *n, const struct tensor *const in[],
                                    struct tensor out[], struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -26,17 +40,8 @@ static enum cohort_code norm_infer(struct node *n, const struct tensor *const in
         return error_set(err, COHORT_ERR_UNSUPPORTED, "stash_type is %lld", (long long)stash);
     if (in[0]->shape.rank >= 0) {
         TRY(norm_axis(n, in[0]->shape.rank, &axis, err));
-        struct shape inner = normalised(&in[0]->shape, axis), both;
-        for (int i = 1; i < 3; i++) {
-            char a[SHAPE_TEXT_BYTES], b[SHAPE_TEXT_BYTES];
-            const struct tensor *t = op_in(n, in, i);
-            if (t == NULL || !shape_known(&t->shape) || !shape_known(&inner))
-                continue;
-            if (!shape_broadcast(&inner, &t->shape, &both) || !shape_equal(&inner, &both))
-                return error_set(err, COHORT_ERR_SHAPE, "input %d has shape %s; %s is normalised",
-                                 i, shape_text(&t->shape, a, sizeof a),
-                                 shape_text(&inner, b, sizeof b));
-        }
+        for (int i = 1; i < 3; i++)
+            TRY(check_parameter(op_in(n, in, i), i, &in[0]->shape, axis, err));
         for (int i = axis; i < statistics.rank; i++)
             statistics.dim[i] = 1;
     }
@@ -106,6 +111,44 @@ static enum cohort_code norm_eval(const struct node *n, const struct tensor *con
     return COHORT_OK;
 }
 
+/* ---- RMSNormalization ------------------------------------------------------------------------ */
+
+static enum cohort_code rms_infer(struct node *n, const struct tensor *const in[],
+                                  struct tensor out[], struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    int axis = 0;
+    TRY(op_need(n, in, 0, TYPES_FLOAT, err));
+    TRY(op_need(n, in, 1, TYPES_FLOAT, err));
+    if (in[0]->shape.rank >= 0) {
+        TRY(norm_axis(n, in[0]->shape.rank, &axis, err));
+        TRY(check_parameter(in[1], 1, &in[0]->shape, axis, err));
+    }
+    op_out(n, out, 0, in[1]->type, &in[0]->shape);
+out:
+    return code;
+}
+
+static enum cohort_code rms_eval(const struct node *n, const struct tensor *const in[],
+                                 struct tensor *const out[], struct cohort_error *err) {
+    int axis;
+    const struct shape *shape = &in[0]->shape;
+    enum cohort_code code = norm_axis(n, shape->rank, &axis, err);
+    if (code != COHORT_OK)
+        return code;
+    struct shape inner = normalised(shape, axis);
+    int64_t groups = shape_product(shape, 0, axis), length = shape_count(&inner);
+    double epsilon = (double)node_attr_float(n, "epsilon", 1e-5f);
+    for (int64_t i = 0; i < groups && length > 0; i++) {
+        double mean, variance;
+        moments(in[0], i * length, length, &mean, &variance);
+        scale_and_shift(in, 1, out[0], &inner, i * length, 0,
+                        1 / sqrt(variance + mean * mean + epsilon));
+    }
+    return COHORT_OK;
+}
+
+/* ---- both ------------------------------------------------------------------------------------ */
+
 static void norm_rows(const struct graph *g, const struct node *n, int i, struct rowmap *map) {
     int axis, rank = graph_value(g, n->in[0])->shape.rank;
     if (i == 0 && rank > 0 && norm_axis(n, rank, &axis, NULL) == COHORT_OK && axis == rank - 1)
@@ -128,6 +171,20 @@ const struct op_desc op_layer_normalization = {
     .max_outputs = 3,
     .infer = norm_infer,
     .eval = norm_eval,
+    .rows = norm_rows,
+    .flops = norm_flops,
+};
+
+const struct op_desc op_rms_normalization = {
+    .name = "RMSNormalization",
+    .domain = "",
+    .since = 23,
+    .until = OPSET_LAST,
+    .min_inputs = 2,
+    .max_inputs = 2,
+    .max_outputs = 1,
+    .infer = rms_infer,
+    .eval = rms_eval,
     .rows = norm_rows,
     .flops = norm_flops,
 };

@@ -1,7 +1,6 @@
 /* See ops_common.h.  No operator is defined here. */
 #include "graph/ops/ops_common.h"
 
-#include <math.h>
 #include <string.h>
 
 /* ---- inputs and types ------------------------------------------------------------------------ */
@@ -120,6 +119,24 @@ enum cohort_code op_ints(const struct tensor *t, const char *what, int64_t *valu
     for (int64_t i = 0; i < length; i++)
         values[i] = tensor_get_i64(t, i);
     *count = (int)length;
+    return COHORT_OK;
+}
+
+enum cohort_code op_one_int(const struct tensor *t, const char *what, int64_t *value, bool *known,
+                            struct cohort_error *err) {
+    int count;
+    enum cohort_code code = op_ints(t, what, value, 1, &count, err);
+    if (code == COHORT_OK && count == 0)
+        code = error_set(err, COHORT_ERR_SHAPE, "%s is empty; one number is needed", what);
+    *known = count == 1;
+    return code;
+}
+
+enum cohort_code op_index(int64_t index, int64_t length, int64_t *out, struct cohort_error *err) {
+    if (index < -length || index >= length)
+        return error_set(err, COHORT_ERR_SHAPE, "index %lld is not within [%lld, %lld]",
+                         (long long)index, (long long)-length, (long long)length - 1);
+    *out = index < 0 ? index + length : index;
     return COHORT_OK;
 }
 

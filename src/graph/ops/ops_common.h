@@ -1,7 +1,8 @@
 /* What the operators' files share: inputs and types checked, axes and integer lists read, NumPy
  * broadcasting walked, elements of any type converted, and the answers to "can it be a map?".
  *
- * Only files under graph/ops/ include this.  Everything is pure and allocates nothing. */
+ * Only files under graph/ops/ include this.  Everything is pure, and allocates nothing unless it
+ * says so. */
 #ifndef COHORT_GRAPH_OPS_COMMON_H
 #define COHORT_GRAPH_OPS_COMMON_H
 
@@ -53,6 +54,12 @@ enum cohort_code op_ints(const struct tensor *t, const char *what, int64_t *valu
                          int *count, struct cohort_error *err);
 /* How many elements a one-dimensional list has: -1 when not known (also for t == NULL). */
 int64_t op_list_length(const struct tensor *t);
+/* The element of an int32 or int64 tensor that has only one; *known is false when its contents are
+ * not known.  Errors: shape. */
+enum cohort_code op_one_int(const struct tensor *t, const char *what, int64_t *value, bool *known,
+                            struct cohort_error *err);
+/* A negative index made positive, into *out.  Errors: shape, naming the index and the length. */
+enum cohort_code op_index(int64_t index, int64_t length, int64_t *out, struct cohort_error *err);
 
 struct axes {
     bool given; /* the attribute or the input is there */
@@ -86,6 +93,20 @@ void op_load(enum op_class c, const struct tensor *t, int64_t first, int64_t ste
  * floats into integers truncated and saturated (NaN: 0), bool as 0 or 1. */
 void op_store(enum op_class c, struct tensor *t, int64_t first, int64_t count,
               const union op_chunk *chunk);
+
+/* A number by which elements are ordered as by their values: a NaN after everything else, both
+ * zeros alike. */
+uint64_t op_order(enum op_class c, const union op_chunk *chunk, int64_t j);
+/* The same for elements [0, count) of a tensor, in new memory (mem_free).  Errors: memory. */
+enum cohort_code op_orders(const struct tensor *t, uint64_t **orders, struct cohort_error *err);
+
+/* Where element i lies, for moving elements of any type. */
+static inline unsigned char *op_at(const struct tensor *t, int64_t i) {
+    return (unsigned char *)t->data + (size_t)i * dtype_bytes(t->type);
+}
+/* The coordinates of the next element in row-major order; false behind the last (all zero again).
+ * The shape must have elements. */
+bool op_step(const struct shape *s, int64_t index[RANK_MAX]);
 
 /* One element into several: `to` is filled with count copies of an element of `size` bytes. */
 void op_fill(void *to, const void *element, size_t size, int64_t count);

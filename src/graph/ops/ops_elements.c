@@ -1,4 +1,5 @@
-/* Reading and writing tensors' elements as double, int64 or bits; see ops_common.h. */
+/* Reading, writing and ordering tensors' elements as double, int64 or bits; see ops_common.h. */
+#include "base/mem.h"
 #include "graph/ops/ops_common.h"
 
 #include <math.h>
@@ -236,6 +237,47 @@ void op_store(enum op_class c, struct tensor *t, int64_t first, int64_t count,
         store_f64(t, first, count, chunk->f);
     else
         store_bits(t, first, count, chunk->u, c == CLASS_I64);
+}
+
+#define SIGN_BIT ((uint64_t)1 << 63)
+
+uint64_t op_order(enum op_class c, const union op_chunk *chunk, int64_t j) {
+    if (c == CLASS_I64)
+        return chunk->u[j] ^ SIGN_BIT;
+    if (c == CLASS_U64)
+        return chunk->u[j];
+    double v = chunk->f[j] == 0 ? 0 : chunk->f[j]; /* minus zero too */
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    if (isnan(v))
+        return UINT64_MAX;
+    return bits & SIGN_BIT ? ~bits : bits | SIGN_BIT;
+}
+
+enum cohort_code op_orders(const struct tensor *t, uint64_t **orders, struct cohort_error *err) {
+    enum op_class c = op_class_of(t->type);
+    int64_t total = shape_count(&t->shape);
+    union op_chunk chunk;
+    uint64_t *o = mem_zalloc((size_t)total, sizeof *o);
+    if (o == NULL)
+        return error_memory(err, (unsigned long long)total * sizeof *o, "an operator's input");
+    for (int64_t first = 0; first < total; first += OP_CHUNK) {
+        int64_t count = total - first < OP_CHUNK ? total - first : OP_CHUNK;
+        op_load(c, t, first, 1, count, &chunk);
+        for (int64_t j = 0; j < count; j++)
+            o[first + j] = op_order(c, &chunk, j);
+    }
+    *orders = o;
+    return COHORT_OK;
+}
+
+bool op_step(const struct shape *s, int64_t index[RANK_MAX]) {
+    for (int i = s->rank - 1; i >= 0; i--) {
+        if (++index[i] < s->dim[i])
+            return true;
+        index[i] = 0;
+    }
+    return false;
 }
 
 void op_fill(void *to, const void *element, size_t size, int64_t count) {
