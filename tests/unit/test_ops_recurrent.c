@@ -1,36 +1,6 @@
 /* RNN, GRU and LSTM with one unit, step by step by hand, with activations that are easy to
  * follow. */
-#include "base/mem.h"
-#include "tests/support/optest.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-static struct optest t;
-
-#define F32(shape, ...)             optest_input(&t, DT_F32, shape, VALUES(__VA_ARGS__))
-#define EXPECT(i, type, shape, ...) optest_expect(&t, i, type, shape, VALUES(__VA_ARGS__), 1e-6)
-
-static void begin(const char *op, int opset) {
-    optest_begin(&t, op, opset);
-}
-
-/* Runs, looks at output 0 and ends. */
-static void gives(enum dtype type, struct shape shape, const double *values) {
-    optest_run(&t, 1);
-    optest_expect(&t, 0, type, shape, values, 1e-6);
-    optest_end(&t);
-}
-
-static void refuses(enum cohort_code code, const char *words) {
-    optest_fails(&t, code, words);
-    optest_end(&t);
-}
+#include "tests/support/opcase.h"
 
 static const char *const relus[] = {"Relu", "Relu", "Relu", "Relu", "Relu", "Relu"};
 
@@ -164,17 +134,11 @@ static void lstm(void **state) {
     refuses(COHORT_ERR_SHAPE, "activations has 2");
 }
 
-static void nothing_is_left(void **state) {
-    (void)state;
-    assert_int_equal(mem_live_blocks(), 0);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rnn),
         cmocka_unit_test(gru),
         cmocka_unit_test(lstm),
-        cmocka_unit_test(nothing_is_left),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, no_leaks);
 }

@@ -1,36 +1,6 @@
 /* Operators that read or write at computed places: RoiAlign, MaxRoiPool, MaxUnpool, GridSample,
  * AffineGrid, Col2Im, CenterCropPad, by hand. */
-#include "base/mem.h"
-#include "tests/support/optest.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-static struct optest t;
-
-#define F32(shape, ...)             optest_input(&t, DT_F32, shape, VALUES(__VA_ARGS__))
-#define EXPECT(i, type, shape, ...) optest_expect(&t, i, type, shape, VALUES(__VA_ARGS__), 1e-6)
-
-static void begin(const char *op, int opset) {
-    optest_begin(&t, op, opset);
-}
-
-/* Runs, looks at output 0 and ends. */
-static void gives(enum dtype type, struct shape shape, const double *values) {
-    optest_run(&t, 1);
-    optest_expect(&t, 0, type, shape, values, 1e-6);
-    optest_end(&t);
-}
-
-static void refuses(enum cohort_code code, const char *words) {
-    optest_fails(&t, code, words);
-    optest_end(&t);
-}
+#include "tests/support/opcase.h"
 
 /* The map 0 1 / 2 3 and one region of it. */
 static void roi_begin(int opset, double x1, double y1, double x2, double y2) {
@@ -246,17 +216,12 @@ static void center_crop_pad(void **state) {
     refuses(COHORT_ERR_SHAPE, "a size of -1");
 }
 
-static void nothing_is_left(void **state) {
-    (void)state;
-    assert_int_equal(mem_live_blocks(), 0);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roi_align),       cmocka_unit_test(max_roi_pool),
         cmocka_unit_test(max_unpool),      cmocka_unit_test(grid_sample),
         cmocka_unit_test(affine_grid),     cmocka_unit_test(col2im),
-        cmocka_unit_test(center_crop_pad), cmocka_unit_test(nothing_is_left),
+        cmocka_unit_test(center_crop_pad),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, no_leaks);
 }

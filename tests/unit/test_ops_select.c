@@ -1,37 +1,7 @@
 /* Operators that select, scatter and sort: TopK, NonMaxSuppression, GatherElements, GatherND,
  * ScatterElements, ScatterND, TensorScatter, CumSum, CumProd, OneHot, EyeLike, ReverseSequence,
  * NonZero, Compress, Unique, Einsum, by hand. */
-#include "base/mem.h"
-#include "tests/support/optest.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-static struct optest t;
-
-#define F32(shape, ...)             optest_input(&t, DT_F32, shape, VALUES(__VA_ARGS__))
-#define EXPECT(i, type, shape, ...) optest_expect(&t, i, type, shape, VALUES(__VA_ARGS__), 1e-6)
-
-static void begin(const char *op, int opset) {
-    optest_begin(&t, op, opset);
-}
-
-/* Runs, looks at output 0 and ends. */
-static void gives(enum dtype type, struct shape shape, const double *values) {
-    optest_run(&t, 1);
-    optest_expect(&t, 0, type, shape, values, 1e-6);
-    optest_end(&t);
-}
-
-static void refuses(enum cohort_code code, const char *words) {
-    optest_fails(&t, code, words);
-    optest_end(&t);
-}
+#include "tests/support/opcase.h"
 
 static void topk(void **state) {
     (void)state;
@@ -524,11 +494,6 @@ static void einsum(void **state) {
     refuses(COHORT_ERR_SHAPE, "size 3, not 2");
 }
 
-static void nothing_is_left(void **state) {
-    (void)state;
-    assert_int_equal(mem_live_blocks(), 0);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(topk),
@@ -546,7 +511,6 @@ int main(void) {
         cmocka_unit_test(nonzero_and_compress),
         cmocka_unit_test(unique),
         cmocka_unit_test(einsum),
-        cmocka_unit_test(nothing_is_left),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, no_leaks);
 }
