@@ -7,7 +7,10 @@
  *     outputs stay or go to the root;
  *   - a local segment, on one of sigma's boards, or a replicated one, covers one unit; its outputs
  *     stay.
- * The objective is the sum of steps (plan_step_sum).  For planner/ and its tests only. */
+ * The objective is the sum of steps (plan_step_sum).  With a memory limit the cheapest way to a
+ * state need not be on the cheapest plan: then a state is a *label*, with its memory, and of those
+ * that have tensors in the same places only labels stay which none is better than in both.  For
+ * planner/ and its tests only. */
 #ifndef COHORT_PLANNER_AUTO_H
 #define COHORT_PLANNER_AUTO_H
 
@@ -15,14 +18,15 @@
 #include "planner/strategy.h"
 
 struct auto_limits {
-    int live;    /* tensors that may go over a cut */
-    bool thin;   /* cuts_thin() */
-    int rooted;  /* splits that mind the way from and to the root: for so many sets of boards */
-    int longest; /* units of a tiled segment */
-    int splits;  /* of a cut */
-    int states;  /* kept at a cut: the cheapest; more than that and the search is not exact */
-    double wait; /* waits count so much: 1, or less to make plans for the simulator, where boards
-                    do not wait for one another as in the sum of steps */
+    int live;      /* tensors that may go over a cut */
+    bool thin;     /* cuts_thin() */
+    int rooted;    /* splits that mind the way from and to the root: for so many sets of boards */
+    int longest;   /* units of a tiled segment */
+    int splits;    /* of a cut */
+    int states;    /* kept at a cut: the cheapest; more than that and the search is not exact */
+    double wait;   /* waits count so much: 1, or less to make plans for the simulator, where boards
+                      do not wait for one another as in the sum of steps */
+    double memory; /* bytes that no board may need, as auto_memory.h counts them; 0: no limit */
 };
 struct auto_limits auto_limits_for(const struct cost_model *m);
 
@@ -68,6 +72,8 @@ struct auto_found {
     long states; /* made */
     long steps;  /* transitions looked at */
     int pruned;  /* states left out by limits.states; 0: the first plan is exact */
+    double
+        least_bytes; /* with a limit: on the board that needs most, of the plan that needs least */
 };
 enum cohort_code auto_search(struct auto_found *f, const struct sigma *s, int most,
                              struct cohort_error *err);

@@ -3,6 +3,7 @@
  * Cuts are taken in order.  For every segment that ends with a cut (its first unit, mode, split)
  * the rows that it needs and what it computes are found once; then every state of the cut before it
  * is led through: what has to travel depends on where the tensors lie, and that is the state. */
+#include "planner/auto_memory.h"
 #include "planner/auto_states.h"
 
 #include "base/mem.h"
@@ -27,6 +28,9 @@ struct search {
     int *key;
     bool *who;
     int64_t *scaled;
+    bool limited;              /* memory counts */
+    struct auto_memory memory; /* of the segment at hand */
+    double *after;             /* a state's memory */
     int left_out;
     long steps;
 };
@@ -168,12 +172,18 @@ static double known_ms(struct search *x, const struct option *o, const int *from
     return found >= 0 ? x->states.list[found].best.ms : INFINITY;
 }
 
+/* Where everything lies in a state of the cut before the segment. */
+static void find_where(struct search *x, const struct option *o, const int *key) {
+    const int first = x->keyed_first[o->begin];
+    for (int k = first; k < x->keyed_first[o->begin + 1]; k++)
+        x->where[x->keyed[k]] = layouts_get(&x->layouts, key[1 + k - first]);
+}
+
 /* What is exposed of what the segment waits for, coming from a state. */
 static double wait_ms(struct search *x, const struct option *o, const int *key) {
-    const int cut = o->begin, first = x->keyed_first[cut];
+    const int cut = o->begin;
     const struct cuts *c = x->cuts;
-    for (int k = first; k < x->keyed_first[cut + 1]; k++)
-        x->where[x->keyed[k]] = layouts_get(&x->layouts, key[1 + k - first]);
+    find_where(x, o, key);
     const int main = cut == 0 ? -1 : x->m->outputs[c->at[cut] - 1];
     traffic_clear(&x->t, main, key[0]);
     traffic_add_all(&x->t, c->live + c->first[cut], c->first[cut + 1] - c->first[cut], x->where,
@@ -192,7 +202,43 @@ static enum cohort_code relax(struct search *x, const struct option *o, int from
     return states_relax(&x->states, x->key, key_length(x, o->end), &w, err);
 }
 
+/* The same where memory counts, for outputs that stay or go to the root. */
+static enum cohort_code relax_limited(struct search *x, const struct option *o, int from, bool root,
+                                      struct cohort_error *err) {
+    const int *key = x->states.keys + x->states.list[from].key;
+    const double *before = x->states.memory + (size_t)from * (size_t)x->states.numbers;
+    const int length = key_length(x, o->end);
+    struct way w = {.ms = x->states.list[from].best.ms + o->compute_ms +
+                          (root ? o->root_ms : o->result_ms),
+                    .from = from,
+                    .segment = o->segment};
+    w.segment.output = root ? PLAN_TO_ROOT : PLAN_STAY;
+    find_where(x, o, key);
+    if (!auto_memory_add(&x->memory, before, x->where, &x->d, root, x->after))
+        return COHORT_OK;
+    fill_key(x, o, key, root);
+    if (states_dominated(&x->states, x->key, length, w.ms, x->after))
+        return COHORT_OK;
+    x->steps++;
+    w.ms += wait_ms(x, o, key);
+    return states_add(&x->states, x->key, length, &w, x->after, err);
+}
+
 /* Leads all states of the cut before the segment through it. */
+static enum cohort_code take_limited(struct search *x, struct option *o, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    auto_memory_segment(&x->memory, o->begin, o->end, &x->d);
+    for (int i = 0; i < x->states.kept[o->begin]; i++) {
+        const int from = x->states.order[x->states.kept_first[o->begin] + i];
+        TRY(relax_limited(x, o, from, false, err));
+        if (o->root)
+            TRY(relax_limited(x, o, from, true, err));
+    }
+out:
+    return code;
+}
+
+/* Likewise, and of all ways to a state only the cheapest and the next. */
 static enum cohort_code take(struct search *x, struct option *o, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     const int cut = o->begin;
@@ -200,6 +246,8 @@ static enum cohort_code take(struct search *x, struct option *o, struct cohort_e
     TRY(find_places(x, o, err));
     for (int k = x->keyed_first[cut]; k < x->keyed_first[cut + 1]; k++)
         x->slot[x->keyed[k]] = 1 + k - x->keyed_first[cut];
+    if (x->limited)
+        return take_limited(x, o, err);
     for (int i = 0; i < x->states.kept[cut]; i++) {
         const int from = x->states.order[x->states.kept_first[cut] + i];
         const int *key = x->states.keys + x->states.list[from].key;
@@ -316,9 +364,40 @@ static enum cohort_code write_plan(const struct search *x, int last, int detour,
     return COHORT_OK;
 }
 
+/* With memory: the cheapest ways to the end, and the one that needs least. */
+static enum cohort_code write_labels(const struct search *x, int most, struct auto_found *f,
+                                     struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const int *order = x->states.order + x->states.kept_first[x->cuts->count - 1];
+    const int count = x->states.kept[x->cuts->count - 1], boards = x->m->boards;
+    int least = -1;
+    f->plans = mem_zalloc((size_t)most + 1, sizeof *f->plans);
+    if (f->plans == NULL)
+        return error_memory(err, (size_t)most * sizeof *f->plans, "plans");
+    for (int i = 0; i < count; i++) {
+        const double *memory = x->states.memory + (size_t)order[i] * (size_t)x->states.numbers;
+        double bytes = 0;
+        for (int b = 0; b < boards; b++)
+            bytes = fmax(bytes, x->memory.fixed[b] + memory[b] + memory[boards + b]);
+        if (least < 0 || bytes < f->least_bytes) {
+            least = i;
+            f->least_bytes = bytes;
+        }
+    }
+    for (int i = 0; i < count && i < most; i++) {
+        const int label = i == most - 1 && least > i ? least : i;
+        TRY(write_plan(x, order[label], -1, &f->plans[i], err));
+        f->count++;
+    }
+out:
+    return code;
+}
+
 static enum cohort_code write_plans(const struct search *x, int most, struct auto_found *f,
                                     struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
+    if (x->limited)
+        return write_labels(x, most, f, err);
     const int cuts = x->cuts->count;
     const int last = x->states.order[x->states.kept_first[cuts - 1]];
     struct detour *detours = mem_zalloc((size_t)cuts + 1, sizeof *detours);
@@ -365,6 +444,8 @@ static void search_release(struct search *x) {
     mem_free(x->key);
     mem_free(x->who);
     mem_free(x->scaled);
+    mem_free(x->after);
+    auto_memory_release(&x->memory);
 }
 
 static enum cohort_code search_init(struct search *x, const struct sigma *s,
@@ -392,6 +473,14 @@ static enum cohort_code search_init(struct search *x, const struct sigma *s,
     TRY(states_init(&x->states, s->cuts->count, err));
     TRY(demand_init(&x->d, m, err));
     TRY(traffic_init(&x->t, m, err));
+    if (s->limits.memory > 0) {
+        x->limited = true;
+        x->states.numbers = 2 * m->boards;
+        x->after = mem_zalloc(2 * (size_t)m->boards, sizeof *x->after);
+        if (x->after == NULL)
+            TRY(error_memory(err, 2 * (size_t)m->boards * sizeof *x->after, "a search"));
+        TRY(auto_memory_init(&x->memory, m, s->cuts, s->limits.memory, err));
+    }
     find_readers(x);
     find_keyed(x);
 out:
@@ -407,7 +496,11 @@ enum cohort_code auto_search(struct auto_found *f, const struct sigma *s, int mo
     /* The first state: the network's inputs are on the root. */
     states_begin_cut(&x.states, 0);
     memset(x.key, 0, ((size_t)s->m->g->value_count + 2) * sizeof *x.key);
-    TRY(states_relax(&x.states, x.key, key_length(&x, 0), &(struct way){.from = -1}, err));
+    if (x.limited)
+        TRY(states_add(&x.states, x.key, key_length(&x, 0), &(struct way){.from = -1}, x.after,
+                       err));
+    else
+        TRY(states_relax(&x.states, x.key, key_length(&x, 0), &(struct way){.from = -1}, err));
     TRY(states_end_cut(&x.states, 0, 1, &x.left_out, err));
     for (int c = 1; c < s->cuts->count; c++) {
         states_begin_cut(&x.states, c);

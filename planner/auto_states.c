@@ -95,6 +95,7 @@ void states_release(struct states *s) {
     mem_free(s->order);
     mem_free(s->kept_first);
     mem_free(s->kept);
+    mem_free(s->memory);
     *s = (struct states){0};
 }
 
@@ -131,19 +132,9 @@ static bool grow_keys(struct states *s, int length) {
     return true;
 }
 
-enum cohort_code states_relax(struct states *s, const int *key, int length, const struct way *w,
-                              struct cohort_error *err) {
-    const int found = states_find(s, key, length);
-    if (found >= 0) {
-        struct state *old = &s->list[found];
-        if (w->ms < old->best.ms) {
-            old->second = old->best;
-            old->best = *w;
-        } else if (old->second.from < 0 || w->ms < old->second.ms) {
-            old->second = *w;
-        }
-        return COHORT_OK;
-    }
+/* A new state; it is not looked whether there is one with its key. */
+static enum cohort_code append(struct states *s, const int *key, int length, const struct way *w,
+                               struct cohort_error *err) {
     if (!MEM_GROW(s->list, s->capacity, (size_t)s->count) || !grow_keys(s, length))
         return error_memory(err, (size_t)s->count * sizeof *s->list, "a search");
     int *bucket = bucket_of(s, key, length);
@@ -157,8 +148,70 @@ enum cohort_code states_relax(struct states *s, const int *key, int length, cons
     return COHORT_OK;
 }
 
+enum cohort_code states_relax(struct states *s, const int *key, int length, const struct way *w,
+                              struct cohort_error *err) {
+    const int found = states_find(s, key, length);
+    if (found >= 0) {
+        struct state *old = &s->list[found];
+        if (w->ms < old->best.ms) {
+            old->second = old->best;
+            old->best = *w;
+        } else if (old->second.from < 0 || w->ms < old->second.ms) {
+            old->second = *w;
+        }
+        return COHORT_OK;
+    }
+    return append(s, key, length, w, err);
+}
+
+/* ---- with memory ---------------------------------------------------------------------------- */
+
+static bool is_key(const struct states *s, int state, const int *key, int length) {
+    return !s->list[state].dead &&
+           memcmp(s->keys + s->list[state].key, key, (size_t)length * sizeof *key) == 0;
+}
+
+static bool no_more(const double *a, const double *b, int count) {
+    for (int i = 0; i < count; i++)
+        if (a[i] > b[i])
+            return false;
+    return true;
+}
+
+bool states_dominated(const struct states *s, const int *key, int length, double ms,
+                      const double *memory) {
+    for (int i = *bucket_of(s, key, length); i >= 0; i = s->list[i].chain)
+        if (is_key(s, i, key, length) && s->list[i].best.ms <= ms &&
+            no_more(s->memory + (size_t)i * (size_t)s->numbers, memory, s->numbers))
+            return true;
+    return false;
+}
+
+enum cohort_code states_add(struct states *s, const int *key, int length, const struct way *w,
+                            const double *memory, struct cohort_error *err) {
+    const size_t n = (size_t)s->numbers, used = (size_t)s->count * n;
+    if (states_dominated(s, key, length, w->ms, memory))
+        return COHORT_OK;
+    for (int i = *bucket_of(s, key, length); i >= 0; i = s->list[i].chain)
+        if (is_key(s, i, key, length) && w->ms <= s->list[i].best.ms &&
+            no_more(memory, s->memory + (size_t)i * n, s->numbers))
+            s->list[i].dead = true;
+    if (used + n > s->memory_capacity) {
+        const size_t more = 2 * (used + n);
+        double *bigger = mem_realloc(s->memory, more * sizeof *bigger);
+        if (bigger == NULL)
+            return error_memory(err, more * sizeof *bigger, "a search");
+        s->memory = bigger;
+        s->memory_capacity = more;
+    }
+    memcpy(s->memory + used, memory, n * sizeof *memory);
+    return append(s, key, length, w, err);
+}
+
+/* ---- the end of a cut ------------------------------------------------------------------------ */
+
 struct ranked {
-    double ms;
+    double ms, bytes;
     int state;
 };
 
@@ -169,15 +222,38 @@ static int by_ms(const void *a, const void *b) {
     return x->state - y->state;
 }
 
+static int by_bytes(const void *a, const void *b) {
+    const struct ranked *x = a, *y = b;
+    if (x->bytes < y->bytes || x->bytes > y->bytes)
+        return x->bytes < y->bytes ? -1 : 1;
+    return by_ms(a, b);
+}
+
+/* Of the board that needs most: memory is weights of every board, then what is alive. */
+static double most_bytes(const struct states *s, int state) {
+    const double *memory = s->memory + (size_t)state * (size_t)s->numbers;
+    double most = 0;
+    for (int b = 0; b < s->numbers / 2; b++)
+        most = fmax(most, memory[b] + memory[s->numbers / 2 + b]);
+    return most;
+}
+
 enum cohort_code states_end_cut(struct states *s, int cut, int most, int *left_out,
                                 struct cohort_error *err) {
-    const int count = s->count - s->first[cut];
-    struct ranked *ranked = mem_alloc(((size_t)count + 1) * sizeof *ranked);
+    const int all = s->count - s->first[cut];
+    int count = 0;
+    struct ranked *ranked = mem_alloc(((size_t)all + 1) * sizeof *ranked);
     if (ranked == NULL)
-        return error_memory(err, (size_t)count * sizeof *ranked, "a search");
-    for (int i = 0; i < count; i++)
-        ranked[i] = (struct ranked){s->list[s->first[cut] + i].best.ms, s->first[cut] + i};
+        return error_memory(err, (size_t)all * sizeof *ranked, "a search");
+    for (int i = s->first[cut]; i < s->count; i++)
+        if (!s->list[i].dead)
+            ranked[count++] =
+                (struct ranked){s->list[i].best.ms, s->numbers > 0 ? most_bytes(s, i) : 0, i};
     qsort(ranked, (size_t)count, sizeof *ranked, by_ms);
+    if (s->numbers > 0 && count > most) {
+        qsort(ranked + most / 2, (size_t)(count - most / 2), sizeof *ranked, by_bytes);
+        qsort(ranked + most / 2, (size_t)(most - most / 2), sizeof *ranked, by_ms);
+    }
     s->kept_first[cut] = s->order_count;
     s->kept[cut] = count < most ? count : most;
     *left_out += count - s->kept[cut];

@@ -29,6 +29,7 @@ struct way {
 struct state {
     struct way best, second; /* second: another one, for a plan that differs in one decision */
     int key;                 /* [key_length of the cut], in states.keys */
+    bool dead;               /* with memory: another one is no worse in anything */
     int chain;               /* the next state of its bucket */
 };
 struct states {
@@ -43,6 +44,9 @@ struct states {
     size_t order_capacity;
     int order_count;
     int *kept_first, *kept; /* per cut, in order[] */
+    int numbers;            /* of a state's memory; 0: memory does not count */
+    double *memory;         /* [state * numbers] */
+    size_t memory_capacity;
     int cuts;
 };
 enum cohort_code states_init(struct states *s, int cuts, struct cohort_error *err);
@@ -52,7 +56,16 @@ void states_begin_cut(struct states *s, int cut);
 int states_find(const struct states *s, const int *key, int length);
 enum cohort_code states_relax(struct states *s, const int *key, int length, const struct way *w,
                               struct cohort_error *err);
-/* Sorts the cut's states and keeps the cheapest `most`; *left_out counts the others. */
+/* With memory: is there a state with that key which takes no longer and needs no more of any
+ * number?
+ */
+bool states_dominated(const struct states *s, const int *key, int length, double ms,
+                      const double *memory);
+/* Adds a state, instead of those that it dominates, unless it is dominated. */
+enum cohort_code states_add(struct states *s, const int *key, int length, const struct way *w,
+                            const double *memory, struct cohort_error *err);
+/* Sorts the cut's states and keeps the cheapest `most` (with memory a half of them, and of the rest
+ * those that need least); *left_out counts the others. */
 enum cohort_code states_end_cut(struct states *s, int cut, int most, int *left_out,
                                 struct cohort_error *err);
 

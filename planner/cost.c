@@ -79,12 +79,33 @@ static void fill_nodes(struct cost_model *m, const bool *wide) {
 
 /* ---- times ---------------------------------------------------------------------------------- */
 
+static bool is_chained(const struct profile *p, int node) {
+    for (int t = 0; t < p->type_count; t++)
+        if (p->types[t].chained_of != NULL && p->types[t].chained_of[node] >= 0)
+            return true;
+    return false;
+}
+
+/* Times of node k over all numbers of rows, of every type; returns the end of what it wrote. */
+static double *fill_times(const struct cost_model *m, int k, bool chained, double *at) {
+    for (int i = 0; i < m->p->type_count; i++) {
+        const struct profile_type *t = &m->p->types[i];
+        int curve = t->curve_of[k];
+        if (chained && t->chained_of != NULL && t->chained_of[k] >= 0)
+            curve = t->chained_of[k];
+        for (int64_t y = 0; y <= m->nodes[k].rows; y++)
+            *at++ = curve < 0 ? 0 : profile_curve_ms(&t->curves[curve], (double)y);
+    }
+    return at;
+}
+
 static enum cohort_code fill_table(struct cost_model *m, struct cohort_error *err) {
     const struct profile *p = m->p;
     size_t count = 0;
     for (int k = 0; k < m->g->node_count; k++)
         if (m->nodes[k].rows <= TABLE_ROWS)
-            count += (size_t)p->type_count * ((size_t)m->nodes[k].rows + 1);
+            count +=
+                (size_t)p->type_count * ((size_t)m->nodes[k].rows + 1) * (is_chained(p, k) ? 2 : 1);
     m->table = mem_alloc((count + 1) * sizeof *m->table);
     if (m->table == NULL)
         return error_memory(err, count * sizeof *m->table, "the planner's tables");
@@ -93,11 +114,11 @@ static enum cohort_code fill_table(struct cost_model *m, struct cohort_error *er
         if (m->nodes[k].rows > TABLE_ROWS)
             continue;
         m->nodes[k].ms = at;
-        for (int t = 0; t < p->type_count; t++)
-            for (int64_t y = 0; y <= m->nodes[k].rows; y++) {
-                const int curve = p->types[t].curve_of[k];
-                *at++ = curve < 0 ? 0 : profile_curve_ms(&p->types[t].curves[curve], (double)y);
-            }
+        at = fill_times(m, k, false, at);
+        if (is_chained(p, k)) {
+            m->nodes[k].chained = at;
+            at = fill_times(m, k, true, at);
+        }
     }
     for (int k = 0; k < m->g->node_count; k++)
         if (m->nodes[k].rows > 0)
@@ -108,7 +129,7 @@ static enum cohort_code fill_table(struct cost_model *m, struct cohort_error *er
 double cost_whole_ms(const struct cost_model *m, int board, int first, int end) {
     double ms = 0;
     for (int k = first; k < end; k++)
-        ms += cost_node_ms(m, board, k, m->nodes[k].rows);
+        ms += cost_op_ms(m, board, k, end, m->nodes[k].rows);
     return ms;
 }
 

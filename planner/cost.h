@@ -36,9 +36,10 @@ struct cost_value {
 };
 
 struct cost_node {
-    const double *ms; /* [type * (rows + 1) + number of rows]; NULL: ask the profile */
-    int64_t rows;     /* of its first output */
-    bool wide;        /* can be divided by rows */
+    const double *ms;      /* [type * (rows + 1) + number of rows]; NULL: ask the profile */
+    const double *chained; /* likewise, where the next node runs with it; NULL: the same */
+    int64_t rows;          /* of its first output */
+    bool wide;             /* can be divided by rows */
     double weight_bytes, flops;
     double unit; /* time of one of its rows on the first board's type: to weigh rows by */
 };
@@ -78,8 +79,34 @@ static inline double cost_node_ms(const struct cost_model *m, int board, int nod
         return profile_node_ms(m->p, board, node, rows);
     return b->scale * n->ms[(size_t)b->type * ((size_t)n->rows + 1) + (size_t)rows];
 }
-/* The same for all rows of nodes [first, end). */
+/* The same in a segment whose nodes end with `end`: operators that follow each other may be
+ * computed together. */
+static inline double cost_op_ms(const struct cost_model *m, int board, int node, int end,
+                                int64_t rows) {
+    const struct cost_node *n = &m->nodes[node];
+    const struct profile_board *b = &m->p->boards[board];
+    if (node + 1 >= end || rows < 0)
+        return cost_node_ms(m, board, node, rows);
+    if (n->ms == NULL || rows > n->rows)
+        return profile_chained_ms(m->p, board, node, rows);
+    const double *ms = n->chained != NULL ? n->chained : n->ms;
+    return b->scale * ms[(size_t)b->type * ((size_t)n->rows + 1) + (size_t)rows];
+}
+/* All rows of nodes [first, end), run together. */
 double cost_whole_ms(const struct cost_model *m, int board, int first, int end);
+/* What a node's weights take on a board that runs it. */
+static inline double cost_weight_bytes(const struct cost_model *m, int board, int node) {
+    const struct profile_type *t = &m->p->types[m->p->boards[board].type];
+    return t->weight_bytes != NULL ? t->weight_bytes[node] : m->nodes[node].weight_bytes;
+}
+/* Does output `id` of a node take no memory on a board, because in a segment that ends with node
+ * `end` the next operator, which alone reads it, is computed in strips with it? */
+static inline bool cost_is_inside(const struct cost_model *m, int board, int node, int end,
+                                  int id) {
+    const struct profile_type *t = &m->p->types[m->p->boards[board].type];
+    return node + 1 < end && m->values[id].last_use == node + 1 && t->chained_of != NULL &&
+           t->chained_of[node] >= 0;
+}
 /* Milliseconds of a message without its latency, which is m->links[].latency. */
 double cost_transfer_ms(const struct cost_model *m, int from, int to, double bytes);
 

@@ -120,7 +120,7 @@ static void step_board(struct demand *w, int k, int b) {
         if (n->out[i] >= 0)
             out = rows_hull(out, need[n->out[i]]);
     const int64_t rows = rows_count(out);
-    w->first[b] = rows > 0 ? cost_node_ms(w->m, b, k, rows) : 0;
+    w->first[b] = rows > 0 ? cost_op_ms(w->m, b, k, w->end, rows) : 0;
     w->ms[b] += w->first[b];
     w->work[b] += (double)rows * w->m->nodes[k].unit;
 }
@@ -135,7 +135,7 @@ static void step_whole(struct demand *w, int k, int b) {
     for (int i = 0; i < n->out_count; i++)
         if (n->out[i] >= 0)
             need[n->out[i]] = (struct rows){0, m->values[n->out[i]].rows};
-    w->first[b] = cost_node_ms(m, b, k, m->nodes[k].rows);
+    w->first[b] = cost_op_ms(m, b, k, w->end, m->nodes[k].rows);
     w->ms[b] += w->first[b];
     w->work[b] += (double)m->nodes[k].rows * m->nodes[k].unit;
 }

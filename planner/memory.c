@@ -43,7 +43,7 @@ static int last_reader(const struct graph *g, int first, int end, int id, int ot
     return otherwise;
 }
 
-/* What board b gets for the segment beyond what it holds, until it is read. */
+/* What board b gets for the segment beyond what it holds, until it is read: both are one piece. */
 static enum cohort_code enter_inputs(struct ledger *l, int b, struct cohort_error *err) {
     const struct replay *r = &l->r;
     const struct rows *need = demand_need(&r->w, b);
@@ -53,8 +53,8 @@ static enum cohort_code enter_inputs(struct ledger *l, int b, struct cohort_erro
         if (rows_empty(need[id]) || (need[id].begin >= have.begin && need[id].end <= have.end))
             continue;
         const enum cohort_code code =
-            enter(&l->boards[b], bytes_of(l, id, need[id]), r->first,
-                  last_reader(r->m->g, r->first, r->end, id, r->first), err);
+            enter(&l->boards[b], bytes_of(l, id, rows_hull(have, need[id])) - bytes_of(l, id, have),
+                  r->first, last_reader(r->m->g, r->first, r->end, id, r->first), err);
         if (code != COHORT_OK)
             return code;
     }
@@ -84,6 +84,9 @@ static enum cohort_code enter_made(struct ledger *l, int b, struct cohort_error 
             }
             if (!rows_empty(need[id]))
                 l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k] = true;
+            if ((b == 0 && m->values[id].last_use == m->g->node_count) || /* enter_root() */
+                cost_is_inside(m, b, k, r->end, id))
+                continue;
             const enum cohort_code code = enter(&l->boards[b], bytes_of(l, id, rows), k, last, err);
             if (code != COHORT_OK)
                 return code;
@@ -91,7 +94,7 @@ static enum cohort_code enter_made(struct ledger *l, int b, struct cohort_error 
     return COHORT_OK;
 }
 
-/* The root keeps the network's inputs, and has its outputs whole. */
+/* The root keeps the network's inputs and outputs, whole, in places of their own. */
 static enum cohort_code enter_root(struct ledger *l, struct cohort_error *err) {
     const struct cost_model *m = l->r.m;
     enum cohort_code code = COHORT_OK;
@@ -103,9 +106,9 @@ static enum cohort_code enter_root(struct ledger *l, struct cohort_error *err) {
     }
     for (int i = 0; i < m->g->output_count && code == COHORT_OK; i++) {
         const int id = m->g->outputs[i];
-        if (l->r.where[id].kind != LAYOUT_AT || l->r.where[id].board != 0)
-            code = enter(&l->boards[0], bytes_of(l, id, (struct rows){0, m->values[id].rows}),
-                         m->g->node_count, m->g->node_count, err);
+        if (m->values[id].producer >= 0)
+            code = enter(&l->boards[0], bytes_of(l, id, (struct rows){0, m->values[id].rows}), 0,
+                         m->g->node_count, err);
     }
     return code;
 }
@@ -118,10 +121,10 @@ static enum cohort_code add_up(const struct ledger *l, double *bytes, struct coh
             arena_assign(l->boards[b].items, (int)l->boards[b].count, &arena, err);
         if (code != COHORT_OK)
             return code;
-        bytes[b] = (double)arena;
+        bytes[b] = (double)arena + m->p->types[m->p->boards[b].type].workspace_bytes;
         for (int k = 0; k < m->g->node_count; k++)
             if (l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k])
-                bytes[b] += m->nodes[k].weight_bytes;
+                bytes[b] += cost_weight_bytes(m, b, k);
     }
     return COHORT_OK;
 }

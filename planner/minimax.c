@@ -115,7 +115,7 @@ static double range_ms(const struct splitter *s, int b, int64_t y0, int64_t y1) 
             end = end < rows ? end : rows;
         }
         if (end > begin)
-            ms += cost_node_ms(s->m, b, k, end - begin);
+            ms += cost_op_ms(s->m, b, k, s->end, end - begin);
     }
     return ms;
 }

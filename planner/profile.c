@@ -20,6 +20,8 @@ void profile_destroy(struct profile **pp) {
         mem_free(p->types[t].isa);
         mem_free(p->types[t].kernels);
         mem_free(p->types[t].curve_of);
+        mem_free(p->types[t].chained_of);
+        mem_free(p->types[t].weight_bytes);
         curves_free(p->types[t].curves, p->types[t].curve_count);
     }
     for (int b = 0; p->boards != NULL && b < p->board_count; b++) {
@@ -81,6 +83,14 @@ double profile_node_ms(const struct profile *p, int board, int node, int64_t row
     const struct profile_type *t = &p->types[b->type];
     const int curve = t->curve_of[node];
     return curve < 0 ? 0 : b->scale * profile_curve_ms(&t->curves[curve], (double)rows);
+}
+
+double profile_chained_ms(const struct profile *p, int board, int node, int64_t rows) {
+    const struct profile_board *b = &p->boards[board];
+    const struct profile_type *t = &p->types[b->type];
+    const int curve = t->chained_of != NULL ? t->chained_of[node] : -1;
+    return curve < 0 ? profile_node_ms(p, board, node, rows)
+                     : b->scale * profile_curve_ms(&t->curves[curve], (double)rows);
 }
 
 double profile_link_ms(const struct profile *p, int from, int to, double bytes) {

@@ -41,6 +41,12 @@ struct profile_type {
     struct profile_curve *curves; /* over rows of the operator's first output */
     int curve_count;
     int *curve_of; /* one entry a node of the graph: its curve; -1: takes no time */
+    /* Likewise where the node behind it runs with it, in the same segment: boards compute the two
+     * in strips (src/exec/chain.h).  -1: as ever; NULL: all are. */
+    int *chained_of;
+    double
+        *weight_bytes; /* of each node, as its kernel packs them; NULL: as large as in the file */
+    double workspace_bytes;                    /* what kernels need beside weights and maps */
     double encode_ms_per_mb, decode_ms_per_mb; /* to and from the 2-byte wire, of 10^6 f32 bytes */
 };
 
@@ -92,6 +98,8 @@ enum cohort_code profile_check(const struct profile *p, const struct graph *g,
 
 /* Milliseconds of `rows` rows of node `node` on board `board`, all its threads. */
 double profile_node_ms(const struct profile *p, int board, int node, int64_t rows);
+/* The same where the next node runs with it. */
+double profile_chained_ms(const struct profile *p, int board, int node, int64_t rows);
 /* Milliseconds of a message of `bytes` bytes; 0 for none, and from a board to itself. */
 double profile_link_ms(const struct profile *p, int from, int to, double bytes);
 

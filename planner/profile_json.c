@@ -84,14 +84,37 @@ out:
     return code;
 }
 
+static enum cohort_code read_sizes(const struct json_at *list, int count, double *to,
+                                   struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    int n, i = 0;
+    TRY(json_as_array(list, &n, err));
+    if (n != count)
+        return json_fail(list, err, COHORT_ERR_FORMAT, "must have %d numbers, not %d", count, n);
+    for (struct json_at e = {0}; json_next(&e, list); i++)
+        TRY(json_as_f64(&e, 0, X_MAX, &to[i], err));
+out:
+    return code;
+}
+
 /* ---- reading: the parts ---------------------------------------------------------------------- */
 
 static enum cohort_code read_type(const struct json_at *at, int nodes, struct profile_type *t,
                                   struct cohort_error *err) {
     static const char *const keys[] = {
-        "cpu",       "isa",       "kernels",          "threads",
-        "cpu_share", "clock_mhz", "encode_ms_per_mb", "decode_ms_per_mb",
-        "curves",    "curve_of",
+        "cpu",
+        "isa",
+        "kernels",
+        "threads",
+        "cpu_share",
+        "clock_mhz",
+        "encode_ms_per_mb",
+        "decode_ms_per_mb",
+        "curves",
+        "curve_of",
+        "chained_of",
+        "weight_bytes",
+        "workspace_bytes",
     };
     enum cohort_code code = COHORT_OK;
     struct json_at list;
@@ -111,6 +134,19 @@ static enum cohort_code read_type(const struct json_at *at, int nodes, struct pr
         return error_memory(err, (size_t)nodes * sizeof *t->curve_of, "a profile");
     TRY(json_need(&list, at, "curve_of", err));
     TRY(read_numbers(&list, nodes, t->curve_count, t->curve_of, err));
+    TRY(json_may_f64(at, "workspace_bytes", 0, X_MAX, &t->workspace_bytes, err));
+    if (json_find(&list, at, "chained_of")) {
+        t->chained_of = mem_alloc(((size_t)nodes + 1) * sizeof *t->chained_of);
+        if (t->chained_of == NULL)
+            return error_memory(err, (size_t)nodes * sizeof *t->chained_of, "a profile");
+        TRY(read_numbers(&list, nodes, t->curve_count, t->chained_of, err));
+    }
+    if (json_find(&list, at, "weight_bytes")) {
+        t->weight_bytes = mem_alloc(((size_t)nodes + 1) * sizeof *t->weight_bytes);
+        if (t->weight_bytes == NULL)
+            return error_memory(err, (size_t)nodes * sizeof *t->weight_bytes, "a profile");
+        TRY(read_sizes(&list, nodes, t->weight_bytes, err));
+    }
 out:
     return code;
 }
@@ -279,6 +315,12 @@ static void write_type(cJSON *list, const struct profile_type *t, int nodes, boo
     json_add_f64(o, "decode_ms_per_mb", t->decode_ms_per_mb, ok);
     write_curves(o, t->curves, t->curve_count, ok);
     json_add_ints(o, "curve_of", t->curve_of, (size_t)nodes, ok);
+    if (t->chained_of != NULL)
+        json_add_ints(o, "chained_of", t->chained_of, (size_t)nodes, ok);
+    if (t->weight_bytes != NULL)
+        json_add_f64s(o, "weight_bytes", t->weight_bytes, (size_t)nodes, ok);
+    if (t->workspace_bytes > 0)
+        json_add_f64(o, "workspace_bytes", t->workspace_bytes, ok);
 }
 
 static void write_board(cJSON *list, const struct profile_board *b, bool *ok) {

@@ -162,10 +162,11 @@ out:
 static enum cohort_code search(struct contest *c, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct strategy_run *run = c->run;
-    const struct auto_limits limits = auto_limits_for(run->m);
+    struct auto_limits limits = auto_limits_for(run->m);
     struct plan *plans[RIVALS_MAX];
     struct sigma *s = NULL;
     struct auto_found f = {0};
+    limits.memory = limit_of(run);
     for (int i = 0; i < c->other_count; i++)
         plans[i] = c->others[i].plan;
     TRY(sigma_create(&s, run->m, &limits, plans, c->other_count, err));
@@ -173,7 +174,7 @@ static enum cohort_code search(struct contest *c, struct cohort_error *err) {
     for (int i = 0; i < f.count; i++)
         TRY(enter_found(c, s, &f.plans[i], err));
     run->states += f.states;
-    run->own_ms = f.plans[0].ms;
+    run->own_ms = f.count > 0 ? f.plans[0].ms : -1;
     run->exact = f.pruned == 0;
     TRY(strategy_note(run, err,
                       "search: %d cuts (%d more left out for their tensors, %d equal ones), %d "
@@ -182,9 +183,17 @@ static enum cohort_code search(struct contest *c, struct cohort_error *err) {
                       f.states, f.steps, f.pruned == 0 ? "exact over these" : "not exact"));
     if (f.pruned > 0)
         TRY(strategy_note(run, err, "search: the dearest %d states were left out", f.pruned));
+    if (limits.memory > 0 && f.count > 0)
+        TRY(strategy_note(run, err,
+                          "memory: states are labels of time and bytes, %s; the least that "
+                          "a found plan needs is %.1f MB",
+                          f.pruned > 0 ? "pruned" : "none was pruned", f.least_bytes * 1e-6));
+    else if (limits.memory > 0)
+        TRY(strategy_note(run, err, "memory: the search knows no plan within %.1f MB%s",
+                          limits.memory * 1e-6, f.pruned > 0 ? ", but labels were pruned" : ""));
     if (run->m->g->node_count <= AGAIN_NODES)
         TRY(search_again(c, s, err));
-    c->search_ms = c->best.ms;
+    c->search_ms = c->best.plan != NULL ? c->best.ms : -1;
 out:
     auto_release(&f);
     sigma_destroy(&s);
@@ -351,7 +360,7 @@ enum cohort_code strategy_auto(struct strategy_run *run, struct cohort_error *er
         TRY(copy_plan(&copy, run, c.others[i].plan, err));
         TRY(enter(&c, c.others[i].name, &copy, err));
     }
-    if (strcmp(c.best.name, "auto") != 0)
+    if (strcmp(c.best.name, "auto") != 0 && c.search_ms >= 0)
         TRY(strategy_note(run, err, "simulated, %s's plan is the fastest (the search's: %.3f ms)",
                           c.best.name, c.search_ms));
     TRY(polish(&c, err));

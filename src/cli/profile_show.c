@@ -23,7 +23,8 @@ static double inference_ms(const struct profile *p, int board) {
     double ms = 0;
     for (int i = 0; i < p->node_count; i++)
         if (t->curve_of[i] >= 0) {
-            const struct profile_curve *c = &t->curves[t->curve_of[i]];
+            const bool chained = t->chained_of != NULL && t->chained_of[i] >= 0;
+            const struct profile_curve *c = &t->curves[chained ? t->chained_of[i] : t->curve_of[i]];
             ms += p->boards[board].scale * c->points[c->count - 1].ms;
         }
     return ms;

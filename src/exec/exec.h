@@ -90,7 +90,8 @@ enum cohort_code exec_slot_fetch(struct program *p, int slot, struct tensor *to,
 enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_error *err);
 
 /* Runs the operators ops[0 … count) in that order, each of which may be any of the program's, and
- * finds out how long each takes: as the dilated board takes it, where it is dilated. */
+ * finds out how long each takes: as the dilated board takes it, where it is dilated.  The first of
+ * a chain stands for all of them; the others must not be named. */
 enum cohort_code exec_run_timed(struct program *p, const int *ops, int count, double *ms,
                                 struct cohort_error *err);
 
@@ -107,6 +108,8 @@ struct exec_memory {
     size_t arena_bytes, pinned_bytes, weights_bytes, workspace_bytes;
 };
 struct exec_memory exec_memory(const struct program *p);
+/* A node's packed weights; 0: it has none, or is not used. */
+size_t exec_node_weights(const struct program *p, int node);
 /* What half_weights did: how many weights are float16, how many of them were too large and became
  * +-65504, and the worst rounding error of any, as a share of its operator's largest weight. */
 struct exec_half {
@@ -129,6 +132,9 @@ struct exec_fp16 exec_fp16(const struct program *p);
 const char *exec_op_kernel(const struct program *p, int op);
 /* After exec_prepare(): operators that are computed in strips together with others. */
 int exec_chained(const struct program *p);
+/* … and how many are so from this one on: 1: it is by itself; 0: it belongs to a chain that begins
+ * before it. */
+int exec_op_chain(const struct program *p, int op);
 /* After exec_prepare(): how many operators' kernels are chosen by a signature, and how many of
  * these choices are from measuring. */
 void exec_count_choices(const struct program *p, int *signatures, int *chosen);
@@ -157,9 +163,14 @@ int exec_op_node(const struct program *p, int op);
 
 /* ---- convenience for tests and single-board use ---------------------------------------------- */
 
-/* Adds a slot for every value that is made, all rows, which lives as long as its readers (node i in
- * step i); slots[value] is its number, -1: none. */
-enum cohort_code exec_add_slots(struct program *p, int *slots, struct cohort_error *err);
+/* Adds a slot for every value that is made, which lives as long as its readers (node i in step
+ * `step` + i); slots[value] is its number, -1: none.  rows: of each value, none for those that are
+ * empty; NULL: all rows, and the network's inputs and outputs are pinned. */
+enum cohort_code exec_add_slots(struct program *p, const struct rows *rows, int step, int *slots,
+                                struct cohort_error *err);
+/* exec_add_op() with the slots of the node's values.  op may be NULL. */
+enum cohort_code exec_add_node(struct program *p, int node, struct rows rows, const int *slots,
+                               int *op, struct cohort_error *err);
 /* Adds slots for all values and operators for all nodes of the program's graph, in tiles of
  * `tile_rows` rows (0: whole).  slots[value] is the slot of each value, -1: none. */
 enum cohort_code exec_add_graph(struct program *p, int64_t tile_rows, int *slots,

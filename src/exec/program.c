@@ -332,7 +332,10 @@ enum cohort_code exec_run_timed(struct program *p, const int *ops, int count, do
     for (int i = 0; i < count && code == COHORT_OK; i++) {
         const struct exec_op *op = &p->ops[ops[i]];
         double begin = pool_work_ms(p->pool);
-        code = lowering_run(p, op, err);
+        if (op->chain > 0)
+            chain_run(p, &p->chains[op->chain - 1]);
+        else
+            code = lowering_run(p, op, err);
         if (code != COHORT_OK)
             error_wrap(err, "node '%s' (%s)", op->bound->node->name, op->bound->node->op->name);
         ms[i] = pool_work_ms(p->pool) - begin;
@@ -388,6 +391,15 @@ int exec_chained(const struct program *p) {
     return count;
 }
 
+int exec_op_chain(const struct program *p, int op) {
+    for (int i = 0; i < p->chain_count; i++) {
+        const struct chain *c = &p->chains[i];
+        if (op >= c->first && op < c->first + c->count)
+            return op == c->first ? c->count : 0;
+    }
+    return 1;
+}
+
 void exec_count_choices(const struct program *p, int *signatures, int *chosen) {
     struct signature s;
     *signatures = *chosen = 0;
@@ -409,6 +421,10 @@ struct exec_memory exec_memory(const struct program *p) {
     m.workspace_bytes =
         (p->workspace_stride + p->strip_stride) * (size_t)pool_threads(p->pool) + p->shared_bytes;
     return m;
+}
+
+size_t exec_node_weights(const struct program *p, int node) {
+    return p->bounds[node].weights_bytes;
 }
 
 struct exec_half exec_half(const struct program *p) {

@@ -4,49 +4,75 @@
 
 #include <string.h>
 
-enum cohort_code exec_add_slots(struct program *p, int *slot, struct cohort_error *err) {
+static struct rows all_rows(const struct value *v) {
+    return (struct rows){0, shape_known(&v->shape) ? value_rows(v) : 1};
+}
+
+/* The last node that reads a value that node `maker` makes. */
+static int last_reader(const struct graph *g, int id, int maker) {
+    int last = maker;
+    for (int j = maker + 1; j < g->node_count; j++)
+        for (int k = 0; k < g->nodes[j].in_count; k++)
+            if (g->nodes[j].in[k] == id)
+                last = j;
+    return last;
+}
+
+static enum cohort_code add_slot(struct program *p, const struct rows *rows, int id, int first,
+                                 int last, bool pinned, int *slot, struct cohort_error *err) {
+    struct rows r = rows != NULL ? rows[id] : all_rows(graph_value(p->graph, id));
+    if (slot[id] >= 0 || (rows != NULL && rows_empty(r)))
+        return COHORT_OK;
+    return exec_add_slot(p, id, r, first, last, pinned, &slot[id], err);
+}
+
+enum cohort_code exec_add_slots(struct program *p, const struct rows *rows, int step, int *slot,
+                                struct cohort_error *err) {
     const struct graph *g = p->graph;
+    const bool pinned = rows == NULL;
+    enum cohort_code code = COHORT_OK;
     for (int id = 0; id < g->value_count; id++)
         slot[id] = -1;
     for (int i = 0; i < g->input_count + g->output_count; i++) {
         int id = i < g->input_count ? g->inputs[i] : g->outputs[i - g->input_count];
-        const struct value *v = graph_value(g, id);
-        struct rows all = {0, shape_known(&v->shape) ? value_rows(v) : 1};
-        if (slot[id] >= 0)
-            continue;
-        enum cohort_code code = exec_add_slot(p, id, all, 0, g->node_count, true, &slot[id], err);
-        if (code != COHORT_OK)
-            return code;
+        TRY(add_slot(p, rows, id, step, step + g->node_count, pinned, slot, err));
     }
     for (int i = 0; i < g->node_count; i++)
         for (int k = 0; k < g->nodes[i].out_count; k++) {
-            int id = g->nodes[i].out[k], last = i;
-            if (id < 0 || slot[id] >= 0)
-                continue;
-            for (int j = i + 1; j < g->node_count; j++)
-                for (int q = 0; q < g->nodes[j].in_count; q++)
-                    if (g->nodes[j].in[q] == id)
-                        last = j;
-            const struct value *v = graph_value(g, id);
-            struct rows all = {0, shape_known(&v->shape) ? value_rows(v) : 1};
-            enum cohort_code code = exec_add_slot(p, id, all, i, last, false, &slot[id], err);
-            if (code != COHORT_OK)
-                return code;
+            int id = g->nodes[i].out[k];
+            if (id >= 0)
+                TRY(add_slot(p, rows, id, step + i, step + last_reader(g, id, i), false, slot,
+                             err));
         }
-    return COHORT_OK;
+out:
+    return code;
 }
 
-static enum cohort_code add_node_ops(struct program *p, const int *slot, int node, int64_t tile,
-                                     int *ports, struct cohort_error *err) {
+enum cohort_code exec_add_node(struct program *p, int node, struct rows rows, const int *slots,
+                               int *op, struct cohort_error *err) {
     const struct graph *g = p->graph;
     const struct node *n = &g->nodes[node];
+    size_t count = (size_t)n->in_count + (size_t)n->out_count;
+    int *ports = mem_alloc((count + 1) * sizeof *ports);
+    if (ports == NULL)
+        return error_memory(err, count * sizeof *ports, "slots");
     int *in = ports, *out = ports + n->in_count;
+    for (int k = 0; k < n->in_count; k++)
+        in[k] = n->in[k] >= 0 && !g->values[n->in[k]].is_constant ? slots[n->in[k]] : -1;
+    for (int k = 0; k < n->out_count; k++)
+        out[k] = n->out[k] >= 0 ? slots[n->out[k]] : -1;
+    enum cohort_code code = exec_add_op(p, node, rows, in, out, op, err);
+    mem_free(ports);
+    return code;
+}
+
+static enum cohort_code add_tiles(struct program *p, const int *slot, int node, int64_t tile,
+                                  struct cohort_error *err) {
+    const struct graph *g = p->graph;
+    const struct node *n = &g->nodes[node];
     const struct value *first = NULL;
     bool alike = true; /* tiles only when all outputs have the same rows */
-    for (int k = 0; k < n->in_count; k++)
-        in[k] = n->in[k] >= 0 && !g->values[n->in[k]].is_constant ? slot[n->in[k]] : -1;
     for (int k = 0; k < n->out_count; k++) {
-        out[k] = n->out[k] >= 0 ? slot[n->out[k]] : -1;
         const struct value *v = node_out(g, n, k);
         if (v == NULL)
             continue;
@@ -54,13 +80,13 @@ static enum cohort_code add_node_ops(struct program *p, const int *slot, int nod
                 (first == NULL || value_rows(first) == value_rows(v));
         first = first == NULL ? v : first;
     }
-    int64_t rows = first != NULL && shape_known(&first->shape) ? value_rows(first) : 1;
+    int64_t rows = first != NULL ? rows_count(all_rows(first)) : 1;
     int64_t step = tile > 0 && alike ? tile : rows;
     if (rows == 0)
-        return exec_add_op(p, node, (struct rows){0, 0}, in, out, NULL, err);
+        return exec_add_node(p, node, (struct rows){0, 0}, slot, NULL, err);
     for (int64_t y = 0; y < rows; y += step) {
         struct rows part = {y, y + step < rows ? y + step : rows};
-        enum cohort_code code = exec_add_op(p, node, part, in, out, NULL, err);
+        enum cohort_code code = exec_add_node(p, node, part, slot, NULL, err);
         if (code != COHORT_OK)
             return code;
     }
@@ -69,20 +95,11 @@ static enum cohort_code add_node_ops(struct program *p, const int *slot, int nod
 
 enum cohort_code exec_add_graph(struct program *p, int64_t tile_rows, int *slots,
                                 struct cohort_error *err) {
-    const struct graph *g = p->graph;
     enum cohort_code code = COHORT_OK;
-    int most = 1;
-    for (int i = 0; i < g->node_count; i++)
-        if (g->nodes[i].in_count + g->nodes[i].out_count > most)
-            most = g->nodes[i].in_count + g->nodes[i].out_count;
-    int *ports = mem_alloc((size_t)most * sizeof *ports);
-    if (ports == NULL)
-        return error_memory(err, (size_t)most * sizeof *ports, "slots");
-    TRY(exec_add_slots(p, slots, err));
-    for (int i = 0; i < g->node_count; i++)
-        TRY(add_node_ops(p, slots, i, tile_rows, ports, err));
+    TRY(exec_add_slots(p, NULL, 0, slots, err));
+    for (int i = 0; i < p->graph->node_count; i++)
+        TRY(add_tiles(p, slots, i, tile_rows, err));
 out:
-    mem_free(ports);
     return code;
 }
 

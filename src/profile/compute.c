@@ -1,6 +1,7 @@
 #include "profile/compute.h"
 
 #include "base/mem.h"
+#include "exec/chain.h"
 #include "exec/signature.h"
 #include "graph/op.h"
 #include "kernels/plainops.h"
@@ -10,12 +11,21 @@
 #define WIRE_FLOATS 250000 /* 10^6 bytes */
 #define WIRE_TURNS  3
 
+/* An operator of the program in a pass, and what its time is. */
+struct turn {
+    int op, node;
+    enum { NOTHING, ALONE, CHAIN } what;
+};
+
 struct compute {
     struct graph *graph;
     struct pool *pool;
     struct program *program;
-    int *ops;     /* [level * node_count + node]: the operator of the program, -1: none */
-    int *list;    /* of a pass */
+    int *alone;         /* [level * node_count + node]: the operator by itself; -1: none */
+    int *tile;          /* likewise: as a board runs it that has so many rows of everything, … */
+    int *chain;         /* … and how many operators are one chain from it on (compute_chain()) */
+    struct turn *turns; /* of a pass */
+    int *list;
     double *took; /* by it */
     const struct plainops *plain;
 };
@@ -67,6 +77,45 @@ int64_t compute_rows(const struct graph *g, int node, int level) {
     if (level == 0)
         return rows;
     return can_divide(g, n) && part < rows_at(rows, level - 1) ? part : 0;
+}
+
+static struct rows part_of_rows(const struct graph *g, const struct node *n, int level) {
+    const int64_t all = all_rows(g, n), rows = rows_at(all, level), begin = (all - rows) / 2;
+    return (struct rows){begin, begin + rows};
+}
+
+/* Rows of every value that operators which can be divided make or read at a level, alone and in
+ * chains of any length, which compute a few more. */
+static void find_tile_rows(const struct graph *g, int level, struct rows *rows) {
+    memset(rows, 0, (size_t)g->value_count * sizeof *rows);
+    for (int i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->nodes[i].out_count && can_divide(g, &g->nodes[i]); k++)
+            if (g->nodes[i].out[k] >= 0)
+                rows[g->nodes[i].out[k]] = part_of_rows(g, &g->nodes[i], level);
+    for (int turn = 0; turn < CHAIN_MOST; turn++)
+        for (int i = 0; i < g->node_count; i++) {
+            const struct node *n = &g->nodes[i];
+            struct rows out = {0, 0};
+            if (!can_divide(g, n))
+                continue;
+            for (int k = 0; k < n->out_count; k++)
+                if (n->out[k] >= 0)
+                    out = rows_hull(out, rows[n->out[k]]);
+            for (int k = 0; k < n->in_count; k++) {
+                if (n->in[k] < 0 || graph_value(g, n->in[k])->is_constant)
+                    continue;
+                struct rows need = rows_needed(n, k, out);
+                if (rows_empty(need)) /* there is no telling */
+                    need = (struct rows){0, value_rows(graph_value(g, n->in[k]))};
+                rows[n->in[k]] = rows_hull(rows[n->in[k]], need);
+            }
+        }
+}
+
+void compute_chain_rows(const struct graph *g, int first, int count, int level, struct rows *rows) {
+    rows[count - 1] = part_of_rows(g, &g->nodes[first + count - 1], level);
+    for (int i = count - 1; i > 0; i--)
+        rows[i - 1] = rows_needed(&g->nodes[first + i], 0, rows[i]);
 }
 
 /* ---- making things up ------------------------------------------------------------------------ */
@@ -135,76 +184,87 @@ static enum cohort_code fill_inputs(struct compute *c, const int *slots, struct 
 
 /* ---- the program ----------------------------------------------------------------------------- */
 
-/* All levels' operators of a node, one behind the other, like tiles of it. */
-static enum cohort_code add_node(struct compute *c, const int *slots, int node, int *ports,
-                                 struct cohort_error *err) {
-    const struct graph *g = c->graph;
-    const struct node *n = &g->nodes[node];
-    int *in = ports, *out = ports + n->in_count;
-    int64_t all = all_rows(g, n);
-    for (int k = 0; k < n->in_count; k++)
-        in[k] = n->in[k] >= 0 && !g->values[n->in[k]].is_constant ? slots[n->in[k]] : -1;
-    for (int k = 0; k < n->out_count; k++)
-        out[k] = n->out[k] >= 0 ? slots[n->out[k]] : -1;
-    for (int level = 0; level < COMPUTE_LEVELS; level++) {
-        int *op = &c->ops[level * g->node_count + node];
-        int64_t rows = compute_rows(g, node, level), begin = (all - rows) / 2;
-        *op = -1;
-        if (rows == 0 && level > 0)
-            continue;
-        enum cohort_code code =
-            exec_add_op(c->program, node, (struct rows){begin, begin + rows}, in, out, op, err);
-        if (code != COHORT_OK)
-            return code;
-    }
-    return COHORT_OK;
-}
-
-static enum cohort_code add_nodes(struct compute *c, int *slots, struct cohort_error *err) {
+/* Operators one by one: all levels of a node, one behind the other, like tiles of it. */
+static enum cohort_code add_alone(struct compute *c, int *slots, struct cohort_error *err) {
     const struct graph *g = c->graph;
     enum cohort_code code = COHORT_OK;
-    int most = 1;
+    TRY(exec_add_slots(c->program, NULL, 0, slots, err));
     for (int i = 0; i < g->node_count; i++)
-        if (g->nodes[i].in_count + g->nodes[i].out_count > most)
-            most = g->nodes[i].in_count + g->nodes[i].out_count;
-    int *ports = mem_alloc((size_t)most * sizeof *ports);
-    if (ports == NULL)
-        return error_memory(err, (size_t)most * sizeof *ports, "slots");
-    TRY(exec_add_slots(c->program, slots, err));
-    for (int i = 0; i < g->node_count; i++)
-        TRY(add_node(c, slots, i, ports, err));
+        for (int level = 0; level < COMPUTE_LEVELS; level++) {
+            if (level > 0 && compute_rows(g, i, level) == 0)
+                continue;
+            TRY(exec_add_node(c->program, i, part_of_rows(g, &g->nodes[i], level), slots,
+                              &c->alone[level * g->node_count + i], err));
+            exec_range_ends(c->program); /* no chains here */
+        }
 out:
-    mem_free(ports);
     return code;
+}
+
+/* What a board runs that has a level's rows of everything, in memory of its own. */
+static enum cohort_code add_tiles(struct compute *c, int level, int *slots, struct rows *rows,
+                                  struct cohort_error *err) {
+    const struct graph *g = c->graph;
+    enum cohort_code code = COHORT_OK;
+    find_tile_rows(g, level, rows);
+    TRY(exec_add_slots(c->program, rows, (level + 1) * (g->node_count + 1), slots, err));
+    for (int i = 0; i < g->node_count; i++) {
+        if (can_divide(g, &g->nodes[i]))
+            TRY(exec_add_node(c->program, i, part_of_rows(g, &g->nodes[i], level), slots,
+                              &c->tile[level * g->node_count + i], err));
+        else
+            exec_range_ends(c->program);
+    }
+    exec_range_ends(c->program);
+out:
+    return code;
+}
+
+static void find_chains(struct compute *c) {
+    const int count = COMPUTE_LEVELS * c->graph->node_count;
+    for (int i = 0; i < count; i++)
+        c->chain[i] = c->tile[i] < 0 ? 0 : exec_op_chain(c->program, c->tile[i]);
 }
 
 enum cohort_code compute_create(struct compute **out, struct graph *g, struct pool *pool,
                                 const struct exec_options *options, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct exec_options o = *options;
-    size_t nodes = (size_t)g->node_count + 1;
-    int *slots = mem_zalloc((size_t)g->value_count + 1, sizeof *slots);
+    const size_t nodes = (size_t)g->node_count + 1, values = (size_t)g->value_count + 1;
+    int *slots = mem_zalloc(values, sizeof *slots), *tile_slots = mem_zalloc(values, sizeof *slots);
+    struct rows *rows = mem_zalloc(values, sizeof *rows);
     struct compute *c = mem_zalloc(1, sizeof *c);
     o.zero_weights = true;
-    o.cache_bytes = 0; /* strips: operators are timed one by one */
     if (c != NULL) {
         *c = (struct compute){.graph = g, .pool = pool};
-        c->ops = mem_zalloc(COMPUTE_LEVELS * nodes, sizeof *c->ops);
-        c->list = mem_zalloc(nodes, sizeof *c->list);
-        c->took = mem_zalloc(nodes, sizeof *c->took);
+        c->alone = mem_alloc(COMPUTE_LEVELS * nodes * sizeof *c->alone);
+        c->tile = mem_alloc(COMPUTE_LEVELS * nodes * sizeof *c->tile);
+        c->chain = mem_zalloc(COMPUTE_LEVELS * nodes, sizeof *c->chain);
+        c->turns = mem_zalloc(2 * nodes, sizeof *c->turns);
+        c->list = mem_zalloc(2 * nodes, sizeof *c->list);
+        c->took = mem_zalloc(2 * nodes, sizeof *c->took);
     }
-    if (slots == NULL || c == NULL || c->ops == NULL || c->list == NULL || c->took == NULL)
+    if (slots == NULL || tile_slots == NULL || rows == NULL || c == NULL || c->alone == NULL ||
+        c->tile == NULL || c->chain == NULL || c->turns == NULL || c->list == NULL ||
+        c->took == NULL)
         TRY(error_memory(err, nodes * 64, "a profile"));
+    for (size_t i = 0; i < COMPUTE_LEVELS * nodes; i++)
+        c->alone[i] = c->tile[i] = -1;
     TRY(make_up_constants(g, err));
     TRY(exec_create(&c->program, g, pool, &o, err));
-    TRY(add_nodes(c, slots, err));
+    TRY(add_alone(c, slots, err));
+    for (int level = 0; level < COMPUTE_LEVELS; level++)
+        TRY(add_tiles(c, level, tile_slots, rows, err));
     TRY(exec_prepare(c->program, err));
     TRY(fill_inputs(c, slots, err));
+    find_chains(c);
     c->plain = kernel_choose_plain(kernel_isa_available(), o.kernel);
     *out = c;
     c = NULL;
 out:
     mem_free(slots);
+    mem_free(tile_slots);
+    mem_free(rows);
     compute_destroy(&c);
     return code;
 }
@@ -214,7 +274,10 @@ void compute_destroy(struct compute **cc) {
     if (c == NULL)
         return;
     exec_destroy(&c->program);
-    mem_free(c->ops);
+    mem_free(c->alone);
+    mem_free(c->tile);
+    mem_free(c->chain);
+    mem_free(c->turns);
     mem_free(c->list);
     mem_free(c->took);
     mem_free(c);
@@ -223,37 +286,85 @@ void compute_destroy(struct compute **cc) {
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-enum cohort_code compute_pass(struct compute *c, int level, double *ms, double *total_ms,
-                              struct cohort_error *err) {
+int compute_chain(const struct compute *c, int level, int node) {
+    return c->chain[level * c->graph->node_count + node];
+}
+
+/* Is anything of the chain new at this level? */
+static bool chain_is_new(const struct compute *c, int level, int first) {
+    for (int i = first; i < first + compute_chain(c, level, first); i++)
+        if (compute_rows(c->graph, i, level) > 0)
+            return true;
+    return false;
+}
+
+static int add_turn(struct compute *c, int count, struct turn t) {
+    c->turns[count] = t;
+    c->list[count] = t.op;
+    return count + 1;
+}
+
+/* As the network runs; returns how many turns that takes. */
+static int list_tiles(struct compute *c, int level) {
     const struct graph *g = c->graph;
-    const int *ops = c->ops + level * g->node_count;
+    const int *tile = c->tile + level * g->node_count;
     int count = 0;
     for (int i = 0; i < g->node_count; i++) {
-        if (ops[i] >= 0)
-            c->list[count++] = ops[i];
-        else if (!can_divide(g, &g->nodes[i])) /* others may need it to be right */
-            c->list[count++] = c->ops[i];
+        const int chain = compute_chain(c, level, i);
+        if (tile[i] < 0) /* runs whole at every level: others may need it to be right */
+            count = add_turn(c, count, (struct turn){c->alone[i], i, level == 0 ? ALONE : NOTHING});
+        else if (chain == 1 && compute_rows(g, i, level) > 0)
+            count = add_turn(c, count, (struct turn){tile[i], i, ALONE});
+        else if (chain > 1 && chain_is_new(c, level, i))
+            count = add_turn(c, count, (struct turn){tile[i], i, CHAIN});
     }
+    return count;
+}
+
+/* Operators of chains, one by one. */
+static int list_alone(struct compute *c, int level, int count) {
+    const struct graph *g = c->graph;
+    const int *alone = c->alone + level * g->node_count, *tile = c->tile + level * g->node_count;
+    for (int i = 0; i < g->node_count; i++)
+        if (tile[i] >= 0 && alone[i] >= 0 && compute_chain(c, level, i) != 1)
+            count = add_turn(c, count, (struct turn){alone[i], i, ALONE});
+    return count;
+}
+
+static void keep_least(double *least, double ms) {
+    if (*least < 0 || ms < *least)
+        *least = ms;
+}
+
+enum cohort_code compute_pass(struct compute *c, int level, double *ms, double *chained_ms,
+                              double *total_ms, struct cohort_error *err) {
+    const int tiles = list_tiles(c, level), count = list_alone(c, level, tiles);
     enum cohort_code code = exec_run_timed(c->program, c->list, count, c->took, err);
-    if (code != COHORT_OK)
-        return code;
     double total = 0;
-    for (int i = 0, k = 0; i < g->node_count; i++) {
-        bool measured = ops[i] >= 0;
-        if (!measured && can_divide(g, &g->nodes[i]))
-            continue;
-        if (measured && (ms[i] < 0 || c->took[k] < ms[i]))
-            ms[i] = c->took[k];
-        total += measured ? c->took[k] : 0;
-        k++;
+    for (int i = 0; i < count && code == COHORT_OK; i++) {
+        const struct turn *t = &c->turns[i];
+        total += i < tiles && t->what != NOTHING ? c->took[i] : 0;
+        if (t->what == ALONE)
+            keep_least(&ms[t->node], c->took[i]);
+        else if (t->what == CHAIN && chained_ms != NULL)
+            keep_least(&chained_ms[t->node], c->took[i]);
     }
-    if (total_ms != NULL)
+    if (total_ms != NULL && code == COHORT_OK)
         *total_ms = total;
-    return COHORT_OK;
+    return code;
 }
 
 bool compute_is_free(const struct compute *c, int node) {
-    return strcmp(exec_op_kernel(c->program, c->ops[node]), "free") == 0;
+    const int op = compute_chain(c, 0, node) == 1 ? c->tile[node] : c->alone[node];
+    return strcmp(exec_op_kernel(c->program, op), "free") == 0;
+}
+
+size_t compute_weights(const struct compute *c, int node) {
+    return exec_node_weights(c->program, node);
+}
+
+size_t compute_workspace(const struct compute *c) {
+    return exec_memory(c->program).workspace_bytes;
 }
 
 struct wire_work {

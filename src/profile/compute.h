@@ -1,8 +1,9 @@
 /* What one board measures of a network: the time of every operator over the rows that it computes.
  *
  * The whole network runs operator by operator, with made-up weights and inputs, so that each finds
- * the caches as its predecessors left them.  A *level* is the share of its rows that every operator
- * computes in a pass: all of them, a half, …, a few.  No MPI. */
+ * the caches as its predecessors left them; what a board computes in strips (exec/chain.h) runs so,
+ * too, and once more one by one.  A *level* is the share of its rows that every operator computes
+ * in a pass: all of them, a half, …, a few.  No MPI. */
 #ifndef COHORT_PROFILE_COMPUTE_H
 #define COHORT_PROFILE_COMPUTE_H
 
@@ -26,12 +27,23 @@ enum cohort_code compute_create(struct compute **c, struct graph *g, struct pool
                                 const struct exec_options *options, struct cohort_error *err);
 void compute_destroy(struct compute **c);
 
-/* Local.  One pass; ms[node_count] keeps the least time of each operator that the level measures
- * (below 0: none yet).  *total_ms (may be NULL): of them all in this pass. */
-enum cohort_code compute_pass(struct compute *c, int level, double *ms, double *total_ms,
-                              struct cohort_error *err);
+/* Local.  One pass; ms[node_count] keeps the least time of each operator by itself that the level
+ * measures, chained_ms[node_count] (may be NULL) that of the chain which begins with it (below 0:
+ * none yet).  *total_ms (may be NULL): of this pass, as the network runs. */
+enum cohort_code compute_pass(struct compute *c, int level, double *ms, double *chained_ms,
+                              double *total_ms, struct cohort_error *err);
+/* How many operators are computed in strips together from this one on, at a level; 1: it runs by
+ * itself; 0: it is inside such a chain, or does not run. */
+int compute_chain(const struct compute *c, int level, int node);
+/* Rows that nodes [first, first + count), a chain, compute at a level; rows[count]. */
+void compute_chain_rows(const struct graph *g, int first, int count, int level, struct rows *rows);
 /* Takes operator i no time, because its output is in place already? */
 bool compute_is_free(const struct compute *c, int node);
+
+/* What operator i's weights take, packed by the kernel that runs it; and what kernels need beside
+ * weights and maps. */
+size_t compute_weights(const struct compute *c, int node);
+size_t compute_workspace(const struct compute *c);
 
 /* Local.  Least times of converting 10^6 bytes of float32 to the 2-byte wire and back. */
 enum cohort_code compute_wire(struct compute *c, double *encode_ms, double *decode_ms,

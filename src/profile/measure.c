@@ -3,10 +3,9 @@
  * Boards of a type share the shape of the curves, never the scale: last, all of them time one short
  * pass at the same time.  What one board measured is divided by its scale before it is compared
  * with what another did. */
-#include "profile/measure.h"
+#include "profile/measuring.h"
 
 #include "base/mem.h"
-#include "profile/compute.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -26,25 +25,6 @@
 #define TIMES_MAX   20   /* … but not more than so often */
 #define SYSFS       "/sys"
 #define STEPS       1000 /* progress */
-
-struct measuring {
-    const struct profile_job *job;
-    struct compute *compute;
-    int nodes;
-    int *type, *index, *count; /* of each rank: its type, its number among equals, how many */
-    int times, short_passes;   /* that every pass is run, and the short one, last */
-    size_t doubles;            /* of a rank's results */
-    double *mine, *all;        /* all: rank 0 */
-    double done, total;        /* progress, in shares of an inference */
-};
-
-/* A rank's results: ms[levels][nodes], then the short pass's and the free nodes', then … */
-enum { SHORT = COMPUTE_LEVELS, FREE, PARTS };
-enum { ENCODE, DECODE, EXTRAS };
-
-static double *part_of(const struct measuring *m, double *results, int part) {
-    return results + (size_t)part * (size_t)m->nodes;
-}
 
 static enum cohort_code agree(const struct profile_job *job, enum cohort_code code,
                               struct cohort_error *err) {
@@ -191,11 +171,12 @@ static void count_progress(struct measuring *m, double share) {
                          STEPS);
 }
 
-static enum cohort_code run_passes(struct measuring *m, int level, int passes, double *ms,
+static enum cohort_code run_passes(struct measuring *m, int level, int passes,
                                    struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     for (int i = 0; i < passes * m->times; i++) {
-        TRY(compute_pass(m->compute, level, ms, NULL, err));
+        TRY(compute_pass(m->compute, level, part_of(m, m->mine, level),
+                         part_of(m, m->mine, CHAINED + level), NULL, err));
         count_progress(m, compute_share(level) / m->times);
     }
 out:
@@ -216,7 +197,7 @@ static enum cohort_code run_schedule(struct measuring *m, int index, int count,
     for (int round = 0; round < rounds; round++)
         for (int level = 0; level < COMPUTE_LEVELS; level++)
             if (round < passes[level])
-                TRY(run_passes(m, level, 1, part_of(m, m->mine, level), err));
+                TRY(run_passes(m, level, 1, err));
 out:
     return code;
 }
@@ -225,8 +206,8 @@ out:
 static enum cohort_code warm_up(struct measuring *m, double *whole_ms, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     double *scratch = part_of(m, m->mine, SHORT), total;
-    TRY(compute_pass(m->compute, COMPUTE_LEVELS - 1, scratch, NULL, err));
-    TRY(compute_pass(m->compute, COMPUTE_SHORT, scratch, &total, err));
+    TRY(compute_pass(m->compute, COMPUTE_LEVELS - 1, scratch, NULL, NULL, err));
+    TRY(compute_pass(m->compute, COMPUTE_SHORT, scratch, NULL, &total, err));
     *whole_ms = total / compute_share(COMPUTE_SHORT);
     for (int i = 0; i < m->nodes; i++)
         scratch[i] = -1;
@@ -264,17 +245,19 @@ static enum cohort_code measure_mine(struct measuring *m, struct cohort_error *e
     int rank = m->job->rank;
     TRY(run_schedule(m, m->index[rank], m->count[rank], err));
     TRY(compute_wire(m->compute, &extras[ENCODE], &extras[DECODE], err));
-    for (int i = 0; i < m->nodes; i++)
+    extras[WORKSPACE] = (double)compute_workspace(m->compute);
+    for (int i = 0; i < m->nodes; i++) {
         free_nodes[i] = compute_is_free(m->compute, i);
+        part_of(m, m->mine, WEIGHTS)[i] = (double)compute_weights(m->compute, i);
+    }
+    for (int level = 0; level < COMPUTE_LEVELS; level++)
+        for (int i = 0; i < m->nodes; i++)
+            part_of(m, m->mine, LENGTH + level)[i] = compute_chain(m->compute, level, i);
 out:
     return code;
 }
 
 /* ---- scales ---------------------------------------------------------------------------------- */
-
-static double *results_of(const struct measuring *m, int rank) {
-    return m->all + (size_t)rank * m->doubles;
-}
 
 static double short_ms(const struct measuring *m, int rank) {
     const double *ms = part_of(m, results_of(m, rank), SHORT);
@@ -313,81 +296,7 @@ static bool is_off(double scale) {
     return scale > 1 + OFF || scale < 1 / (1 + OFF);
 }
 
-/* ---- putting together ------------------------------------------------------------------------ */
-
-static double rounded(double ms) {
-    char text[32];
-    snprintf(text, sizeof text, "%.6g", ms);
-    return strtod(text, NULL);
-}
-
-/* The least time of node i at a level on the boards of a type, at the type's scale; -1: none. */
-static double least_of(const struct measuring *m, const struct profile *p, int type, int part,
-                       int i) {
-    double least = -1;
-    for (int r = 0; r < m->job->size; r++) {
-        double ms = part_of(m, results_of(m, r), part)[i] / p->boards[r].scale;
-        if (p->boards[r].type == type && ms >= 0 && (least < 0 || ms < least))
-            least = ms;
-    }
-    return least;
-}
-
-/* From the fewest rows to all.  A part takes no longer than the whole: what says so was disturbed.
- */
-static enum cohort_code make_curve(const struct measuring *m, const struct profile *p, int type,
-                                   int i, struct profile_curve *curve, struct cohort_error *err) {
-    double x[COMPUTE_LEVELS], ms[COMPUTE_LEVELS], most = INFINITY;
-    int count = 0;
-    for (int level = 0; level < COMPUTE_LEVELS; level++) {
-        int64_t rows = compute_rows(m->job->graph, i, level);
-        double t = rows > 0 ? least_of(m, p, type, level, i) : -1;
-        if (t < 0)
-            continue;
-        most = t < most ? t : most;
-        x[count] = (double)rows;
-        ms[count++] = most;
-    }
-    if (count == 0)
-        return COHORT_OK;
-    curve->points = mem_alloc((size_t)count * sizeof *curve->points);
-    if (curve->points == NULL)
-        return error_memory(err, (size_t)count * sizeof *curve->points, "a profile");
-    for (int k = count - 1; k >= 0; k--)
-        curve->points[curve->count++] = (struct profile_point){.x = x[k], .ms = rounded(ms[k])};
-    return COHORT_OK;
-}
-
-static enum cohort_code make_curves(const struct measuring *m, struct profile *p, int type,
-                                    struct cohort_error *err) {
-    struct profile_type *t = &p->types[type];
-    size_t nodes = (size_t)m->nodes + 1;
-    t->curves = mem_zalloc(nodes, sizeof *t->curves);
-    t->curve_of = mem_alloc(nodes * sizeof *t->curve_of);
-    if (t->curves == NULL || t->curve_of == NULL)
-        return error_memory(err, nodes * sizeof *t->curves, "a profile");
-    for (int i = 0; i < m->nodes; i++) {
-        t->curve_of[i] = -1;
-        if (least_of(m, p, type, FREE, i) > 0)
-            continue;
-        enum cohort_code code = make_curve(m, p, type, i, &t->curves[t->curve_count], err);
-        if (code != COHORT_OK)
-            return code;
-        if (t->curves[t->curve_count].count > 0)
-            t->curve_of[i] = t->curve_count++;
-    }
-    t->encode_ms_per_mb = t->decode_ms_per_mb = INFINITY;
-    for (int r = 0; r < m->job->size; r++) {
-        const double *extras = part_of(m, results_of(m, r), PARTS);
-        if (p->boards[r].type != type)
-            continue;
-        t->encode_ms_per_mb = fmin(t->encode_ms_per_mb, extras[ENCODE] / p->boards[r].scale);
-        t->decode_ms_per_mb = fmin(t->decode_ms_per_mb, extras[DECODE] / p->boards[r].scale);
-    }
-    t->encode_ms_per_mb = rounded(t->encode_ms_per_mb);
-    t->decode_ms_per_mb = rounded(t->decode_ms_per_mb);
-    return COHORT_OK;
-}
+/* ---- boards that differ from their equals ---------------------------------------------------- */
 
 /* Rank 0.  A board that was measured alone is a type of its own, and why is said. */
 static enum cohort_code set_apart(struct profile *p, const struct profile_job *job, int rank,
@@ -413,8 +322,6 @@ static enum cohort_code set_apart(struct profile *p, const struct profile_job *j
     return COHORT_OK;
 }
 
-/* ---- boards that differ from their equals ---------------------------------------------------- */
-
 /* Collective.  All boards at once time the short pass.  What one of them was disturbed by is over
  * when they do so again: before a board counts as different, it is asked three times. */
 static enum cohort_code compare(struct measuring *m, struct cohort_error *err) {
@@ -427,7 +334,8 @@ static enum cohort_code compare(struct measuring *m, struct cohort_error *err) {
     TRY(agree(job, code, err));
     for (int time = 0; time < COMPARISONS && again; time++) {
         for (int i = 0; m->count[job->rank] > 1 && i < m->short_passes && code == COHORT_OK; i++)
-            code = compute_pass(m->compute, COMPUTE_SHORT, part_of(m, m->mine, SHORT), NULL, err);
+            code = compute_pass(m->compute, COMPUTE_SHORT, part_of(m, m->mine, SHORT), NULL, NULL,
+                                err);
         TRY(agree(job, code, err));
         TRY(gather(job, m->mine, m->doubles * sizeof *m->mine, m->all, err));
         again = 0;
@@ -461,7 +369,7 @@ static enum cohort_code decide(struct measuring *m, struct profile *p, int *off,
         code = find_scales(m, scale, err);
     for (int r = 0; job->rank == 0 && r < job->size && code == COHORT_OK; r++) {
         off[r] = is_off(scale[r]);
-        p->boards[r].scale = fabs(scale[r] - 1) > ALIKE ? rounded(scale[r]) : 1;
+        p->boards[r].scale = fabs(scale[r] - 1) > ALIKE ? profile_rounded(scale[r]) : 1;
         if (off[r])
             code = set_apart(p, job, r, scale[r], texts + (size_t)r * sizeof health, err);
     }
@@ -538,7 +446,7 @@ static enum cohort_code measure(struct measuring *m, struct profile *p, int *off
     TRY(decide(m, p, off, err));
     TRY(measure_apart(m, off, err));
     for (int t = 0; job->rank == 0 && t < p->type_count && code == COHORT_OK; t++)
-        code = make_curves(m, p, t, err);
+        code = profile_make_curves(m, p, t, err);
     code = agree(job, code, err);
 out:
     return code;

@@ -1,6 +1,6 @@
 /* Links: from measured times to curves, equal links sharing one; and looking whether they still are
  * as a profile says. */
-#include "profile/measure.h"
+#include "profile/measuring.h"
 
 #include "base/mem.h"
 #include "base/rounds.h"
@@ -30,12 +30,6 @@
 static enum cohort_code agree(const struct profile_job *job, enum cohort_code code,
                               struct cohort_error *err) {
     return job->comm == NULL ? code : comm_agree(job->comm, code, err);
-}
-
-static double rounded(double v) {
-    char text[32];
-    snprintf(text, sizeof text, "%.6g", v);
-    return strtod(text, NULL);
 }
 
 /* ---- curves ---------------------------------------------------------------------------------- */
@@ -93,8 +87,8 @@ static enum cohort_code make_curves(struct profile *p, const struct comm_link_re
                     sum += ms[(size_t)i * COMM_LINK_SIZES_MAX + (size_t)at];
                     members++;
                 }
-            p->links[k].points[at] =
-                (struct profile_point){.x = (double)r->bytes[at], .ms = rounded(sum / members)};
+            p->links[k].points[at] = (struct profile_point){.x = (double)r->bytes[at],
+                                                            .ms = profile_rounded(sum / members)};
         }
 out:
     mem_free(first);
@@ -139,8 +133,9 @@ static enum cohort_code measure_star(struct profile *p, const struct profile_job
         there += profile_link_ms(p, 0, r, (double)bytes);
         back += profile_link_ms(p, r, 0, (double)bytes);
     }
-    p->scatter_factor = there > 0 ? rounded(fmin(1e3, fmax(1e-3, star.scatter_ms / there))) : 1;
-    p->gather_factor = back > 0 ? rounded(fmin(1e3, fmax(1e-3, star.gather_ms / back))) : 1;
+    p->scatter_factor =
+        there > 0 ? profile_rounded(fmin(1e3, fmax(1e-3, star.scatter_ms / there))) : 1;
+    p->gather_factor = back > 0 ? profile_rounded(fmin(1e3, fmax(1e-3, star.gather_ms / back))) : 1;
 out:
     buf_release(&b);
     return code;

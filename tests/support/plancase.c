@@ -143,15 +143,20 @@ static void fill_types(struct profile *p, const struct graph *g, uint64_t *seed)
         type->threads = 1;
         type->cpu_share = 1;
         type->encode_ms_per_mb = type->decode_ms_per_mb = slow;
-        type->curve_count = g->node_count;
-        type->curves = mem_zalloc((size_t)g->node_count, sizeof *type->curves);
+        type->curve_count = 2 * g->node_count;
+        type->curves = mem_zalloc(2 * (size_t)g->node_count, sizeof *type->curves);
         type->curve_of = mem_zalloc((size_t)g->node_count, sizeof *type->curve_of);
-        assert_true(type->curves != NULL && type->curve_of != NULL);
+        type->chained_of = mem_zalloc((size_t)g->node_count, sizeof *type->chained_of);
+        assert_true(type->curves != NULL && type->curve_of != NULL && type->chained_of != NULL);
         for (int k = 0; k < g->node_count; k++) {
             const int id = g->nodes[k].out[0];
             type->curve_of[k] = case_draw(seed, 20) == 0 ? -1 : k;
-            fill_curve(&type->curves[k], (double)value_rows(graph_value(g, id)),
-                       slow * case_range(seed, 0.3, 2), seed);
+            const double ms = slow * case_range(seed, 0.3, 2);
+            const double rows = (double)value_rows(graph_value(g, id));
+            fill_curve(&type->curves[k], rows, ms, seed);
+            type->chained_of[k] = case_draw(seed, 3) > 0 ? -1 : g->node_count + k;
+            fill_curve(&type->curves[g->node_count + k], rows, ms * case_range(seed, 0.4, 1.1),
+                       seed);
         }
     }
 }

@@ -24,7 +24,9 @@ void stepsum_begin(struct stepsum *s, const struct graph *g, const struct profil
     *s = (struct stepsum){.g = g, .p = p, .boards = boards, .last = -1};
     s->own = mem_zalloc((size_t)g->value_count * (size_t)boards, sizeof *s->own);
     s->everywhere = mem_zalloc((size_t)g->value_count, sizeof *s->everywhere);
-    assert_true(s->own != NULL && s->everywhere != NULL);
+    s->weights = mem_zalloc((size_t)boards, sizeof *s->weights);
+    s->alive = mem_zalloc((size_t)boards, sizeof *s->alive);
+    assert_true(s->own != NULL && s->everywhere != NULL && s->weights != NULL && s->alive != NULL);
     for (int i = 0; i < g->input_count; i++)
         *own_of(s, g->inputs[i], 0) = (struct rows){0, rows_of(s, g->inputs[i])};
 }
@@ -34,7 +36,12 @@ void stepsum_copy(struct stepsum *to, const struct stepsum *from) {
     *to = *from;
     to->own = mem_alloc(values * boards * sizeof *to->own);
     to->everywhere = mem_alloc(values * sizeof *to->everywhere);
-    assert_true(to->own != NULL && to->everywhere != NULL);
+    to->weights = mem_alloc(boards * sizeof *to->weights);
+    to->alive = mem_alloc(boards * sizeof *to->alive);
+    assert_true(to->own != NULL && to->everywhere != NULL && to->weights != NULL &&
+                to->alive != NULL);
+    memcpy(to->weights, from->weights, boards * sizeof *to->weights);
+    memcpy(to->alive, from->alive, boards * sizeof *to->alive);
     memcpy(to->own, from->own, values * boards * sizeof *to->own);
     memcpy(to->everywhere, from->everywhere, values * sizeof *to->everywhere);
 }
@@ -42,6 +49,8 @@ void stepsum_copy(struct stepsum *to, const struct stepsum *from) {
 void stepsum_end(struct stepsum *s) {
     mem_free(s->own);
     mem_free(s->everywhere);
+    mem_free(s->weights);
+    mem_free(s->alive);
 }
 
 /* ---- what travels --------------------------------------------------------------------------- */
@@ -257,6 +266,71 @@ static void to_root(struct stepsum *s, const int *outs, int count, bool all) {
         s->last = -1;
 }
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static bool is_input(const struct graph *g, int id) {
+    for (int i = 0; i < g->input_count; i++)
+        if (g->inputs[i] == id)
+            return true;
+    return false;
+}
+
+/* The rows of a value that board b has while node k of the segment [s->node, end) runs. */
+static struct rows alive_rows(const struct stepsum *s, int end, bool to_root, int id, int b, int k,
+                              const struct rows *need) {
+    const struct value *v = graph_value(s->g, id);
+    const bool inside = v->producer >= s->node;
+    int last = inside ? v->producer : -1;
+    for (int i = s->node; i < s->g->node_count; i++)
+        for (int j = 0; j < s->g->nodes[i].in_count; j++)
+            last = s->g->nodes[i].in[j] == id ? i : last;
+    const bool leaves = last >= end || (inside && is_output(s->g, id));
+    const struct profile_type *type = &s->p->types[s->p->boards[b].type];
+    if (inside && last == v->producer + 1 && last < end && !is_output(s->g, id) &&
+        type->chained_of[v->producer] >= 0) /* in strips with its only reader */
+        return (struct rows){0, 0};
+    if (v->is_constant || v->producer > k || (b == 0 && is_input(s->g, id)) ||
+        (!leaves && k > last))
+        return (struct rows){0, 0};
+    if (inside)
+        return leaves && to_root && b == 0 ? (struct rows){0, rows_of(s, id)} : need[id];
+    const struct rows all = {0, rows_of(s, id)};
+    return rows_hull(s->everywhere[id] ? all : *own_of(s, id, b), need[id]);
+}
+
+static double row_bytes(const struct stepsum *s, int id) {
+    return (double)value_geometry(graph_value(s->g, id)).row_bytes;
+}
+
+static void count_memory(struct stepsum *s, int end, bool to_root, int b, const struct rows *need) {
+    for (int k = s->node; k < end; k++) {
+        const struct node *n = &s->g->nodes[k];
+        double bytes = 0;
+        for (int id = 0; id < s->g->value_count; id++)
+            bytes += graph_value(s->g, id)->is_constant
+                         ? 0
+                         : (double)rows_count(alive_rows(s, end, to_root, id, b, k, need)) *
+                               row_bytes(s, id);
+        s->alive[b] = fmax(s->alive[b], bytes);
+        for (int i = 0; i < n->in_count && !rows_empty(node_rows(s->g, k, need)); i++)
+            if (n->in[i] >= 0 && graph_value(s->g, n->in[i])->is_constant)
+                s->weights[b] += 4 * (double)shape_count(&graph_value(s->g, n->in[i])->shape);
+    }
+}
+
+double stepsum_bytes(const struct stepsum *s) {
+    double most = 0;
+    for (int b = 0; b < s->boards; b++) {
+        double bytes = s->weights[b] + s->alive[b];
+        for (int i = 0; b == 0 && i < s->g->input_count; i++)
+            bytes += (double)rows_of(s, s->g->inputs[i]) * row_bytes(s, s->g->inputs[i]);
+        for (int i = 0; b == 0 && i < s->g->output_count; i++)
+            bytes += (double)rows_of(s, s->g->outputs[i]) * row_bytes(s, s->g->outputs[i]);
+        most = fmax(most, bytes);
+    }
+    return most;
+}
+
 void stepsum_segment(struct stepsum *s, int end, const struct plan_segment *g) {
     int *ins = NULL, *outs = NULL, in_count = 0, out_count = 0;
     struct rows *need[64];
@@ -273,13 +347,16 @@ void stepsum_segment(struct stepsum *s, int end, const struct plan_segment *g) {
         assert_non_null(need[b]);
         find_need(s, end, g, until, outs, out_count, b, need[b]);
         for (int k = s->node; k < end; k++)
-            ms += profile_node_ms(s->p, b, k, rows_count(node_rows(s->g, k, need[b])));
+            ms += (k + 1 < end ? profile_chained_ms : profile_node_ms)(
+                s->p, b, k, rows_count(node_rows(s->g, k, need[b])));
         slowest = fmax(slowest, ms);
         for (int i = 0; i < in_count; i++)
             want(s, &m, ins[i], b, need[b][ins[i]]);
     }
     s->ms += exposed_ms(s, &m, end, g->mode == PLAN_TILE ? need : NULL) + slowest;
     move_end(&m);
+    for (int b = 0; b < s->boards; b++)
+        count_memory(s, end, g->output == PLAN_TO_ROOT && g->mode != PLAN_REPLICATE, b, need[b]);
     for (int i = 0; i < out_count; i++) {
         s->everywhere[outs[i]] = g->mode == PLAN_REPLICATE;
         for (int b = 0; b < s->boards; b++)

@@ -18,6 +18,8 @@ struct stepsum {
     double ms;        /* so far */
     struct rows *own; /* [value * boards + board] */
     bool *everywhere; /* per value: on every board */
+    /* Per board: weights of all that it runs, and the most that was alive at any operator. */
+    double *weights, *alive;
 };
 
 void stepsum_begin(struct stepsum *s, const struct graph *g, const struct profile *p, int boards);
@@ -25,5 +27,7 @@ void stepsum_copy(struct stepsum *to, const struct stepsum *from);
 void stepsum_end(struct stepsum *s);
 /* Nodes [s->node, end) as the plan's segment says. */
 void stepsum_segment(struct stepsum *s, int end, const struct plan_segment *segment);
+/* Bytes of the board that needs most, the root's inputs and outputs included. */
+double stepsum_bytes(const struct stepsum *s);
 
 #endif

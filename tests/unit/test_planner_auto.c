@@ -42,7 +42,8 @@ static struct plan_segment segment_of(const struct sigma *s, const struct auto_s
 
 struct trial {
     const struct sigma *s;
-    double best; /* nothing below it is allowed to exist */
+    double best;  /* nothing below it is allowed to exist … */
+    double limit; /* … that needs no more memory than this */
     long plans, steps;
 };
 
@@ -54,7 +55,8 @@ static void try_one(struct trial *t, const struct stepsum *before, const struct 
     stepsum_copy(&s, before);
     stepsum_segment(&s, t->s->cuts->at[a->end], &g);
     t->steps++;
-    if (s.ms < t->best - EPS * (1 + t->best)) /* costs are never negative: the rest only adds */
+    if (!(s.ms >= t->best - EPS * (1 + t->best)) &&
+        stepsum_bytes(&s) <= t->limit) /* costs are never negative: the rest only adds */
         try_all(t, &s, a->end);
     stepsum_end(&s);
 }
@@ -63,6 +65,8 @@ static void try_all(struct trial *t, const struct stepsum *before, int cut) {
     const struct sigma *s = t->s;
     if (cut + 1 == s->cuts->count) {
         t->plans++;
+        if (cut == 0) /* an empty network */
+            return;
         fail_msg("a plan of %.12g ms exists, below the search's %.12g", before->ms, t->best);
     }
     for (int i = 0; i < s->board_count + s->replicate; i++)
@@ -114,7 +118,7 @@ static void check_exact(const struct cost_model *m, const struct auto_limits *li
         check_found(s, &f.plans[i]);
         assert_true(f.plans[i].ms >= f.plans[0].ms);
     }
-    struct trial t = {.s = s, .best = f.plans[0].ms};
+    struct trial t = {.s = s, .best = f.plans[0].ms, .limit = INFINITY};
     struct stepsum begin;
     stepsum_begin(&begin, m->g, m->p, m->boards);
     try_all(&t, &begin, 0);
@@ -122,6 +126,85 @@ static void check_exact(const struct cost_model *m, const struct auto_limits *li
     stepsum_end(&begin);
     auto_release(&f);
     sigma_destroy(&s);
+}
+
+/* Within a limit the search finds the best of all plans that keep to it, or says that there is
+ * none.
+ */
+static void check_limited(const struct cost_model *m, struct auto_limits limits, double share,
+                          long *steps, int *refused, int *slower) {
+    struct sigma *s = NULL;
+    struct auto_found f;
+    struct stepsum begin, sum;
+    assert_int_equal(sigma_create(&s, m, &limits, NULL, 0, NULL), COHORT_OK);
+    assert_int_equal(auto_search(&f, s, 1, NULL), COHORT_OK);
+    const double free_ms = f.plans[0].ms;
+    stepsum_begin(&sum, m->g, m->p, m->boards);
+    for (int i = 0; i < f.plans[0].count; i++) {
+        const struct plan_segment g = segment_of(s, &f.plans[0].segments[i]);
+        stepsum_segment(&sum, s->cuts->at[f.plans[0].segments[i].end], &g);
+    }
+    s->limits.memory = floor(share * stepsum_bytes(&sum));
+    stepsum_end(&sum);
+    auto_release(&f);
+    assert_int_equal(auto_search(&f, s, 4, NULL), COHORT_OK);
+    assert_int_equal(f.pruned, 0);
+    struct trial t = {
+        .s = s, .best = f.count > 0 ? f.plans[0].ms : INFINITY, .limit = s->limits.memory};
+    double least = INFINITY;
+    for (int i = 0; i < f.count; i++) {
+        check_found(s, &f.plans[i]);
+        stepsum_begin(&sum, m->g, m->p, m->boards);
+        for (int k = 0; k < f.plans[i].count; k++) {
+            const struct plan_segment g = segment_of(s, &f.plans[i].segments[k]);
+            stepsum_segment(&sum, s->cuts->at[f.plans[i].segments[k].end], &g);
+        }
+        if (stepsum_bytes(&sum) > s->limits.memory)
+            fail_msg("%.0f bytes, beyond the limit of %.0f", stepsum_bytes(&sum), s->limits.memory);
+        least = fmin(least, stepsum_bytes(&sum));
+        stepsum_end(&sum);
+    }
+    if (f.count > 0 && least != f.least_bytes)
+        fail_msg("the least is %.0f bytes, the search says %.0f", least, f.least_bytes);
+    *refused += f.count == 0;
+    *slower += f.count > 0 && f.plans[0].ms > free_ms * (1 + EPS);
+    stepsum_begin(&begin, m->g, m->p, m->boards);
+    try_all(&t, &begin, 0);
+    *steps += t.steps;
+    stepsum_end(&begin);
+    auto_release(&f);
+    sigma_destroy(&s);
+}
+
+static void test_limited(void **state) {
+    (void)state;
+    uint64_t seed = 78;
+    long steps = 0;
+    int refused = 0, slower = 0, cases = 0;
+    for (int round = 0; round < 240; round++) {
+        const int nodes = 2 + case_draw(&seed, 4), height = 5 + case_draw(&seed, 8);
+        struct graph *g = round % 3 == 0   ? case_chain(&seed, nodes, height, case_draw(&seed, 2))
+                          : round % 3 == 1 ? case_skips(&seed, nodes, height)
+                                           : case_any(&seed, nodes, height);
+        const int boards = 1 + case_draw(&seed, 3);
+        struct profile *p = case_profile(g, boards, case_range(&seed, 0.05, 2), &seed);
+        struct cost_model *m = model(g, p, (struct cost_options){0});
+        const struct auto_limits limits = {.live = 1 + case_draw(&seed, 4),
+                                           .longest = 1 + case_draw(&seed, 5),
+                                           .splits = 2 + case_draw(&seed, 3),
+                                           .states = 1000000,
+                                           .wait = 1};
+        check_limited(m, limits, case_range(&seed, 0.7, 1.05), &steps, &refused, &slower);
+        cases++;
+        cost_destroy(&m);
+        profile_destroy(&p);
+        graph_destroy(&g);
+    }
+    print_message(
+        "# exact within a memory limit on %d random cases (%d times slower for it, %d times "
+        "impossible), %ld segments tried\n",
+        cases, slower, refused, steps);
+    assert_true(slower > 20 && refused > 5);
 }
 
 static void test_exact(void **state) {
@@ -423,10 +506,10 @@ static void test_short_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact),        cmocka_unit_test(test_gap),
-        cmocka_unit_test(test_never_slower), cmocka_unit_test(test_leaving_out),
-        cmocka_unit_test(test_memory),       cmocka_unit_test(test_large),
-        cmocka_unit_test(test_short_memory),
+        cmocka_unit_test(test_exact),       cmocka_unit_test(test_limited),
+        cmocka_unit_test(test_gap),         cmocka_unit_test(test_never_slower),
+        cmocka_unit_test(test_leaving_out), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_large),       cmocka_unit_test(test_short_memory),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);
 }

@@ -88,7 +88,8 @@ static double naive_ms(const struct cost_model *m, const struct plan_part *part,
         struct rows out = {0, 0};
         for (int i = 0; i < g->nodes[k].out_count; i++)
             out = rows_hull(out, need[g->nodes[k].out[i]]);
-        ms += profile_node_ms(m->p, b, k, rows_count(out));
+        ms += (k + 1 < part->last ? profile_chained_ms : profile_node_ms)(m->p, b, k,
+                                                                          rows_count(out));
     }
     mem_free(need);
     return ms;

@@ -83,7 +83,7 @@ static void one_network(const char *name, int size) {
         for (int i = 0; i < sent->node_count; i++)
             ms[level][i] = -1;
         for (int pass = 0; pass < 3; pass++)
-            test_must(compute_pass(c, level, ms[level], &total, &err), &err);
+            test_must(compute_pass(c, level, ms[level], NULL, &total, &err), &err);
         assert_true(total > 0);
     }
     for (int i = 0; i < sent->node_count; i++) {
@@ -116,6 +116,70 @@ static void networks_are_timed(void **state) {
     one_network("yolov2", 96);
     one_network("densenet121", 64);
     one_network("lenet5", 28);
+}
+
+/* ---- strips ---------------------------------------------------------------------------------- */
+
+/* Operators that are computed in strips are timed together and one by one, and the curves of the
+ * profile say what each takes in either case. */
+static void chains_are_timed(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    struct graph *g = open_network("mobilenetv2", 64);
+    const struct exec_options exec = {.cache_bytes = 96 * 1024};
+    struct compute *c = NULL;
+    double ms[512], chained[512];
+    int links = 0, level_links[COMPUTE_LEVELS] = {0};
+    assert_true(g->node_count <= 512);
+    test_must(compute_create(&c, g, test_pool, &exec, &err), &err);
+    for (int level = 0; level < COMPUTE_LEVELS; level++) {
+        for (int i = 0; i < g->node_count; i++)
+            ms[i] = chained[i] = -1;
+        test_must(compute_pass(c, level, ms, chained, NULL, &err), &err);
+        for (int i = 0; i < g->node_count; i++) {
+            int count = compute_chain(c, level, i);
+            bool fresh = false;
+            assert_int_equal(compute_rows(g, i, level) > 0, ms[i] >= 0); /* each by itself */
+            for (int k = i; k < i + count && count > 1; k++) {
+                assert_int_equal(compute_chain(c, level, k), k == i ? count : 0);
+                fresh = fresh || compute_rows(g, k, level) > 0;
+            }
+            assert_int_equal(fresh, chained[i] >= 0);
+            level_links[level] += count > 1 ? count - 1 : 0;
+        }
+        links += level_links[level];
+    }
+    assert_true(level_links[0] > 0);
+    assert_true(level_links[COMPUTE_LEVELS - 1] <= level_links[0]); /* small maps need no strips */
+    struct board board;
+    test_must(board_detect(&board, &(struct board_options){.threads = 1, .local_size = 1}, &err),
+              &err);
+    struct profile_facts facts = {.cpu_share = 1, .threads = 1};
+    struct profile_job job = {.size = 1,
+                              .graph = g,
+                              .pool = test_pool,
+                              .board = &board,
+                              .exec = &exec,
+                              .facts = &facts,
+                              .version = "0.1.0"};
+    struct profile *p = NULL;
+    test_must(profile_begin(&p, &job, &err), &err);
+    test_must(profile_measure_compute(p, &job, &err), &err);
+    assert_non_null(p->types[0].chained_of);
+    for (int i = 0; i < g->node_count; i++) {
+        bool linked = false;
+        for (int level = 0; level < COMPUTE_LEVELS; level++) {
+            int first = i;
+            while (first > 0 && compute_chain(c, level, first) == 0)
+                first--;
+            linked = linked || i + 1 < first + compute_chain(c, level, first);
+        }
+        assert_int_equal(p->types[0].chained_of[i] >= 0, linked && p->types[0].curve_of[i] >= 0);
+    }
+    profile_destroy(&p);
+    compute_destroy(&c);
+    graph_destroy(&g);
+    test_directory_remove();
 }
 
 static void memory_may_be_short(void **state) {
@@ -158,7 +222,7 @@ static void dilation_is_seen(void **state) {
         ms[i] = -1;
     for (int pass = 0; pass < 16; pass++) {
         pool_set_share(pool, pass % 2 == 0 ? 0.999 : 0.25); /* CPU time in both */
-        test_must(compute_pass(c, 0, ms, &t, &err), &err);
+        test_must(compute_pass(c, 0, ms, NULL, &t, &err), &err);
         total[pass % 2] = t < total[pass % 2] ? t : total[pass % 2];
     }
     if (!(total[1] > 2.5 * total[0] && total[1] < 6 * total[0]))
@@ -368,9 +432,10 @@ static void links_are_kept(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_level_is_measured), cmocka_unit_test(networks_are_timed),
-        cmocka_unit_test(memory_may_be_short),     cmocka_unit_test(dilation_is_seen),
-        cmocka_unit_test(health_is_told),          cmocka_unit_test(types_collapse),
-        cmocka_unit_test(only_equal_boards_match), cmocka_unit_test(links_are_kept),
+        cmocka_unit_test(chains_are_timed),        cmocka_unit_test(memory_may_be_short),
+        cmocka_unit_test(dilation_is_seen),        cmocka_unit_test(health_is_told),
+        cmocka_unit_test(types_collapse),          cmocka_unit_test(only_equal_boards_match),
+        cmocka_unit_test(links_are_kept),
     };
     return cmocka_run_group_tests(tests, test_pool_start, test_pool_stop);
 }

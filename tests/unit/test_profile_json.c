@@ -76,6 +76,9 @@ static void contents_are_right(void **state) {
     near(profile_node_ms(p, 0, 1, 28), 0);
     near(profile_node_ms(p, 2, 0, 224), 90);
     near(profile_node_ms(p, 0, 0, 0), 0);
+    near(profile_chained_ms(p, 1, 0, 28), 22.05);
+    near(profile_chained_ms(p, 1, 2, 28), 22.05); /* it has none of its own */
+    near(profile_chained_ms(p, 2, 0, 224), 90);
     near(profile_link_ms(p, 0, 1, 1024), 0.25);
     near(profile_link_ms(p, 0, 1, 25088), 2.25);
     near(profile_link_ms(p, 1, 1, 25088), 0);
@@ -107,6 +110,11 @@ static const struct {
     {"[[7, 1.5]", "[7", "types[0].curves[0][0]"},
     {"\"curve_of\": [0, -1, 1]", "\"curve_of\": [0, -1, 2]", "types[0].curve_of[2]"},
     {"\"curve_of\": [0, -1, 1]", "\"curve_of\": [0, -2, 1]", "types[0].curve_of[1]"},
+    {"[4096, 0, 1200000]", "[4096, 0]", "types[0].weight_bytes: must have 3 numbers, not 2"},
+    {"[4096, 0, 1200000]", "[4096, 0, -1]", "types[0].weight_bytes[2]"},
+    {"\"workspace_bytes\": 65536", "\"workspace_bytes\": -1", "types[0].workspace_bytes"},
+    {"[1, -1, -1]", "[1, -1]", "types[0].chained_of: must have 3 numbers, not 2"},
+    {"[1, -1, -1]", "[2, -1, -1]", "types[0].chained_of[0]"},
     {"\"host\": \"pi3\", \"type\": 1", "\"host\": \"pi3\", \"type\": 2", "boards[2].type"},
     {"\"scale\": 1.05", "\"scale\": 0", "boards[1].scale"},
     {"\"memory_bytes\": 0", "\"memory_bytes\": -1", "boards[2].memory_bytes"},

@@ -1,0 +1,43 @@
+/* Memory in `auto`'s search: what a state's plan needs on each board, so that plans which a limit
+ * rules out are no states at all.
+ *
+ * Counted are the weights of every operator that a board runs, and at each operator the rows of all
+ * tensors that are alive there: what a segment makes from its maker to its last reader (or the
+ * segment's end, where it goes on), what lay there before until it is read last, with the halo that
+ * the segment gets; on the root the network's inputs and outputs, always, and everywhere the
+ * kernels' workspace.  plan_peak_bytes() packs the same tensors into an arena, which may need a
+ * little more: it has the last word.  For auto_search.c only. */
+#ifndef COHORT_PLANNER_AUTO_MEMORY_H
+#define COHORT_PLANNER_AUTO_MEMORY_H
+
+#include "planner/auto.h"
+
+struct auto_memory {
+    const struct cost_model *m;
+    const struct cuts *cuts;
+    double limit;
+    double *fixed;   /* [board] */
+    double *weights; /* [board], of the segment at hand */
+    /* Most bytes of what the segment makes, from one of `until` to the next: [piece * boards +
+     * board] for outputs that stay, then for those that go to the root. */
+    double *made[2];
+    int *until; /* [piece]: operators that are the last to read something that lay there before */
+    int pieces;
+    int begin, end;   /* nodes */
+    int first, count; /* cuts->live[first …]: what lay there before */
+    double *alive;    /* scratch: [node] */
+    int *last;        /* scratch: of each of these, its last reader here; -1: nobody reads it */
+    int *reader;      /* per value: the last node that reads it; -1: none */
+};
+enum cohort_code auto_memory_init(struct auto_memory *a, const struct cost_model *m,
+                                  const struct cuts *cuts, double limit, struct cohort_error *err);
+void auto_memory_release(struct auto_memory *a);
+
+/* The segment between two cuts, whose rows d has. */
+void auto_memory_segment(struct auto_memory *a, int begin, int end, const struct demand *d);
+/* A state's memory, weights[boards] and then most bytes alive[boards], when the segment has run
+ * behind it; where[value]: how everything that lay there before lies.  false: beyond the limit. */
+bool auto_memory_add(const struct auto_memory *a, const double *before, const struct layout *where,
+                     const struct demand *d, bool to_root, double *after);
+
+#endif
