@@ -4,6 +4,7 @@
 #include "cli/bench_strategies.h"
 #include "cli/cli.h"
 #include "cli/inputs.h"
+#include "cli/profiled_plan.h"
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -27,6 +28,7 @@ struct contender {
 
 struct bench {
     struct cli_options common;
+    struct profile_options profile;
     struct cli_ranks ranks;
     struct contender nets[NETWORKS_MAX];
     int count;
@@ -41,7 +43,6 @@ static enum cohort_code open_on_root(struct bench *b, struct contender *c,
     if (c->ms == NULL)
         return error_memory(err, (size_t)b->common.repeat * sizeof *c->ms, "times");
     TRY(cli_open_model(&c->model, c->name, &b->common, err));
-    TRY(cli_make_plan(&c->plan, c->model, &b->common, b->ranks.size, NULL, err));
     TRY(inputs_load(&c->sets, &c->set_count, c->model, &none, &plain, err));
 out:
     return code;
@@ -52,6 +53,10 @@ static enum cohort_code prepare(struct bench *b, struct contender *c, struct coh
     enum cohort_code code = cli_session_options(&options, &c->state, &b->common, &b->ranks, err);
     if (code == COHORT_OK && b->ranks.rank == 0)
         code = open_on_root(b, c, err);
+    TRY(cli_agree(&b->ranks, code, err));
+    TRY(cli_profiled_plan(&c->plan, c->model, &b->common, &b->profile, &b->ranks, &options, err));
+    if (b->ranks.rank == 0 && c->plan == NULL)
+        code = cli_make_plan(&c->plan, c->model, &b->common, b->ranks.size, NULL, err);
     TRY(cli_agree(&b->ranks, code, err));
     TRY(cohort_prepare(&c->session, c->model, c->plan, b->ranks.comm, &options, err));
 out:
@@ -149,14 +154,16 @@ static enum cohort_code compare(struct bench *b, const struct bench_options *o,
     return code;
 }
 
-static enum cohort_code check_comparison(const struct bench_options *o, struct cohort_error *err) {
+static enum cohort_code check_comparison(const struct bench_options *o, const char *strategy,
+                                         struct cohort_error *err) {
     const struct cli_options *c = &o->common;
-    if (o->strategies == NULL && (o->profile != NULL || o->format != BENCH_TABLE))
-        return error_set(err, COHORT_ERR_USAGE, "%s belongs to --strategies",
-                         o->profile != NULL ? "--profile" : "--format");
-    if (o->strategies != NULL && (c->plan != NULL || c->groups != NULL || c->ratio != NULL))
+    if (o->strategies == NULL && o->format != BENCH_TABLE)
+        return error_set(err, COHORT_ERR_USAGE, "--format belongs to --strategies");
+    if (o->strategies != NULL &&
+        (c->plan != NULL || c->groups != NULL || c->ratio != NULL || strategy != NULL))
         return error_set(err, COHORT_ERR_USAGE,
-                         "--strategies makes plans itself: leave out --plan, --groups and --ratio");
+                         "--strategies makes plans itself: leave out --plan, --groups, --ratio and "
+                         "--strategy");
     return COHORT_OK;
 }
 
@@ -199,14 +206,13 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         {"json", 0, OPTION_FLAG, &b.common.json, NULL, "print one JSON document instead", 0, 0},
         {"strategies", 0, OPTION_TEXT, &o.strategies, "all|A,B",
          "compare ways to divide them, as 'cohort plan' knows them", 0, 0},
-        {"profile", 0, OPTION_TEXT, &o.profile, "FILE",
-         "strategies: what 'cohort profile' measured, instead of measuring", 0, 0},
         {"rounds", 0, OPTION_INT, &o.rounds, "N",
          "strategies: how often each has its turn of --repeat runs (3)", 1, 10000},
         {"cooldown", 0, OPTION_DOUBLE, &o.cooldown_s, "S", "strategies: rest before each turn (0)",
          0, 3600},
         {"format", 0, OPTION_CHOICE, &o.format, "table|csv|markdown", "strategies: how to print", 0,
          0},
+        PROFILE_OPTIONS(b.profile),
         CLI_PLAN_OPTIONS(b.common),
         CLI_BOARD_OPTIONS(b.common),
         CLI_MODEL_OPTIONS(b.common),
@@ -222,7 +228,8 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         return cli_fail(&err);
     }
     o.common = b.common;
-    if (check_comparison(&o, &err) != COHORT_OK)
+    o.profile = b.profile.file;
+    if (check_comparison(&o, b.profile.strategy, &err) != COHORT_OK)
         return cli_fail(&err);
     enum cohort_code code = cli_ranks_begin(&b.ranks, &err);
     if (code == COHORT_OK)

@@ -106,6 +106,12 @@ done
 tap_run "--no-profile" three run "$net" --no-profile --save-plan "$scratch/plan.json" -v
 tap_run "  takes the default plan" grep -q '"strategy": "default"' "$scratch/plan.json"
 tap_run "  and measures nothing" test "$(grep -c 'profiled in' "$scratch/err")" -eq 0
+tap_run "bench divides by it, too" three bench "$net" --repeat 1
+tap_run "  and says how" said 'note: plan auto: '
+tap_run "  by another strategy" three bench "$net" --repeat 1 --strategy coedge
+tap_run "  which is said" said 'note: plan coedge: '
+tap_run "  or without" three bench "$net" --repeat 1 --no-profile
+tap_run "  which measures nothing" test "$(grep -c 'note: plan' "$scratch/err")" -eq 0
 tap_run "--root feed" three run "$net" --root feed --save-plan "$scratch/plan.json"
 tap_run "a saved profile, planned without MPI" "$cohort" plan "$net" --profile "$scratch/three.json" -o "$scratch/plan.json"
 tap_run "  is a plan for three" grep -q '"boards": 3' "$scratch/plan.json"
