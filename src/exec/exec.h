@@ -132,9 +132,6 @@ struct exec_fp16 exec_fp16(const struct program *p);
 const char *exec_op_kernel(const struct program *p, int op);
 /* After exec_prepare(): operators that are computed in strips together with others. */
 int exec_chained(const struct program *p);
-/* … and how many are so from this one on: 1: it is by itself; 0: it belongs to a chain that begins
- * before it. */
-int exec_op_chain(const struct program *p, int op);
 /* After exec_prepare(): how many operators' kernels are chosen by a signature, and how many of
  * these choices are from measuring. */
 void exec_count_choices(const struct program *p, int *signatures, int *chosen);

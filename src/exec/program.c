@@ -391,15 +391,6 @@ int exec_chained(const struct program *p) {
     return count;
 }
 
-int exec_op_chain(const struct program *p, int op) {
-    for (int i = 0; i < p->chain_count; i++) {
-        const struct chain *c = &p->chains[i];
-        if (op >= c->first && op < c->first + c->count)
-            return op == c->first ? c->count : 0;
-    }
-    return 1;
-}
-
 void exec_count_choices(const struct program *p, int *signatures, int *chosen) {
     struct signature s;
     *signatures = *chosen = 0;

@@ -222,8 +222,13 @@ out:
 
 static void find_chains(struct compute *c) {
     const int count = COMPUTE_LEVELS * c->graph->node_count;
-    for (int i = 0; i < count; i++)
-        c->chain[i] = c->tile[i] < 0 ? 0 : exec_op_chain(c->program, c->tile[i]);
+    for (int i = 0; i < count; i++) {
+        int length = 0;
+        int64_t strip;
+        if (c->tile[i] >= 0 && exec_op_chain(c->program, c->tile[i], &length, &strip) < c->tile[i])
+            length = 0;
+        c->chain[i] = length;
+    }
 }
 
 enum cohort_code compute_create(struct compute **out, struct graph *g, struct pool *pool,
