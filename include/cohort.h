@@ -156,9 +156,11 @@ struct cohort_session_options { /* all zero: defaults */
      * `threads` says otherwise, and no binding.  cohort_report() counts blocks that came too late
      * because the machine was busy: with more than 1 % of them times mean nothing. */
     double cpu_share;
-    int inject_mpi_call;         /* for tests: that MPI call fails */
+    double inject_share;   /* for tests: from run number inject_share_run on, 1 being the first, */
+    long inject_share_run; /* the CPU share is so much of what it was; 0: it stays */
+    int inject_mpi_call;   /* for tests: that MPI call fails */
     const char *inject_phase;    /* for tests: this rank fails in share, board, compile, weights,
-                                    prepare, transfers, run or report; read at each of them */
+                                    prepare, transfers, run, change or report; read at each */
     const char *inject_estimate; /* for tests: this kernel is estimated as the fastest for
                                     everything that it can compute; read until cohort_close() */
     cohort_log_fn log;
@@ -244,6 +246,45 @@ enum cohort_code cohort_plan_search(struct cohort_plan **plan, const struct coho
                                     const struct cohort_profile *profile,
                                     const struct cohort_search_options *options,
                                     struct cohort_error *err);
+
+/* Local.  On rank 0, from now on: what this profile predicts stands beside what each step of the
+ * session's plan took, in its reports and traces.  Nothing happens elsewhere.  Errors: plan (the
+ * profile is of another network or of fewer boards), memory. */
+enum cohort_code cohort_predict(struct cohort_session *session,
+                                const struct cohort_profile *profile, struct cohort_error *err);
+
+/* ---- plans made anew while running ----------------------------------------------------------- */
+
+struct cohort_adapt_options { /* all zero: defaults; rank 0's count */
+    double threshold; /* the least predicted gain that is worth a new plan, as a share of the
+                         time; 0: 0.05 */
+    struct cohort_search_options search; /* boards and wire are the session's */
+};
+
+/* What cohort_adapt() did.  On all ranks: changed, changes.  On rank 0 all of it. */
+struct cohort_adaptation {
+    int changed;                 /* the session has another plan now */
+    int changes;                 /* how many it has had */
+    double was_ms, predicted_ms; /* an inference, by the corrected profile: with the plan before,
+                                    and with the new one */
+    double took_ms;              /* of the call */
+    char why[160];               /* "pi3 (rank 2) takes 1.98 times as long" */
+};
+
+/* Collective, once.  From now on cohort_adapt() corrects this profile (rank 0's; others pass NULL),
+ * by which the session's plan need not have been made.  options: NULL: defaults.  It does what
+ * cohort_predict() does, too.  Errors: usage, plan, memory. */
+enum cohort_code cohort_adapt_begin(struct cohort_session *session,
+                                    const struct cohort_profile *profile,
+                                    const struct cohort_adapt_options *options,
+                                    struct cohort_error *err);
+/* Collective, behind every run.  Every few runs rank 0 looks at what all boards took; where a speed
+ * has changed it plans anew, and when that promises enough the session goes on with the new plan.
+ * Answers do not change with the plan, on boards that give the same bits, and those of the run
+ * before stay valid.  A board that has no memory for the new plan, or the like, is no error: all
+ * keep the old one, and the log says why. */
+enum cohort_code cohort_adapt(struct cohort_session *session, struct cohort_adaptation *what,
+                              struct cohort_error *err);
 
 /* ---- the end --------------------------------------------------------------------------------- */
 

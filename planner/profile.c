@@ -39,6 +39,16 @@ void profile_destroy(struct profile **pp) {
     *pp = NULL;
 }
 
+enum cohort_code profile_copy(struct profile **copy, const struct profile *p,
+                              struct cohort_error *err) {
+    char *text = NULL;
+    enum cohort_code code = profile_print(p, &text, err);
+    if (code == COHORT_OK)
+        code = profile_parse(copy, text, strlen(text), "a profile", err);
+    mem_free(text);
+    return code;
+}
+
 enum cohort_code profile_check(const struct profile *p, const struct graph *g,
                                struct cohort_error *err) {
     char signature[sizeof p->signature];

@@ -92,6 +92,10 @@ enum cohort_code profile_parse(struct profile **p, const char *text, size_t byte
 enum cohort_code profile_print(const struct profile *p, char **text, struct cohort_error *err);
 enum cohort_code profile_save(const struct profile *p, const char *path, struct cohort_error *err);
 
+/* A copy.  Errors: memory. */
+enum cohort_code profile_copy(struct profile **copy, const struct profile *p,
+                              struct cohort_error *err);
+
 /* Is it for this network?  Errors: plan, saying what differs. */
 enum cohort_code profile_check(const struct profile *p, const struct graph *g,
                                struct cohort_error *err);

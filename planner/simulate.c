@@ -255,6 +255,7 @@ static enum cohort_code take_out(struct timelines *l, struct cohort_error *err) 
     if (l->arrival[0] >= 0) {
         const double before = s->board_wait_ms[0];
         TRY(wait_for(l, l->r.segment, 0, l->cpu[0], l->arrival[0], err));
+        s->root_wait_ms += s->board_wait_ms[0] - before;
         s->wait_ms += s->board_wait_ms[0] - before;
         l->cpu[0] = fmax(l->cpu[0], l->arrival[0]);
     }

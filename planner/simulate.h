@@ -29,6 +29,7 @@ struct sim_segment {
     double bytes_in, bytes_out; /* before it, and after it to the root */
     double redundant;           /* work done more than once, as a share of the work; tiles only */
     double *board_compute_ms, *board_wait_ms; /* per board; within simulation.board_ms */
+    double root_wait_ms; /* of board 0's wait: for what the segment's outputs bring it */
 };
 
 struct simulation {

@@ -58,6 +58,7 @@ struct pool {
     pool_poll_fn poll;
     void *poll_context;
     double share;  /* dilation: 1 when off */
+    double part;   /* that is left of it (pool_slow_down()) */
     bool dilating; /* between pool_dilate_begin() and _end(); changes only between jobs */
     int slack_ns;  /* the caller's former timer slack; -1: not changed */
 
@@ -158,7 +159,7 @@ static bool take_item(struct pool *p, int thread, struct item *item) {
  * they should only without the usual 50 us of slack; setting it costs little. */
 static void begin_worker(struct pool *p, int thread) {
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
-    p->workers[thread].dilation.share = p->share;
+    p->workers[thread].dilation.share = p->share * p->part;
     dilation_begin(&p->workers[thread].dilation);
 }
 
@@ -171,11 +172,16 @@ static void pad_item(struct pool *p, int thread) {
 
 void pool_set_share(struct pool *p, double share) {
     p->share = share > 0 && share < 1 ? share : 1;
-    if (p->share < 1 && p->slack_ns < 0) {
+    pool_slow_down(p, p->part);
+}
+
+void pool_slow_down(struct pool *p, double part) {
+    p->part = part;
+    if (p->share * part < 1 && p->slack_ns < 0) {
         p->slack_ns = prctl(PR_GET_TIMERSLACK, 0UL, 0UL, 0UL, 0UL);
         prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
     }
-    p->workers[0].dilation.share = p->share;
+    p->workers[0].dilation.share = p->share * part;
 }
 
 double pool_share(const struct pool *p) {
@@ -183,7 +189,7 @@ double pool_share(const struct pool *p) {
 }
 
 void pool_dilate_begin(struct pool *p) {
-    p->dilating = p->share < 1;
+    p->dilating = p->share * p->part < 1;
     if (p->dilating)
         dilation_begin(&p->workers[0].dilation);
 }
@@ -400,7 +406,7 @@ enum cohort_code pool_create(struct pool **out, const struct board *board, bool 
     struct pool *p = mem_zalloc(1, sizeof *p + threads * sizeof p->workers[0]);
     if (p == NULL)
         return error_memory(err, sizeof *p + threads * sizeof p->workers[0], "the thread pool");
-    p->share = 1;
+    p->share = p->part = 1;
     p->slack_ns = -1;
     bind = bind && !board->oversubscribed;
     p->spin_ns =

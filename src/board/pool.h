@@ -39,6 +39,9 @@ void pool_set_poll(struct pool *p, pool_poll_fn poll, void *context);
  * runs. */
 void pool_set_share(struct pool *p, double share);
 double pool_share(const struct pool *p); /* 1: not dilated */
+/* For tests: from now on the board, dilated or not, gets so much of what it would have, 0 < part <=
+ * 1; pool_share() stays what it is. */
+void pool_slow_down(struct pool *p, double part);
 /* The caller's work between begin and end counts, inside pool_run() and outside; pool_dilate() ends
  * a block of what it did outside.  Nothing happens when not dilated. */
 void pool_dilate_begin(struct pool *p);

@@ -173,11 +173,15 @@ const char *cli_environment(const char *name) {
 
 const char *cli_inject(const char *kind) {
     const char *text = getenv("COHORT_INJECT");
-    size_t n = strlen(kind);
-    if (text == NULL || strncmp(text, kind, n) != 0 || text[n] != ':')
-        return NULL;
-    const char *at = strchr(text, '@');
-    return at == NULL || atoi(at + 1) == cli_launch_rank() ? text + n + 1 : NULL;
+    const size_t n = strlen(kind);
+    for (; text != NULL && *text != '\0';
+         text += strcspn(text, ",") + (strchr(text, ',') != NULL)) {
+        const char *at = text + strcspn(text, "@,");
+        if (strncmp(text, kind, n) == 0 && text[n] == ':' &&
+            (*at != '@' || atoi(at + 1) == cli_launch_rank()))
+            return text + n + 1;
+    }
+    return NULL;
 }
 
 static int check_leaks(int status) {
@@ -449,7 +453,13 @@ enum cohort_code cli_session_options(struct cohort_session_options *out,
     else if ((phase = kernel) != NULL)
         out->inject_estimate = state->injected;
     if (phase != NULL)
-        snprintf(state->injected, sizeof state->injected, "%.*s", (int)strcspn(phase, "@"), phase);
+        snprintf(state->injected, sizeof state->injected, "%.*s", (int)strcspn(phase, "@,"), phase);
+    const char *slower = cli_inject("share");
+    if (slower != NULL) {
+        char *end;
+        out->inject_share = strtod(slower, &end);
+        out->inject_share_run = *end == ':' ? strtol(end + 1, NULL, 10) : 1;
+    }
     if (cli_inject("mpi") != NULL)
         out->inject_mpi_call = atoi(cli_inject("mpi"));
     state->cache = cli_cache_directory(o);

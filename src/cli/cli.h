@@ -80,10 +80,10 @@ const char *cli_environment(const char *name);
 
 /* ---- failures that tests ask for --------------------------------------------------------- */
 
-/* COHORT_INJECT=KIND:WHAT[@RANK]: what stands behind "KIND:", when it is for this rank (all of them
- * without @RANK); NULL otherwise.
- * alloc:N the N-th allocation and all after it, mpi:N the N-th MPI call, phase:NAME that phase,
- * estimate:KERNEL nothing, but the estimate takes that kernel for the fastest. */
+/* COHORT_INJECT=KIND:WHAT[@RANK],…: what stands behind "KIND:", when it is for this rank (all of
+ * them without @RANK); NULL otherwise.  alloc:N the N-th allocation and all after it, mpi:N the
+ * N-th MPI call, phase:NAME that phase, estimate:KERNEL nothing, but the estimate takes that kernel
+ * for the fastest, share:F:N from the N-th run on the CPU share is F of what it was. */
 const char *cli_inject(const char *kind);
 /* Before the process ends: output that could not be written is an error, and so, when COHORT_INJECT
  * or COHORT_CHECK_LEAKS is set, is memory that is still allocated.  Returns the exit status. */

@@ -50,16 +50,19 @@ out:
 
 static enum cohort_code prepare(struct bench *b, struct contender *c, struct cohort_error *err) {
     struct cohort_session_options options;
+    struct profiled profiled = {0};
     enum cohort_code code = cli_session_options(&options, &c->state, &b->common, &b->ranks, err);
     if (code == COHORT_OK && b->ranks.rank == 0)
         code = open_on_root(b, c, err);
     TRY(cli_agree(&b->ranks, code, err));
-    TRY(cli_profiled_plan(&c->plan, c->model, &b->common, &b->profile, &b->ranks, &options, err));
+    TRY(cli_profiled_plan(&c->plan, &profiled, c->model, &b->common, &b->profile, &b->ranks,
+                          &options, err));
     if (b->ranks.rank == 0 && c->plan == NULL)
         code = cli_make_plan(&c->plan, c->model, &b->common, b->ranks.size, NULL, err);
     TRY(cli_agree(&b->ranks, code, err));
     TRY(cohort_prepare(&c->session, c->model, c->plan, b->ranks.comm, &options, err));
 out:
+    cohort_profile_free(&profiled.profile);
     return code;
 }
 

@@ -27,6 +27,8 @@ struct run {
     struct cli_ranks ranks;
     struct cohort_model *model; /* rank 0 */
     struct cohort_plan *plan;   /* rank 0 */
+    struct profiled profiled;
+    long runs; /* that were made, warm-up included */
     struct cohort_session *session;
     struct cli_session_state state;
     struct input_set *sets;        /* rank 0 */
@@ -67,24 +69,43 @@ out:
     return code;
 }
 
-static enum cohort_code run_once(struct run *r, int set, struct cohort_error *err) {
-    if (r->ranks.rank != 0)
-        return cohort_run(r->session, NULL, 0, NULL, 0, err);
-    return cohort_run(r->session, r->sets[set].tensors, r->sets[set].count, r->outputs,
-                      r->output_count, err);
+static enum cohort_code run_once(struct run *r, int set, double *ms, struct cohort_error *err) {
+    double start = clock_ms();
+    enum cohort_code code = r->ranks.rank != 0
+                                ? cohort_run(r->session, NULL, 0, NULL, 0, err)
+                                : cohort_run(r->session, r->sets[set].tensors, r->sets[set].count,
+                                             r->outputs, r->output_count, err);
+    *ms = clock_ms() - start;
+    r->runs++;
+    return code;
+}
+
+/* Collective.  Is there a better plan by now? */
+static enum cohort_code adapt(struct run *r, struct cohort_error *err) {
+    struct cohort_adaptation what = {0};
+    if (!r->profiled.adapts)
+        return COHORT_OK;
+    enum cohort_code code = cohort_adapt(r->session, &what, err);
+    if (code == COHORT_OK && what.changed && r->ranks.rank == 0)
+        fprintf(stderr,
+                "cohort: note: after %ld runs another plan, because %s: %.1f ms predicted instead "
+                "of %.1f ms (-%.0f %%); it took %.0f ms to change\n",
+                r->runs, what.why, what.predicted_ms, what.was_ms,
+                100 * (1 - what.predicted_ms / what.was_ms), what.took_ms);
+    return code;
 }
 
 /* All runs of one set of inputs, then its results. */
 static enum cohort_code run_set(struct run *r, int set, struct results *results,
                                 struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    for (long i = 0; i < r->o->common.warmup; i++)
-        TRY(run_once(r, set, err)); /* an error here is one on all ranks */
-    for (long i = 0; i < r->o->common.repeat; i++) {
-        double start = clock_ms();
-        TRY(run_once(r, set, err));
-        if (r->ranks.rank == 0)
-            r->ms[r->ms_count++] = clock_ms() - start;
+    const long warmup = r->o->common.warmup;
+    for (long i = 0; i < warmup + r->o->common.repeat; i++) {
+        double ms;
+        TRY(run_once(r, set, &ms, err)); /* an error here is one on all ranks */
+        if (r->ranks.rank == 0 && i >= warmup)
+            r->ms[r->ms_count++] = ms;
+        TRY(adapt(r, err));
     }
     if (r->ranks.rank == 0)
         code = result_show(results, &r->o->result, &r->sets[set], r->outputs, r->output_count, err);
@@ -129,6 +150,18 @@ out:
     return code;
 }
 
+/* Collective.  What is measured is compared with what was expected, and used. */
+static enum cohort_code use_profile(struct run *r, struct cohort_error *err) {
+    const struct profile_options *p = &r->o->profile;
+    const struct cohort_adapt_options adapt = {.threshold = p->threshold / 100,
+                                               .search = cli_search_options(&r->o->common, p)};
+    if (r->profiled.adapts)
+        return cohort_adapt_begin(r->session, r->profiled.profile, &adapt, err);
+    if (!r->profiled.made)
+        return COHORT_OK;
+    return cli_agree(&r->ranks, cohort_predict(r->session, r->profiled.profile, err), err);
+}
+
 static enum cohort_code run(struct run *r, const char *model, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct cohort_session_options session;
@@ -142,12 +175,13 @@ static enum cohort_code run(struct run *r, const char *model, struct cohort_erro
     long sets = r->set_count;
     TRY(cli_broadcast(&r->ranks, &sets, err));
     r->set_count = (int)sets;
-    TRY(cli_profiled_plan(&r->plan, r->model, &r->o->common, &r->o->profile, &r->ranks, &session,
-                          err));
+    TRY(cli_profiled_plan(&r->plan, &r->profiled, r->model, &r->o->common, &r->o->profile,
+                          &r->ranks, &session, err));
     if (r->ranks.rank == 0)
         code = plan_on_root(r, err);
     TRY(cli_agree(&r->ranks, code, err));
     TRY(cohort_prepare(&r->session, r->model, r->plan, r->ranks.comm, &session, err));
+    TRY(use_profile(r, err));
     TRY(run_all(r, &results, err));
     TRY(report(r, &results, err));
     if (r->o->trace != NULL)
@@ -160,6 +194,7 @@ out:
 static void release(struct run *r) {
     cohort_close(&r->session);
     cohort_plan_free(&r->plan);
+    cohort_profile_free(&r->profiled.profile);
     cohort_model_free(&r->model);
     inputs_release(&r->sets, r->ranks.rank == 0 ? r->set_count : 0);
     cohort_names_free(r->names);
@@ -198,6 +233,10 @@ int cmd_run(const struct cli_command *self, int argc, char **argv) {
         {"save-plan", 0, OPTION_TEXT, &o.common.save_plan, "FILE", "write the plan that is used", 0,
          0},
         PROFILE_OPTIONS(o.profile),
+        {"adapt", 0, OPTION_FLAG, &o.profile.adapt, NULL,
+         "between runs, change to a better plan when boards or links have changed", 0, 0},
+        {"adapt-threshold", 0, OPTION_DOUBLE, &o.profile.threshold, "PERCENT",
+         "the least gain that is worth another plan (5)", 0.1, 99},
         CLI_PLAN_OPTIONS(o.common),
         CLI_BOARD_OPTIONS(o.common),
         CLI_MODEL_OPTIONS(o.common),

@@ -5,18 +5,30 @@
 
 #include <string.h>
 
+/* What is to be done; rank 0's options count. */
+enum wish { NOTHING = 0, MEASURE = 1, PLAN = 2, ADAPT = 4 };
+
 static enum cohort_code check(const struct cli_options *o, const struct profile_options *p,
-                              bool *wanted, int size, struct cohort_error *err) {
+                              long *wish, int size, struct cohort_error *err) {
     const char *said = o->plan != NULL     ? "--plan"
                        : o->groups != NULL ? "--groups"
                        : o->ratio != NULL  ? "--ratio"
                        : p->off            ? "--no-profile"
                                            : NULL;
     const char *asks = p->strategy != NULL ? "--strategy" : p->file != NULL ? "--profile" : NULL;
-    if (said != NULL && asks != NULL)
+    const char *cannot = p->off ? "--no-profile" : o->keep_nodes ? "--keep-nodes" : NULL;
+    if (p->adapt && cannot != NULL)
+        return error_set(err, COHORT_ERR_USAGE, "--adapt goes by measurements: leave out %s, or it",
+                         cannot);
+    if (said != NULL && asks != NULL && !p->adapt)
         return error_set(err, COHORT_ERR_USAGE,
                          "%s already says how to divide: leave out %s, or it", said, asks);
-    *wanted = said == NULL && (size > 1 || asks != NULL) && !o->keep_nodes;
+    const bool adapts = p->adapt && size > 1;
+    if (p->adapt && !adapts)
+        fprintf(stderr, "cohort: note: one board has nothing to divide: --adapt does nothing\n");
+    *wish = NOTHING;
+    if (((said == NULL && (size > 1 || asks != NULL)) || adapts) && !o->keep_nodes)
+        *wish = MEASURE | (said == NULL ? PLAN : 0) | (adapts ? ADAPT : 0);
     return COHORT_OK;
 }
 
@@ -27,41 +39,45 @@ static void tell(const struct plan *p) {
             busy == 1 && p->boards > 1 ? " (one alone is the fastest)" : "", p->predicted_ms);
 }
 
+struct cohort_search_options cli_search_options(const struct cli_options *o,
+                                                const struct profile_options *p) {
+    return (struct cohort_search_options){.strategy = p->strategy,
+                                          .root_feeds = o->root == 1,
+                                          .wire = o->wire > 0 ? (enum cohort_wire)o->wire
+                                                              : COHORT_WIRE_F32};
+}
+
 static enum cohort_code search(struct cohort_plan **plan, const struct cohort_model *model,
                                const struct cohort_profile *profile, const struct cli_options *o,
                                const struct profile_options *p, struct cohort_error *err) {
-    const struct cohort_search_options s = {.strategy = p->strategy,
-                                            .root_feeds = o->root == 1,
-                                            .wire = o->wire > 0 ? (enum cohort_wire)o->wire
-                                                                : COHORT_WIRE_F32};
+    const struct cohort_search_options s = cli_search_options(o, p);
     enum cohort_code code = cohort_plan_search(plan, model, profile, &s, err);
     if (code == COHORT_OK)
         tell(cohort_plan_of(*plan));
     return code;
 }
 
-enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct cohort_model *model,
-                                   const struct cli_options *o, const struct profile_options *p,
-                                   struct cli_ranks *ranks,
+enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct profiled *profiled,
+                                   struct cohort_model *model, const struct cli_options *o,
+                                   const struct profile_options *p, struct cli_ranks *ranks,
                                    const struct cohort_session_options *session,
                                    struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    struct cohort_profile *profile = NULL;
-    bool wanted = false;
+    long wish = NOTHING;
     if (ranks->rank == 0)
-        code = check(o, p, &wanted, ranks->size, err);
+        code = check(o, p, &wish, ranks->size, err);
     TRY(cli_agree(ranks, code, err));
-    long measures = wanted;
-    TRY(cli_broadcast(ranks, &measures, err)); /* the others' environment may differ */
-    if (!measures)
+    TRY(cli_broadcast(ranks, &wish, err)); /* the others' environment may differ */
+    if (wish == NOTHING)
         goto out;
     const struct cohort_profile_options how = {.directory = session->cache_directory,
                                                .file = p->file};
-    TRY(cohort_profile_make(&profile, model, ranks->comm, &how, session, err));
-    if (ranks->rank == 0)
-        code = search(plan, model, profile, o, p, err);
+    TRY(cohort_profile_make(&profiled->profile, model, ranks->comm, &how, session, err));
+    profiled->made = true;
+    profiled->adapts = (wish & ADAPT) != 0;
+    if (ranks->rank == 0 && (wish & PLAN) != 0)
+        code = search(plan, model, profiled->profile, o, p, err);
     code = cli_agree(ranks, code, err);
 out:
-    cohort_profile_free(&profile);
     return code;
 }

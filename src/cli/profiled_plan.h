@@ -8,6 +8,8 @@
 struct profile_options {
     const char *strategy, *file; /* NULL: auto; measured, or from the cache */
     bool off;                    /* --no-profile */
+    bool adapt;                  /* --adapt, of `run`: the plan is only where it begins … */
+    double threshold;            /* … and this is worth another, in percent; 0: the default */
 };
 #define PROFILE_OPTIONS(p)                                                                         \
     {"strategy",  's',                                                                             \
@@ -27,13 +29,24 @@ struct profile_options {
             "measure nothing: groups end at the pools, all boards get equal rows", 0, 0            \
     }
 
+/* What there is after that. */
+struct profiled {
+    bool made, adapts; /* there is a profile; it is to be adapted: the same on all ranks */
+    struct cohort_profile *profile; /* rank 0; freed by the caller */
+};
+
 /* Collective.  *plan stays NULL, on rank 0 too, where nothing is to be measured: on one rank, and
- * where --plan, --groups, --ratio or --no-profile says how to divide.  Says in a line what the plan
- * is expected to take.  Errors: usage (options that conflict), those of cohort_profile_make(). */
-enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct cohort_model *model,
-                                   const struct cli_options *o, const struct profile_options *p,
-                                   struct cli_ranks *ranks,
+ * where --plan, --groups, --ratio or --no-profile says how to divide; or where one of these says so
+ * and the profile is only for --adapt.  Says in a line what the plan is expected to take.  Errors:
+ * usage (options that conflict), those of cohort_profile_make(). */
+enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct profiled *profiled,
+                                   struct cohort_model *model, const struct cli_options *o,
+                                   const struct profile_options *p, struct cli_ranks *ranks,
                                    const struct cohort_session_options *session,
                                    struct cohort_error *err);
+
+/* What the options say of the search for plans. */
+struct cohort_search_options cli_search_options(const struct cli_options *o,
+                                                const struct profile_options *p);
 
 #endif

@@ -17,25 +17,53 @@ static const char *text(const cJSON *o, const char *key) {
     return cJSON_IsString(v) ? v->valuestring : "";
 }
 
+/* "12.34 ms", or "12.34 / 12.10 ms" where a prediction stands beside it. */
+static const char *times_text(char buffer[48], double ms, const cJSON *o, const char *predicted) {
+    if (cJSON_GetObjectItem(o, predicted) != NULL)
+        snprintf(buffer, 48, "%.2f / %.2f ms", ms, number(o, predicted));
+    else
+        snprintf(buffer, 48, "%.2f ms", ms);
+    return buffer;
+}
+
 /* "28+2 rows  12.3 ms" for computing; "28 rows  43 KB  1.2 ms" for moving; "-" for nothing. */
-static void print_cell(FILE *out, const cJSON *cell, bool computing) {
-    char buffer[64];
+static void print_cell(FILE *out, int width, const cJSON *cell, bool computing) {
+    char buffer[96], times[48];
     double rows = number(cell, "rows"), kb = number(cell, "bytes") / 1024;
     double ms = number(cell, computing ? "compute_ms" : "wait_ms");
+    times_text(times, ms, cell, "predicted_ms");
     if (rows == 0 && kb == 0)
         snprintf(buffer, sizeof buffer, "-");
     else if (computing && number(cell, "halo_rows") > 0)
-        snprintf(buffer, sizeof buffer, "%.0f+%.0f rows %.2f ms", rows, number(cell, "halo_rows"),
-                 ms);
+        snprintf(buffer, sizeof buffer, "%.0f+%.0f rows %s", rows, number(cell, "halo_rows"),
+                 times);
     else if (computing)
-        snprintf(buffer, sizeof buffer, "%.0f rows %.2f ms", rows, ms);
+        snprintf(buffer, sizeof buffer, "%.0f rows %s", rows, times);
     else
-        snprintf(buffer, sizeof buffer, "%.0f KB %.2f ms", kb, ms);
-    fprintf(out, " %22s", buffer);
+        snprintf(buffer, sizeof buffer, "%.0f KB %s", kb, times);
+    fprintf(out, " %*s", width, buffer);
+}
+
+/* Computing of each board beside its prediction, and how far it is off; then all of it. */
+static void print_predicted(FILE *out, int width, const cJSON *root) {
+    const cJSON *o;
+    char times[48], cell[96];
+    fprintf(out, "%-38s", "computing, measured / predicted");
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) {
+        double ms = number(o, "compute_ms"), predicted = number(o, "predicted_compute_ms");
+        times_text(times, ms, o, "predicted_compute_ms");
+        if (predicted > 0)
+            snprintf(cell, sizeof cell, "%s %+.1f%%", times, 100 * (ms / predicted - 1));
+        else
+            snprintf(cell, sizeof cell, "%s", times);
+        fprintf(out, " %*s", width, cell);
+    }
+    fprintf(out, "\n%-38s %*s\n", "in all", width,
+            times_text(times, number(root, "total_ms"), root, "predicted_ms"));
 }
 
 /* "share 0.25  2/840 late" under each board. */
-static void print_dilation(FILE *out, const cJSON *root) {
+static void print_dilation(FILE *out, int width, const cJSON *root) {
     const cJSON *o;
     fprintf(out, "%-38s", "CPU share, late blocks");
     cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) {
@@ -45,13 +73,13 @@ static void print_dilation(FILE *out, const cJSON *root) {
                      number(o, "late_blocks"), number(o, "blocks"));
         else
             snprintf(cell, sizeof cell, "1");
-        fprintf(out, " %22s", cell);
+        fprintf(out, " %*s", width, cell);
     }
     fprintf(out, "\n");
 }
 
 /* "8.39 M, 1.2e-04 off" under each board; saturated weights are named. */
-static void print_half(FILE *out, const cJSON *root) {
+static void print_half(FILE *out, int width, const cJSON *root) {
     const cJSON *o;
     double saturated = 0;
     fprintf(out, "%-38s", "weights as float16, most off");
@@ -59,7 +87,7 @@ static void print_half(FILE *out, const cJSON *root) {
         char cell[64];
         snprintf(cell, sizeof cell, "%.2f M, %.1e", number(o, "f16_weights") * 1e-6,
                  number(o, "f16_error"));
-        fprintf(out, " %22s", cell);
+        fprintf(out, " %*s", width, cell);
         saturated += number(o, "f16_saturated");
     }
     fprintf(out, "\n");
@@ -68,7 +96,7 @@ static void print_half(FILE *out, const cJSON *root) {
 }
 
 /* "f16: 97 % of the work" under each board; inputs beyond the range are named. */
-static void print_arithmetic(FILE *out, const cJSON *root) {
+static void print_arithmetic(FILE *out, int width, const cJSON *root) {
     const cJSON *o;
     double saturated = 0;
     fprintf(out, "%-38s", "arithmetic, share of multiply-adds");
@@ -78,7 +106,7 @@ static void print_arithmetic(FILE *out, const cJSON *root) {
             snprintf(cell, sizeof cell, "f16, %.1f %%", 100 * number(o, "f16_share"));
         else
             snprintf(cell, sizeof cell, "f32");
-        fprintf(out, " %22s", cell);
+        fprintf(out, " %*s", width, cell);
         saturated += number(o, "f16_inputs_saturated");
     }
     fprintf(out, "\n");
@@ -102,11 +130,15 @@ enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_err
     enum cohort_code code = json_parse(&root, json, strlen(json), "report", err);
     if (code != COHORT_OK)
         return code;
+    const bool predicted = boards_say(root, "predicted_compute_ms");
+    const int width = predicted ? 30 : 22;
+    if (predicted)
+        fprintf(out, "\ntimes are measured / predicted\n");
     fprintf(out, "\n%-4s %-8s %-24s", "seg", "step", "tensor");
     cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) {
         char name[96];
         snprintf(name, sizeof name, "%.14s (rank %.0f)", text(o, "host"), number(o, "rank"));
-        fprintf(out, " %22s", name);
+        fprintf(out, " %*s", width, name);
     }
     fprintf(out, "\n");
     cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "steps")) {
@@ -115,7 +147,7 @@ enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_err
         fprintf(out, "%-4.0f %-8s %-24s", number(o, "segment"), kind,
                 n > 24 ? tensor + n - 24 : tensor);
         cJSON_ArrayForEach(cell, cJSON_GetObjectItem(o, "boards"))
-            print_cell(out, cell, strcmp(kind, "compute") == 0);
+            print_cell(out, width, cell, strcmp(kind, "compute") == 0);
         fprintf(out, "\n");
     }
     const char *const lines[][2] = {{"run_ms", "ms in all"},
@@ -126,18 +158,20 @@ enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_err
         double scale = i == 0 ? 1 : 1.0 / (1024 * 1024);
         fprintf(out, "%-38s", lines[i][1]);
         cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards"))
-            fprintf(out, " %22.2f", number(o, lines[i][0]) * scale);
+            fprintf(out, " %*.2f", width, number(o, lines[i][0]) * scale);
         fprintf(out, "\n");
     }
+    if (predicted)
+        print_predicted(out, width, root);
     bool dilated = false;
     cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) dilated =
         dilated || number(o, "cpu_share") < 1;
     if (dilated)
-        print_dilation(out, root);
+        print_dilation(out, width, root);
     if (boards_say(root, "f16_weights"))
-        print_half(out, root);
+        print_half(out, width, root);
     if (boards_say(root, "arithmetic"))
-        print_arithmetic(out, root);
+        print_arithmetic(out, width, root);
     fprintf(out, "prepared in %.1f ms, of which weights %.1f ms\n", number(root, "prepare_ms"),
             number(root, "weights_ms"));
     json_free(&root);

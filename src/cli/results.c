@@ -345,8 +345,10 @@ out:
 
 /* "latency_ms": what --repeat measured. */
 static cJSON *latency(double *ms, int n) {
-    struct cli_stats s = cli_statistics(ms, n);
-    cJSON *o = cJSON_CreateObject();
+    cJSON *o = cJSON_CreateObject(), *each = cJSON_AddArrayToObject(o, "each");
+    for (int i = 0; i < n; i++)
+        json_append(each, cJSON_CreateNumber(ms[i]));
+    struct cli_stats s = cli_statistics(ms, n); /* sorts them */
     cJSON_AddNumberToObject(o, "median", s.median);
     cJSON_AddNumberToObject(o, "p95", s.p95);
     cJSON_AddNumberToObject(o, "min", s.min);

@@ -141,9 +141,12 @@ void exec_count_choices(const struct program *p, int *signatures, int *chosen);
 /* Before exec_prepare() of p, a second program of the same graph, pool and options but choices:
  * nodes for which p's choices name the kernel that `from`, which is prepared, has for them, or name
  * none, get that kernel with its packed weights.  These stay until the last of the programs that
- * share them is destroyed.  Not for two threads at once.  Errors: memory. */
+ * share them is destroyed; exec_constants() does not ask for theirs.  Not for two threads at once.
+ * Errors: memory. */
 enum cohort_code exec_share_kernels(struct program *p, struct program *from,
                                     struct cohort_error *err);
+/* p goes on counting where `from`, of the same pool, is. */
+void exec_take_counts(struct program *p, const struct program *from);
 /* The kernel's name that a node of a prepared program has; NULL: none of the registry. */
 const char *exec_node_kernel(const struct program *p, int node);
 /* After exec_prepare(): where operator `op` is computed in strips, the first operator of the chain,

@@ -243,6 +243,8 @@ enum cohort_code exec_constants(const struct program *p, int **ids, int *count,
     }
     for (int i = 0; i < p->op_count; i++) {
         const struct node *n = &g->nodes[p->ops[i].node];
+        if (!p->prepared && p->ops[i].bound->how != NULL) /* shared: packed, or still there */
+            continue;
         for (int k = 0; k < n->in_count; k++)
             if (n->in[k] >= 0 && g->values[n->in[k]].is_constant)
                 wanted[n->in[k]] = true;

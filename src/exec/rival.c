@@ -40,6 +40,11 @@ enum cohort_code exec_share_kernels(struct program *p, struct program *from,
     return COHORT_OK;
 }
 
+void exec_take_counts(struct program *p, const struct program *from) {
+    for (int t = 0; t < pool_threads(p->pool); t++)
+        *thread_saturated(p, t) += *thread_saturated(from, t);
+}
+
 const char *exec_node_kernel(const struct program *p, int node) {
     return p->bounds[node].kernel;
 }

@@ -60,6 +60,11 @@ enum cohort_code profile_probe_links(const struct profile *p, const struct profi
                                      bool *off, char why[PROFILE_WHY_BYTES],
                                      struct cohort_error *err);
 
+/* The same look, while a network runs.  On rank 0, factor[from * board_count + to]: time of a
+ * message over the profile's; 1 where there was no time to look, or nothing to be seen. */
+enum cohort_code profile_probe_factors(const struct profile *p, const struct profile_job *job,
+                                       double *factor, struct cohort_error *err);
+
 /* ---- for tests ------------------------------------------------------------------------------- */
 
 /* How often board `index` of `count` equal ones runs each level's pass. */

@@ -199,17 +199,25 @@ static void plan_probe(const struct profile *p, struct comm_link_request *r) {
                                                              : (int)fit};
 }
 
+/* A link's time now over the profile's; 0: not measured, or too short to say. */
+static double factor_of(const struct profile *p, const struct comm_link_request *r,
+                        const double *ms, int i, double *now, double *was) {
+    const int n = p->board_count;
+    *now = ms[(size_t)i * COMM_LINK_SIZES_MAX];
+    *was = profile_link_ms(p, i / n, i % n, (double)r->bytes[0]);
+    return i / n == i % n || *now <= 0 || *was <= 0 || fmax(*now, *was) < LATENCY_LEAST_MS
+               ? 0
+               : *now / *was;
+}
+
 /* Rank 0: the link that is furthest off, if any is. */
 static bool find_off(const struct profile *p, const struct comm_link_request *r, const double *ms,
                      char why[PROFILE_WHY_BYTES]) {
     int n = p->board_count;
-    double worst = 0;
+    double worst = 0, now, was;
     for (int i = 0; i < n * n; i++) {
-        double now = ms[(size_t)i * COMM_LINK_SIZES_MAX];
-        double was = profile_link_ms(p, i / n, i % n, (double)r->bytes[0]);
-        if (i / n == i % n || now < 0 || was <= 0 || fmax(now, was) < LATENCY_LEAST_MS)
-            continue;
-        double off = fmax(now / was, was / now) - 1;
+        double factor = factor_of(p, r, ms, i, &now, &was);
+        double off = factor > 0 ? fmax(factor, 1 / factor) - 1 : 0;
         if (off <= OFF || off <= worst)
             continue;
         worst = off;
@@ -219,25 +227,47 @@ static bool find_off(const struct profile *p, const struct comm_link_request *r,
     return worst > 0;
 }
 
+/* Collective.  ms: room for all pairs' times on rank 0. */
+static enum cohort_code probe(const struct profile *p, const struct profile_job *job,
+                              struct comm_link_request *r, double **ms, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    size_t times = (size_t)job->size * (size_t)job->size * COMM_LINK_SIZES_MAX;
+    if (job->rank == 0)
+        plan_probe(p, r);
+    *ms = mem_alloc((job->rank == 0 ? times : 1) * sizeof **ms);
+    code = *ms != NULL ? COHORT_OK : error_memory(err, times * sizeof **ms, "a profile");
+    TRY(agree(job, code, err));
+    TRY(comm_measure_links(job->comm, r, *ms, NULL, NULL, err));
+out:
+    return code;
+}
+
 enum cohort_code profile_probe_links(const struct profile *p, const struct profile_job *job,
                                      bool *off, char why[PROFILE_WHY_BYTES],
                                      struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
     struct comm_link_request r = {.count = 0};
-    size_t times = (size_t)job->size * (size_t)job->size * COMM_LINK_SIZES_MAX;
+    double *ms = NULL;
     *off = false;
     why[0] = '\0';
     if (job->comm == NULL || job->size == 1)
         return COHORT_OK;
-    if (job->rank == 0)
-        plan_probe(p, &r);
-    double *ms = mem_alloc((job->rank == 0 ? times : 1) * sizeof *ms);
-    code = ms != NULL ? COHORT_OK : error_memory(err, times * sizeof *ms, "a profile");
-    TRY(agree(job, code, err));
-    TRY(comm_measure_links(job->comm, &r, ms, NULL, NULL, err));
-    if (job->rank == 0)
+    enum cohort_code code = probe(p, job, &r, &ms, err);
+    if (code == COHORT_OK && job->rank == 0)
         *off = find_off(p, &r, ms, why);
-out:
+    mem_free(ms);
+    return code;
+}
+
+enum cohort_code profile_probe_factors(const struct profile *p, const struct profile_job *job,
+                                       double *factor, struct cohort_error *err) {
+    struct comm_link_request r = {.count = 0};
+    double *ms = NULL, now, was;
+    enum cohort_code code = probe(p, job, &r, &ms, err);
+    for (int i = 0; code == COHORT_OK && job->rank == 0 && i < job->size * job->size; i++) {
+        factor[i] = factor_of(p, &r, ms, i, &now, &was);
+        if (!(factor[i] > 0) || fmax(factor[i], 1 / factor[i]) - 1 <= OFF / 2)
+            factor[i] = 1;
+    }
     mem_free(ms);
     return code;
 }

@@ -1,4 +1,5 @@
 /* What the last run took, per step and per board, as JSON. docs/report.md lists the keys. */
+#include "runtime/forecast.h"
 #include "runtime/session.h"
 
 #include "base/json.h"
@@ -120,6 +121,12 @@ static cJSON *new_step(cJSON *steps, int segment, const char *kind, const char *
     return cJSON_AddArrayToObject(o, "boards");
 }
 
+/* Where something is predicted. */
+static void add_known(cJSON *o, const char *key, double ms) {
+    if (ms >= 0)
+        cJSON_AddNumberToObject(o, key, ms);
+}
+
 static void add_move(cJSON *steps, const struct report *r, int i, int segment) {
     const struct transition *t = &r->s->transitions.list[i];
     cJSON *boards = new_step(steps, segment, transition_names[t->kind],
@@ -128,6 +135,7 @@ static void add_move(cJSON *steps, const struct report *r, int i, int segment) {
         const struct move_row *row = &move_rows(r, b)[i];
         cJSON *cell = cJSON_CreateObject();
         cJSON_AddNumberToObject(cell, "wait_ms", row->wait_ms);
+        add_known(cell, "predicted_ms", forecast_wait_ms(r->s, i, b));
         cJSON_AddNumberToObject(cell, "start_ms", row->start_ms);
         cJSON_AddNumberToObject(cell, "rows", row->rows);
         cJSON_AddNumberToObject(cell, "bytes", row->bytes);
@@ -141,6 +149,7 @@ static void add_compute(cJSON *steps, const struct report *r, int segment) {
         const struct segment_row *row = &segment_rows(r, b)[segment];
         cJSON *cell = cJSON_CreateObject();
         cJSON_AddNumberToObject(cell, "compute_ms", row->compute_ms);
+        add_known(cell, "predicted_ms", forecast_compute_ms(r->s, segment, b));
         cJSON_AddNumberToObject(cell, "rows", row->rows);
         cJSON_AddNumberToObject(cell, "halo_rows", row->halo_rows);
         json_append(boards, cell);
@@ -213,7 +222,16 @@ static void add_segments(cJSON *root, const struct report *r) {
     }
 }
 
-static void add_boards(cJSON *root, const struct cohort_session *s, const struct board_row *rows) {
+/* What board b computed in all segments. */
+static double computed(const struct report *r, int b) {
+    double sum = 0;
+    for (int i = 0; i < r->s->plan->segment_count; i++)
+        sum += segment_rows(r, b)[i].compute_ms;
+    return sum;
+}
+
+static void add_boards(cJSON *root, const struct report *r, const struct board_row *rows) {
+    const struct cohort_session *s = r->s;
     cJSON *boards = cJSON_AddArrayToObject(root, "boards");
     for (int b = 0; b < s->size; b++) {
         cJSON *o = cJSON_CreateObject();
@@ -222,6 +240,8 @@ static void add_boards(cJSON *root, const struct cohort_session *s, const struct
         cJSON_AddNumberToObject(o, "rank", b);
         cJSON_AddNumberToObject(o, "threads", rows[b].threads);
         cJSON_AddNumberToObject(o, "run_ms", rows[b].run_ms);
+        cJSON_AddNumberToObject(o, "compute_ms", computed(r, b));
+        add_known(o, "predicted_compute_ms", forecast_board_ms(s, b));
         cJSON_AddNumberToObject(o, "cpu_share", rows[b].cpu_share);
         if (rows[b].cpu_share < 1) {
             cJSON_AddNumberToObject(o, "cpu_ms", rows[b].cpu_ms);
@@ -264,12 +284,19 @@ static enum cohort_code print_report(const struct report *r, const struct board_
     add_prediction(root, "predicted_ms", s->plan->predicted_ms);
     cJSON_AddNumberToObject(root, "prepare_ms", s->prepare_ms);
     cJSON_AddNumberToObject(root, "weights_ms", s->weights_ms);
-    add_boards(root, s, boards);
+    if (session_plan_changes(s) >= 0)
+        cJSON_AddNumberToObject(root, "plan_changes", session_plan_changes(s));
+    add_boards(root, r, boards);
     add_steps(root, r);
     add_segments(root, r);
     enum cohort_code code = json_print(text, NULL, root, err);
     json_free(&root);
     return code;
+}
+
+enum cohort_code cohort_predict(struct cohort_session *s, const struct cohort_profile *profile,
+                                struct cohort_error *err) {
+    return s->rank == 0 ? session_forecast(s, profile->profile, err) : COHORT_OK;
 }
 
 enum cohort_code cohort_report(struct cohort_session *s, char **json, struct cohort_error *err) {

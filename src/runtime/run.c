@@ -126,6 +126,8 @@ enum cohort_code cohort_run(struct cohort_session *s, const struct cohort_tensor
     enum cohort_code code = COHORT_OK;
     if (s->failed)
         return error_set(err, COHORT_ERR_USAGE, "an earlier run of this session failed: close it");
+    if (++s->runs == s->options.inject_share_run && s->options.inject_share > 0)
+        pool_slow_down(s->pool, s->options.inject_share);
     if (s->comm != NULL)
         TRY(comm_poll(s->comm, err)); /* another rank failed after it owed this one nothing more */
     double start = clock_ms();

@@ -226,47 +226,6 @@ struct exec_options session_exec_options(const struct cohort_session *s) {
                                  .fp16 = s->options.arithmetic == COHORT_ARITHMETIC_F16};
 }
 
-static enum cohort_code open_program(struct cohort_session *s, struct cohort_error *err) {
-    const struct exec_options exec = session_exec_options(s);
-    return exec_create(&s->program, s->graph, s->pool, &exec, err);
-}
-
-/* How much of it is from measuring, for those who ask. */
-static void tell_choices(const struct cohort_session *s) {
-    int signatures, chosen;
-    exec_count_choices(s->program, &signatures, &chosen);
-    if (s->tuned)
-        session_log(s, 1, "%s: %d of %d convolutions and products have a kernel from %s",
-                    s->board.name, chosen, signatures,
-                    s->rank == 0 ? s->options.tuning : "the tuning file");
-}
-
-/* Constants that are outputs of the network as they stand. */
-static enum cohort_code store_constant_outputs(struct cohort_session *s, struct cohort_error *err) {
-    for (int i = 0; s->rank == 0 && i < s->graph->output_count; i++) {
-        const struct value *v = graph_value(s->graph, s->graph->outputs[i]);
-        if (!v->is_constant)
-            continue;
-        enum cohort_code code = exec_slot_store(s->program, s->output_slots[i], &v->constant, err);
-        if (code != COHORT_OK)
-            return code;
-    }
-    return COHORT_OK;
-}
-
-/* Local.  What exec_prepare() leaves to do. */
-static enum cohort_code make_ready(struct cohort_session *s, struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    session_drop_weights(s);
-    tell_choices(s);
-    TRY(store_constant_outputs(s, err));
-    s->outputs = mem_zalloc((size_t)s->graph->output_count + 1, sizeof *s->outputs);
-    if (s->outputs == NULL)
-        code = error_memory(err, 64, "outputs");
-out:
-    return session_inject(s, "transfers", code, err);
-}
-
 static enum cohort_code prepare(struct cohort_session *s, struct cohort_model *model,
                                 const struct cohort_plan *plan, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -276,15 +235,7 @@ static enum cohort_code prepare(struct cohort_session *s, struct cohort_model *m
     TRY(session_agree_on_arithmetic(s, err));
     TRY(session_share_limits(s, err));
     TRY(session_share_choices(s, err));
-    TRY(session_agree(s, open_program(s, err), err));
-    TRY(session_agree(s, session_inject(s, "compile", session_compile(s, err), err), err));
-    double before = clock_ms();
-    TRY(session_fetch_weights(s, err));
-    s->weights_ms = clock_ms() - before;
-    TRY(session_agree(s, session_inject(s, "prepare", exec_prepare(s->program, err), err), err));
-    TRY(session_agree(s, make_ready(s, err), err));
-    if (s->comm != NULL)
-        TRY(session_make_transfers(s, err));
+    TRY(session_divide(s, NULL, err));
     s->prepare_ms = clock_ms() - start;
 out:
     return code;
@@ -348,15 +299,12 @@ void cohort_close(struct cohort_session **session) {
     struct cohort_session *s = *session;
     if (s == NULL)
         return;
-    session_release_steps(s);
-    exec_destroy(&s->program);
+    session_end_adapting(s);
+    session_release_division(s);
     pool_destroy(&s->pool);
     for (int i = 0; s->outputs != NULL && i < s->graph->output_count; i++)
         tensor_release(&s->outputs[i]);
     mem_free(s->outputs);
-    mem_free(s->input_slots);
-    mem_free(s->output_slots);
-    plan_destroy(&s->plan);
     if (s->owns_graph)
         graph_destroy(&s->graph);
     for (int i = 0; i < s->weight_map_count; i++)

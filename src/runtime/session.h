@@ -22,6 +22,9 @@
 
 #include <stdbool.h>
 
+struct adapter;    /* adapt.c */
+struct simulation; /* planner/simulate.h */
+
 struct cohort_model {
     struct graph *graph;
     char *path;
@@ -81,7 +84,8 @@ struct cohort_session {
     int rank, size;
     struct graph *graph; /* rank 0: the model's; elsewhere its own */
     bool owns_graph;
-    struct plan *plan; /* its own copy */
+    struct plan *plan;           /* its own copy */
+    struct simulation *forecast; /* of that plan, where rank 0 has a profile; else NULL */
     struct board board;
     struct pool *pool;
     struct program *program;
@@ -103,6 +107,8 @@ struct cohort_session {
     double prepare_ms, weights_ms, run_ms; /* run: the last one, on this rank */
     uint64_t weights_received_bytes;
     bool cache_warned;
+    struct adapter *adapter;          /* NULL: the plan stays as it is */
+    long runs;                        /* that have begun */
     bool tuned;                       /* rank 0 has a tuning file: the same on all ranks */
     struct tuning tuning;             /* rank 0: that file */
     struct kernel_board kernel_board; /* what kernels may know: caches are this board's own */
@@ -110,6 +116,23 @@ struct cohort_session {
     char *choice_text; /* the names that choices point to */
     bool failed;       /* a run failed: only cohort_close is allowed now */
 };
+
+/* division.c.  divide: collective, when graph, plan and board are there; compiles the plan, fetches
+ * weights, prepares the program and the transfers.  before: a program of another plan whose packed
+ * weights are used again; NULL: none.  release_division: local.
+ *
+ * change_plan: collective, between two inferences; the plan's text is the same on all ranks.  After
+ * an error, the same on all, the session goes on with the plan that it had, unless messages failed
+ * (comm_aborted()). */
+enum cohort_code session_divide(struct cohort_session *s, struct program *before,
+                                struct cohort_error *err);
+void session_release_division(struct cohort_session *s);
+enum cohort_code session_change_plan(struct cohort_session *s, const char *plan,
+                                     struct cohort_error *err);
+
+/* adapt.c.  Local.  How often the plan was changed; -1: it is not watched. */
+int session_plan_changes(const struct cohort_session *s);
+void session_end_adapting(struct cohort_session *s);
 
 /* compile.c.  Local and deterministic: fills in steps, slots and operators from graph and plan.
  * Errors: plan, memory. */

@@ -122,6 +122,14 @@ static struct comm_rows memory_of(const struct cohort_session *s, const struct m
                               .first = exec_slot_rows(s->program, slot).begin};
 }
 
+/* The others are making the transfer already: they have to be told. */
+static enum cohort_code no_memory(const struct cohort_session *s, size_t bytes,
+                                  struct cohort_error *err) {
+    enum cohort_code code = error_memory(err, bytes, "a plan's steps");
+    comm_abort(s->comm, err);
+    return code;
+}
+
 static enum cohort_code make_row_transfer(struct cohort_session *s, int i, size_t row_bytes,
                                           struct cohort_error *err) {
     const struct transition *t = &s->transitions.list[i];
@@ -130,7 +138,7 @@ static enum cohort_code make_row_transfer(struct cohort_session *s, int i, size_
     const struct comm_rows at = memory_of(s, m, scatter == root);
     int64_t *begin = mem_zalloc((size_t)s->size * 2, sizeof *begin), *end = begin + s->size;
     if (begin == NULL)
-        return error_memory(err, (size_t)s->size * 2 * sizeof *begin, "a plan's steps");
+        return no_memory(s, (size_t)s->size * 2 * sizeof *begin, err);
     for (int b = 0; b < s->size; b++)
         if (!rows_empty(t->rows[b])) {
             begin[b] = t->rows[b].begin;
@@ -160,7 +168,7 @@ static enum cohort_code make_exchange(struct cohort_session *s, int i, size_t ro
     const struct comm_rows send = memory_of(s, m, true), receive = memory_of(s, m, false);
     struct comm_move *moves = mem_alloc((size_t)t->move_count * sizeof *moves);
     if (moves == NULL)
-        return error_memory(err, (size_t)t->move_count * sizeof *moves, "a plan's steps");
+        return no_memory(s, (size_t)t->move_count * sizeof *moves, err);
     for (int k = 0; k < t->move_count; k++)
         moves[k] = (struct comm_move){.from = t->moves[k].from,
                                       .to = t->moves[k].to,

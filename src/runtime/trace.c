@@ -1,5 +1,6 @@
 /* When every step of the last run began and ended on every board, as a Chrome trace: one process a
- * board, clocks aligned to rank 0's. */
+ * board, clocks aligned to rank 0's; where there is a forecast, the simulator's timelines below. */
+#include "runtime/forecast.h"
 #include "runtime/session.h"
 
 #include "base/json.h"
@@ -19,13 +20,17 @@ struct clock_row {
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* Metadata that names a board's row, and orders the rows by rank. */
-static void add_name(cJSON *events, const char *what, int rank, const char *name) {
+/* Rows of a board: what was measured, and what the simulator has of its processor and of the port
+ * that it sends by. */
+enum row { MEASURED, PREDICTED, PREDICTED_SENDS };
+
+/* Metadata that names a board, or a row of it, and orders the boards by rank. */
+static void add_name(cJSON *events, const char *what, int rank, int row, const char *name) {
     cJSON *o = cJSON_CreateObject(), *args;
     cJSON_AddStringToObject(o, "ph", "M");
     cJSON_AddStringToObject(o, "name", what);
     cJSON_AddNumberToObject(o, "pid", rank);
-    cJSON_AddNumberToObject(o, "tid", 0);
+    cJSON_AddNumberToObject(o, "tid", row);
     args = cJSON_AddObjectToObject(o, "args");
     if (name != NULL)
         cJSON_AddStringToObject(args, "name", name);
@@ -34,24 +39,73 @@ static void add_name(cJSON *events, const char *what, int rank, const char *name
     json_append(events, o);
 }
 
+struct slice {
+    char name[160];
+    const char *kind;
+    int rank;
+    enum row row;
+    double begin_ms, ms; /* since the first step of rank 0 */
+    int segment;
+    double bytes, predicted_ms; /* 0: none; < 0: not known */
+};
+
+static void add_slice(cJSON *events, const struct slice *t) {
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddStringToObject(o, "ph", "X");
+    cJSON_AddStringToObject(o, "name", t->name);
+    cJSON_AddStringToObject(o, "cat", t->kind);
+    cJSON_AddNumberToObject(o, "pid", t->rank);
+    cJSON_AddNumberToObject(o, "tid", t->row);
+    cJSON_AddNumberToObject(o, "ts", t->begin_ms * 1e3); /* microseconds */
+    cJSON_AddNumberToObject(o, "dur", t->ms * 1e3);
+    cJSON *args = cJSON_AddObjectToObject(o, "args");
+    cJSON_AddNumberToObject(args, "segment", t->segment);
+    if (t->bytes > 0)
+        cJSON_AddNumberToObject(args, "bytes", t->bytes);
+    if (t->predicted_ms >= 0)
+        cJSON_AddNumberToObject(args, "predicted_ms", t->predicted_ms);
+    json_append(events, o);
+}
+
 static void add_span(cJSON *events, const struct cohort_session *s, int rank, int step,
                      const struct span *span, double start_ms) {
     const struct step *t = &s->steps[step];
-    char name[160];
-    snprintf(name, sizeof name, "%s %s", step_kind_name(s, t), step_tensor(s, t));
-    cJSON *o = cJSON_CreateObject();
-    cJSON_AddStringToObject(o, "ph", "X");
-    cJSON_AddStringToObject(o, "name", name);
-    cJSON_AddStringToObject(o, "cat", step_kind_name(s, t));
-    cJSON_AddNumberToObject(o, "pid", rank);
-    cJSON_AddNumberToObject(o, "tid", 0);
-    cJSON_AddNumberToObject(o, "ts", (span->begin_ms - start_ms) * 1e3); /* microseconds */
-    cJSON_AddNumberToObject(o, "dur", span->ms * 1e3);
-    cJSON *args = cJSON_AddObjectToObject(o, "args");
-    cJSON_AddNumberToObject(args, "segment", t->segment);
-    if (span->bytes > 0)
-        cJSON_AddNumberToObject(args, "bytes", span->bytes);
-    json_append(events, o);
+    struct slice slice = {.kind = step_kind_name(s, t),
+                          .rank = rank,
+                          .row = MEASURED,
+                          .begin_ms = span->begin_ms - start_ms,
+                          .ms = span->ms,
+                          .segment = t->segment,
+                          .bytes = span->bytes,
+                          .predicted_ms =
+                              t->kind == STEP_WAIT ? forecast_wait_ms(s, t->move, rank) : -1};
+    snprintf(slice.name, sizeof slice.name, "%s %s", slice.kind, step_tensor(s, t));
+    add_slice(events, &slice);
+}
+
+/* The simulator's inference begins when the measured one does. */
+static void add_forecast(cJSON *events, const struct cohort_session *s) {
+    static const char *const kinds[] = {
+        [SIM_COMPUTE] = "compute", [SIM_WAIT] = "wait", [SIM_SEND] = "send"};
+    const struct simulation *f = s->forecast;
+    for (size_t i = 0; f != NULL && i < f->trace_count; i++) {
+        const struct sim_interval *t = &f->trace[i];
+        const bool sends = t->kind == SIM_SEND;
+        struct slice slice = {.kind = kinds[t->kind],
+                              .rank = t->board,
+                              .row = sends ? PREDICTED_SENDS : PREDICTED,
+                              .begin_ms = t->begin_ms,
+                              .ms = t->end_ms - t->begin_ms,
+                              .segment = t->segment,
+                              .bytes = t->bytes,
+                              .predicted_ms = -1};
+        if (sends)
+            snprintf(slice.name, sizeof slice.name, "send to rank %d", t->to);
+        else
+            snprintf(slice.name, sizeof slice.name, "%s %s", slice.kind,
+                     s->plan->segments[t->segment].until);
+        add_slice(events, &slice);
+    }
 }
 
 static enum cohort_code print_trace(const struct cohort_session *s, struct span *spans,
@@ -70,8 +124,13 @@ static enum cohort_code print_trace(const struct cohort_session *s, struct span 
     for (int b = 0; b < s->size; b++) {
         char name[BOARD_NAME_BYTES + 24];
         snprintf(name, sizeof name, "%s (rank %d)", clocks[b].host, b);
-        add_name(events, "process_name", b, name);
-        add_name(events, "process_sort_index", b, NULL);
+        add_name(events, "process_name", b, MEASURED, name);
+        add_name(events, "process_sort_index", b, MEASURED, NULL);
+        add_name(events, "thread_name", b, MEASURED, "measured");
+        if (s->forecast != NULL) {
+            add_name(events, "thread_name", b, PREDICTED, "predicted");
+            add_name(events, "thread_name", b, PREDICTED_SENDS, "predicted sending");
+        }
         json_append(errors, cJSON_CreateNumber(clocks[b].error_ms));
         for (int i = 0; i < s->step_count; i++) {
             struct span *span = &spans[b * s->step_count + i];
@@ -80,6 +139,7 @@ static enum cohort_code print_trace(const struct cohort_session *s, struct span 
                 add_span(events, s, b, i, span, start);
         }
     }
+    add_forecast(events, s);
     enum cohort_code code = json_print(text, NULL, root, err);
     json_free(&root);
     return code;

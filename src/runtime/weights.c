@@ -317,6 +317,8 @@ void session_drop_weights(struct cohort_session *s) {
         return;
     for (int i = 0; i < s->weight_map_count; i++) {
         struct weight_map *m = &s->weight_maps[i];
+        if (m->map.data == NULL) /* dropped before: what is there now is another one's */
+            continue;
         if (exec_uses_constant(s->program, m->value))
             continue;
         s->graph->values[m->value].constant.data = NULL;

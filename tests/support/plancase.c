@@ -148,6 +148,10 @@ static void fill_types(struct profile *p, const struct graph *g, uint64_t *seed)
         type->curve_of = mem_zalloc((size_t)g->node_count, sizeof *type->curve_of);
         type->chained_of = mem_zalloc((size_t)g->node_count, sizeof *type->chained_of);
         assert_true(type->curves != NULL && type->curve_of != NULL && type->chained_of != NULL);
+        type->cpu = mem_strdup("made up");
+        type->isa = mem_strdup("generic");
+        type->kernels = mem_strdup("none");
+        assert_true(type->cpu != NULL && type->isa != NULL && type->kernels != NULL);
         for (int k = 0; k < g->node_count; k++) {
             const int id = g->nodes[k].out[0];
             type->curve_of[k] = case_draw(seed, 20) == 0 ? -1 : k;
@@ -186,12 +190,13 @@ struct profile *case_profile(const struct graph *g, int boards, double link_ms, 
     struct profile *p = mem_zalloc(1, sizeof *p);
     assert_non_null(p);
     p->network = mem_strdup(g->name);
+    p->version = mem_strdup("0");
     p->node_count = g->node_count;
     assert_int_equal(graph_signature(g, p->signature, NULL), COHORT_OK);
     fill_types(p, g, seed);
     p->board_count = boards;
     p->boards = mem_zalloc((size_t)boards, sizeof *p->boards);
-    assert_true(p->boards != NULL && p->network != NULL);
+    assert_true(p->boards != NULL && p->network != NULL && p->version != NULL);
     for (int b = 0; b < boards; b++) {
         p->boards[b].type = case_draw(seed, p->type_count);
         p->boards[b].scale = case_draw(seed, 4) == 0 ? case_range(seed, 0.9, 1.3) : 1;
