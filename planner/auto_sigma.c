@@ -11,7 +11,7 @@
 #define SOME_NODES  30
 #define MANY_NODES  60
 
-/* Larger problems get a coarser space, so that planning a network of 500 operators takes about 0.1
+/* Larger problems get a coarser space, so that planning a network of 500 operators takes about 0.08
  * s for 8 boards and less than 2 s for 64 (bench/planner.c).  It costs little: with twice as many
  * splits and states the plan for ResNet-152 on 8 boards was at most 0.5 % faster. */
 struct auto_limits auto_limits_for(const struct cost_model *m) {
@@ -25,7 +25,7 @@ struct auto_limits auto_limits_for(const struct cost_model *m) {
     } else if (m->g->node_count > MANY_NODES) {
         l.longest = 8;
         l.splits = 12;
-        l.states = 16;
+        l.states = 12;
     } else {
         const bool some = m->g->node_count > SOME_NODES;
         l.rooted = some ? 1 : m->boards * 2;

@@ -205,6 +205,7 @@ void cost_destroy(struct cost_model **mm) {
     mem_free(m->links);
     mem_free(m->table);
     mem_free(m->outputs);
+    splitter_destroy(&m->splitter);
     mem_free(m);
     *mm = NULL;
 }
@@ -242,6 +243,7 @@ enum cohort_code cost_create(struct cost_model **out, const struct graph *g,
                             "the planner's tables");
         goto out;
     }
+    TRY(splitter_create(&m->splitter, m, err));
     plan_find_wide(g, wide);
     fill_values(m);
     fill_nodes(m, wide);

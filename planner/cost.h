@@ -60,9 +60,10 @@ struct cost_model {
     double *speed; /* per board: 1 / its time for all wide nodes (for all, without any) */
     struct cost_value *values;
     struct cost_node *nodes;
-    struct cost_link *links; /* [from * boards + to] */
-    double *table;           /* the nodes' times */
-    int *outputs;            /* the value that stands for node k, as `until`; -1: none */
+    struct cost_link *links;   /* [from * boards + to] */
+    double *table;             /* the nodes' times */
+    int *outputs;              /* the value that stands for node k, as `until`; -1: none */
+    struct splitter *splitter; /* scratch of cost_minimax() */
 };
 
 /* The graph and the profile are borrowed.  Errors: plan (the profile is for another network),
@@ -230,6 +231,10 @@ double transition_wait_ms(struct traffic *t, const struct layout *where, const s
 enum cohort_code cost_minimax(const struct cost_model *m, int first, int end, int until,
                               const bool *who, const double *extra, int64_t *split,
                               struct cohort_error *err);
+/* Its scratch, which knows what the last call found of nodes [first, end).  Errors: memory. */
+enum cohort_code splitter_create(struct splitter **s, const struct cost_model *m,
+                                 struct cohort_error *err);
+void splitter_destroy(struct splitter **s);
 /* In proportion to the boards' speeds. */
 enum cohort_code cost_proportional(const struct cost_model *m, int until, const bool *who,
                                    int64_t *split, struct cohort_error *err);

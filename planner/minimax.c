@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define PRECISE 1e-3 /* of T; splits are whole rows, so finer is no better */
+#define BELOW   0.9  /* of the mean time of proportional shares: hardly ever possible */
 
 enum cohort_code cost_proportional(const struct cost_model *m, int until, const bool *who,
                                    int64_t *split, struct cohort_error *err) {
@@ -38,11 +39,41 @@ struct reach {
 
 struct splitter {
     const struct cost_model *m;
-    int first, end, until;
-    struct reach *reach; /* per node - first; step 0: not computed, -1: all rows */
-    struct reach *of;    /* per value, while finding these */
-    const double *extra; /* per board: ms a row of `until` takes beside computing; NULL: none */
+    int first, end, until; /* until < 0: reach is of nothing yet */
+    struct reach *reach;   /* per node - first; step 0: not computed, -1: all rows */
+    struct reach *of;      /* per value, while finding these; else all zero */
+    int64_t *trial;        /* a split */
+    const double *extra;   /* per board: ms a row of `until` takes beside computing; NULL: none */
 };
+
+enum cohort_code splitter_create(struct splitter **out, const struct cost_model *m,
+                                 struct cohort_error *err) {
+    const size_t values = (size_t)m->g->value_count + 1;
+    struct splitter *s = mem_zalloc(1, sizeof *s);
+    if (s != NULL) {
+        *s = (struct splitter){.m = m, .until = -1};
+        s->reach = mem_zalloc((size_t)m->g->node_count + 1, sizeof *s->reach);
+        s->of = mem_zalloc(values, sizeof *s->of);
+        s->trial = mem_zalloc((size_t)m->boards + 1, sizeof *s->trial);
+    }
+    if (s == NULL || s->reach == NULL || s->of == NULL || s->trial == NULL) {
+        splitter_destroy(&s);
+        return error_memory(err, values * sizeof *s->of, "the planner's tables");
+    }
+    *out = s;
+    return COHORT_OK;
+}
+
+void splitter_destroy(struct splitter **ss) {
+    struct splitter *s = *ss;
+    if (s == NULL)
+        return;
+    mem_free(s->reach);
+    mem_free(s->of);
+    mem_free(s->trial);
+    mem_free(s);
+    *ss = NULL;
+}
 
 static void reach_join(struct reach *a, struct reach b) {
     if (a->step == 0)
@@ -152,31 +183,39 @@ static bool reaches_end(const struct splitter *s, const bool *who, double ms, co
     return split[s->m->boards] == rows;
 }
 
-static double slowest(const struct splitter *s, const int64_t *split) {
-    double most = 0;
-    for (int b = 0; b < s->m->boards; b++)
-        most = fmax(most, range_ms(s, b, split[b], split[b + 1]));
+/* *mean (may be NULL): of the boards with rows. */
+static double slowest(const struct splitter *s, const int64_t *split, double *mean) {
+    double most = 0, sum = 0;
+    int busy = 0;
+    for (int b = 0; b < s->m->boards; b++) {
+        const double ms = range_ms(s, b, split[b], split[b + 1]);
+        most = fmax(most, ms);
+        sum += ms;
+        busy += split[b + 1] > split[b];
+    }
+    if (mean != NULL)
+        *mean = busy > 0 ? sum / busy : 0;
     return most;
 }
 
 enum cohort_code cost_minimax(const struct cost_model *m, int first, int end, int until,
                               const bool *who, const double *extra, int64_t *split,
                               struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    const size_t nodes = (size_t)(end - first);
-    struct splitter s = {.m = m, .first = first, .end = end, .until = until, .extra = extra};
-    int64_t *trial = mem_alloc(((size_t)m->boards + 1) * sizeof *trial);
-    s.reach = mem_zalloc(nodes + 1, sizeof *s.reach);
-    s.of = mem_zalloc((size_t)m->g->value_count + 1, sizeof *s.of);
-    if (trial == NULL || s.reach == NULL || s.of == NULL) {
-        code = error_memory(err, (nodes + (size_t)m->g->value_count) * sizeof *s.of, "a split");
-        goto out;
+    struct splitter *s = m->splitter;
+    const size_t bytes = ((size_t)m->boards + 1) * sizeof *split;
+    enum cohort_code code = cost_proportional(m, until, who, split, err);
+    if (code != COHORT_OK)
+        return code;
+    s->extra = extra;
+    if (s->first != first || s->end != end || s->until != until) {
+        s->first = first;
+        s->end = end;
+        s->until = until;
+        find_reaches(s);
     }
-    TRY(cost_proportional(m, until, who, split, err));
-    find_reaches(&s);
-    double high = slowest(&s, split), low = high / 2;
-    while (low > 0 && reaches_end(&s, who, low, split, trial)) {
-        memcpy(split, trial, ((size_t)m->boards + 1) * sizeof *trial);
+    double mean, high = slowest(s, split, &mean), low = BELOW * mean;
+    while (low > 0 && reaches_end(s, who, low, split, s->trial)) {
+        memcpy(split, s->trial, bytes);
         high = low;
         low /= 2;
         if (low < high * 1e-6 || high < 1e-12)
@@ -184,16 +223,12 @@ enum cohort_code cost_minimax(const struct cost_model *m, int first, int end, in
     }
     while (high - low > PRECISE * high) {
         const double middle = (low + high) / 2;
-        if (reaches_end(&s, who, middle, split, trial)) {
-            memcpy(split, trial, ((size_t)m->boards + 1) * sizeof *trial);
-            high = fmin(middle, slowest(&s, split));
+        if (reaches_end(s, who, middle, split, s->trial)) {
+            memcpy(split, s->trial, bytes);
+            high = fmin(middle, slowest(s, split, NULL));
         } else {
             low = middle;
         }
     }
-out:
-    mem_free(s.of);
-    mem_free(s.reach);
-    mem_free(trial);
-    return code;
+    return COHORT_OK;
 }

@@ -17,10 +17,11 @@
 #define INNER_MAX   2  /* how deep auto asks itself for plans by the other objective */
 #define FOUND       8  /* plans of a search that are simulated */
 #define AGAIN_NODES 60 /* in networks of up to so many operators a second search is worth it */
-#define POLISH_COST                                                                                \
-    100000           /* simulations times boards times operators that polishing may take …       \
-                      */
-#define POLISH_MIN 8 /* … but at least so many simulations */
+/* Simulations times boards times operators that polishing may take, in networks of up to so many
+ * operators and in larger ones, … */
+#define POLISH_COST      100000
+#define POLISH_COST_MANY 60000
+#define POLISH_MIN       8 /* … but at least so many simulations */
 
 struct rival {
     const char *name;
@@ -302,7 +303,8 @@ out:
 static enum cohort_code polish(struct contest *c, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     const int boards = c->run->m->boards;
-    c->budget = POLISH_COST / (boards * (c->run->m->g->node_count + 1));
+    const int nodes = c->run->m->g->node_count;
+    c->budget = (nodes > AGAIN_NODES ? POLISH_COST_MANY : POLISH_COST) / (boards * (nodes + 1));
     c->budget = c->budget < POLISH_MIN ? POLISH_MIN : c->budget;
     for (bool changed = true; changed && c->budget > 0;) {
         changed = false;

@@ -307,14 +307,13 @@ double transition_wait_ms(struct traffic *t, const struct layout *where, const s
     if (!(ms > 0))
         return 0;
     double tail = INFINITY, head = INFINITY;
-    for (int b = 0; b < t->m->boards; b++) {
+    for (int b = 0; b < t->m->boards && tail > 0; b++)
         if (t->sends[b])
             tail = smaller(tail, window_tail_ms(t, where, b));
-        if (t->receives[b] && head > 0)
-            head =
-                w == NULL
-                    ? 0
-                    : smaller(head, window_head_ms(t->m, w, b, need + (size_t)b * stride, where));
-    }
+    if (w == NULL || ms <= tail)
+        return larger(0, ms - tail);
+    for (int b = 0; b < t->m->boards && head > 0; b++)
+        if (t->receives[b])
+            head = smaller(head, window_head_ms(t->m, w, b, need + (size_t)b * stride, where));
     return larger(0, ms - tail - head);
 }
