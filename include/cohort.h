@@ -130,6 +130,8 @@ enum cohort_weights_type { COHORT_WEIGHTS_F32, COHORT_WEIGHTS_F16 };
  * all. */
 enum cohort_arithmetic { COHORT_ARITHMETIC_F32, COHORT_ARITHMETIC_F16 };
 
+struct cohort_profile;
+
 struct cohort_session_options { /* all zero: defaults */
     int threads;                /* 0: every core of this rank's share of its board */
     const char *cores;          /* "all", "big", "0-3" */
@@ -156,6 +158,9 @@ struct cohort_session_options { /* all zero: defaults */
      * `threads` says otherwise, and no binding.  cohort_report() counts blocks that came too late
      * because the machine was busy: with more than 1 % of them times mean nothing. */
     double cpu_share;
+    /* On rank 0, of these boards, until cohort_prepare() has returned: operators of dilated boards
+     * take what was measured there, whatever CPU time they need now; NULL: CPU time over share. */
+    const struct cohort_profile *profile;
     double inject_share;   /* for tests: from run number inject_share_run on, 1 being the first, */
     long inject_share_run; /* the CPU share is so much of what it was; 0: it stays */
     int inject_mpi_call;   /* for tests: that MPI call fails */
@@ -206,13 +211,13 @@ enum cohort_code cohort_tune(struct cohort_model *model, MPI_Comm comm, const ch
 
 /* ---- a profile: what was measured of boards and links ---------------------------------------- */
 
-struct cohort_profile;
-
 struct cohort_profile_options { /* all zero: defaults; rank 0's count */
     const char *directory; /* profiles are kept in its folder "profiles", and taken from there where
                               one fits network, boards and settings; NULL: neither */
-    const char *file;      /* this profile, which must fit; nothing is kept then */
+    const char *file;      /* this profile, which must fit; nothing is kept then.  In a session of
+                              one board it may be of a cluster that such a board belongs to */
     int again;             /* measure, whatever is kept */
+    int kept;              /* measure nothing: *profile stays untouched where nothing is kept */
 };
 
 /* Collective.  Times every operator of the network (with made-up weights, at several numbers of

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #define LEAST_NS 50000   /* blocks below are not worth a look at the clocks */
+#define BURST_NS 2000000 /* of CPU between two sleeps, where the time is known anyway */
 #define LATE_NS  1000000 /* a wake-up may come so late on an idle machine */
 #define LATE_OF  20      /* … or a 20th of the block's time */
 #define POLL_NS  1000000 /* messages move on unnoticed for at most so long */
@@ -20,29 +21,46 @@ static void sleep_until(int64_t ns) {
     (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL); /* a signal: looked at again */
 }
 
+static int64_t cpu_now(void) {
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 int64_t dilation_busy_ns(const struct dilation *d) {
-    int64_t used = d->counts.cpu_ns + clock_ns(CLOCK_THREAD_CPUTIME_ID) - d->cpu_ns;
+    int64_t used = d->counts.cpu_ns + cpu_now() - d->cpu_ns;
     return (int64_t)((double)used / d->share);
 }
 
 void dilation_begin(struct dilation *d) {
     d->target_ns = clock_ns(CLOCK_MONOTONIC);
-    d->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    d->cpu_ns = d->awake_ns = cpu_now();
+    d->end_ns = 0;
 }
 
-void dilation_step(struct dilation *d, bool last, dilation_poll_fn poll, void *context) {
-    int64_t used = clock_ns(CLOCK_THREAD_CPUTIME_ID) - d->cpu_ns;
-    if (used < LEAST_NS && !last)
-        return;
-    int64_t stretched = (int64_t)((double)used / d->share);
-    int64_t now = clock_ns(CLOCK_MONOTONIC);
-    int64_t allowed = stretched / LATE_OF > LATE_NS ? stretched / LATE_OF : LATE_NS;
-    d->target_ns += stretched;
-    d->counts.cpu_ns += used;
-    if (used >= LEAST_NS) {
-        d->counts.blocks++;
-        d->counts.late += now > d->target_ns + allowed;
-    }
+void dilation_resume(struct dilation *d) {
+    if (d->end_ns == 0)
+        dilation_begin(d);
+    else
+        d->cpu_ns = cpu_now();
+}
+
+void dilation_expect(struct dilation *d, int64_t ns) {
+    d->expected_ns = ns;
+    d->end_ns = d->target_ns + ns;
+    d->cpu_ns = cpu_now();
+}
+
+void dilation_share_end(struct dilation *d, const struct dilation *of) {
+    d->expected_ns = of->expected_ns;
+    d->end_ns = of->end_ns;
+}
+
+static void count_block(struct dilation *d, int64_t now, int64_t ns) {
+    int64_t allowed = ns / LATE_OF > LATE_NS ? ns / LATE_OF : LATE_NS;
+    d->counts.blocks++;
+    d->counts.late += now > d->target_ns + allowed;
+}
+
+static void sleep_to_target(struct dilation *d, int64_t now, dilation_poll_fn poll, void *context) {
     while (now < d->target_ns) {
         bool in_pieces = poll != NULL && d->target_ns - now > POLL_NS;
         sleep_until(in_pieces ? now + POLL_NS : d->target_ns);
@@ -50,5 +68,37 @@ void dilation_step(struct dilation *d, bool last, dilation_poll_fn poll, void *c
             poll(context);
         now = clock_ns(CLOCK_MONOTONIC);
     }
-    d->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    d->cpu_ns = d->awake_ns = cpu_now();
+}
+
+void dilation_step(struct dilation *d, bool last, dilation_poll_fn poll, void *context) {
+    const bool known = d->end_ns != 0;
+    int64_t cpu = cpu_now(), used = cpu - d->cpu_ns;
+    if (!last && (known ? cpu - d->awake_ns < BURST_NS : used < LEAST_NS))
+        return;
+    int64_t stretched = (int64_t)((double)used / d->share);
+    int64_t now = clock_ns(CLOCK_MONOTONIC);
+    d->target_ns += known ? stretched / 2 : stretched;
+    if (known && d->target_ns > d->end_ns - d->expected_ns / 2)
+        d->target_ns = d->end_ns - d->expected_ns / 2;
+    d->counts.cpu_ns += used;
+    if (!known && used >= LEAST_NS)
+        count_block(d, now, stretched);
+    sleep_to_target(d, now, poll, context);
+}
+
+void dilation_done(struct dilation *d, dilation_poll_fn poll, void *context) {
+    if (d->end_ns == 0) {
+        dilation_step(d, false, poll, context);
+        return;
+    }
+    int64_t cpu = cpu_now(), now = clock_ns(CLOCK_MONOTONIC);
+    d->counts.cpu_ns += cpu - d->cpu_ns;
+    d->cpu_ns = cpu;
+    d->target_ns = d->end_ns;
+    d->end_ns = 0;
+    if (d->expected_ns > 0)
+        count_block(d, now, d->expected_ns);
+    if (cpu - d->awake_ns >= BURST_NS)
+        sleep_to_target(d, now, poll, context);
 }

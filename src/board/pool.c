@@ -60,6 +60,7 @@ struct pool {
     double share;  /* dilation: 1 when off */
     double part;   /* that is left of it (pool_slow_down()) */
     bool dilating; /* between pool_dilate_begin() and _end(); changes only between jobs */
+    bool whole;    /* … and the sleep comes at the end */
     int slack_ns;  /* the caller's former timer slack; -1: not changed */
 
     /* The job.  Read by workers before they own an item of it, hence atomic. */
@@ -161,10 +162,11 @@ static void begin_worker(struct pool *p, int thread) {
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
     p->workers[thread].dilation.share = p->share * p->part;
     dilation_begin(&p->workers[thread].dilation);
+    dilation_share_end(&p->workers[thread].dilation, &p->workers[0].dilation);
 }
 
 static void pad_item(struct pool *p, int thread) {
-    if (!p->dilating)
+    if (!pool_naps(p))
         return;
     dilation_step(&p->workers[thread].dilation, thread > 0, thread == 0 ? p->poll : NULL,
                   p->poll_context);
@@ -188,20 +190,36 @@ double pool_share(const struct pool *p) {
     return p->share;
 }
 
+bool pool_naps(const struct pool *p) {
+    return p->dilating && !p->whole;
+}
+
 void pool_dilate_begin(struct pool *p) {
     p->dilating = p->share * p->part < 1;
+    p->whole = false;
     if (p->dilating)
         dilation_begin(&p->workers[0].dilation);
 }
 
+void pool_dilate_begin_whole(struct pool *p) {
+    pool_dilate_begin(p);
+    p->whole = p->threads == 1; /* several are timed by the clock on the wall */
+}
+
+void pool_dilate_expect(struct pool *p, double ms) {
+    if (pool_naps(p))
+        dilation_expect(&p->workers[0].dilation, (int64_t)(ms * 1e6 / p->part));
+}
+
 void pool_dilate(struct pool *p) {
-    pad_item(p, 0);
+    if (pool_naps(p))
+        dilation_done(&p->workers[0].dilation, p->poll, p->poll_context);
 }
 
 void pool_dilate_end(struct pool *p) {
     if (p->dilating)
         dilation_step(&p->workers[0].dilation, true, p->poll, p->poll_context);
-    p->dilating = false;
+    p->dilating = p->whole = false;
 }
 
 double pool_work_ms(const struct pool *p) {
@@ -337,7 +355,7 @@ static void run_job(struct pool *p, int64_t first, uint32_t items, pool_item_fn 
     report_done(p, done);
     wait_for_rest(p);
     if (p->dilating) /* waiting for the others was no work */
-        dilation_begin(&p->workers[0].dilation);
+        dilation_resume(&p->workers[0].dilation);
 }
 
 void pool_run(struct pool *p, int64_t items, pool_item_fn fn, void *context) {

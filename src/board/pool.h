@@ -47,6 +47,14 @@ void pool_slow_down(struct pool *p, double part);
 void pool_dilate_begin(struct pool *p);
 void pool_dilate(struct pool *p);
 void pool_dilate_end(struct pool *p);
+/* Between begin and end: what is done from here to the next pool_dilate() takes so long on the
+ * board, whatever CPU it needs here. */
+void pool_dilate_expect(struct pool *p, double ms);
+/* pool_dilate_begin() for measuring: one thread sleeps at the end only, so that it finds its caches
+ * as it left them. */
+void pool_dilate_begin_whole(struct pool *p);
+/* Does the caller sleep between its items? */
+bool pool_naps(const struct pool *p);
 /* A clock for timing parts of the caller's work between begin and end: the monotonic one, or where
  * one thread is dilated the time that the board stands for, without the naps' jitter. */
 double pool_work_ms(const struct pool *p);

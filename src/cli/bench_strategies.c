@@ -142,11 +142,14 @@ static enum cohort_code open_network(struct contest *c, struct cohort_error *err
     if (code == COHORT_OK && c->ranks->rank == 0)
         code = inputs_load(&c->sets, &c->set_count, c->model, &none, &plain, err);
     TRY(cli_agree(c->ranks, code, err));
-    const struct cohort_profile_options o = {.directory = state.cache, .file = c->o->profile};
+    const struct cohort_profile_options o = {
+        .directory = state.cache, .file = c->o->profile, .again = c->o->again};
     double start = clock_ms();
     TRY(cohort_profile_make(&c->profile, c->model, c->ranks->comm, &o, &session, err));
     c->profiling_ms = clock_ms() - start;
-    if (c->ranks->rank == 0)
+    if (c->ranks->rank == 0 && c->o->save_profile != NULL)
+        code = cohort_profile_save(c->profile, c->o->save_profile, err);
+    if (c->ranks->rank == 0 && code == COHORT_OK)
         code = plan_all(c, err);
     TRY(cli_agree(c->ranks, code, err));
 out:
@@ -217,6 +220,7 @@ static enum cohort_code turn(struct contest *c, struct candidate *k, struct coho
     TRY(rest(c, err));
     code = cli_session_options(&options, &state, &c->o->common, c->ranks, err);
     TRY(cli_agree(c->ranks, code, err));
+    options.profile = c->o->cpu_time ? NULL : c->profile;
     options.log = NULL; /* profiling has said what there is to say of these boards */
     options.progress = NULL;
     TRY(cohort_prepare(&session, c->model, k->plan, c->ranks->comm, &options, err));

@@ -14,7 +14,10 @@ struct bench_options {
     struct cli_options common;
     const char *strategies; /* "all", or names with commas; NULL: networks alone */
     const char *profile;    /* FILE; NULL: measure, or what is kept */
-    int format;             /* enum bench_format */
+    bool again;             /* measure in any case */
+    bool cpu_time;          /* dilated boards take it, whatever was measured */
+    const char *save_profile;
+    int format; /* enum bench_format */
     long rounds;
     double cooldown_s; /* rest before each turn */
 };

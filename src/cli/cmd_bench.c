@@ -60,6 +60,7 @@ static enum cohort_code prepare(struct bench *b, struct contender *c, struct coh
     if (b->ranks.rank == 0 && c->plan == NULL)
         code = cli_make_plan(&c->plan, c->model, &b->common, b->ranks.size, NULL, err);
     TRY(cli_agree(&b->ranks, code, err));
+    options.profile = profiled.profile;
     TRY(cohort_prepare(&c->session, c->model, c->plan, b->ranks.comm, &options, err));
 out:
     cohort_profile_free(&profiled.profile);
@@ -160,8 +161,14 @@ static enum cohort_code compare(struct bench *b, const struct bench_options *o,
 static enum cohort_code check_comparison(const struct bench_options *o, const char *strategy,
                                          struct cohort_error *err) {
     const struct cli_options *c = &o->common;
-    if (o->strategies == NULL && o->format != BENCH_TABLE)
-        return error_set(err, COHORT_ERR_USAGE, "--format belongs to --strategies");
+    const char *alone = o->again                   ? "--again"
+                        : o->save_profile != NULL  ? "--save-profile"
+                        : o->format != BENCH_TABLE ? "--format"
+                                                   : NULL;
+    if (o->strategies == NULL && alone != NULL)
+        return error_set(err, COHORT_ERR_USAGE, "%s belongs to --strategies", alone);
+    if (o->profile != NULL && o->again)
+        return error_set(err, COHORT_ERR_USAGE, "--profile names measurements: leave out --again");
     if (o->strategies != NULL &&
         (c->plan != NULL || c->groups != NULL || c->ratio != NULL || strategy != NULL))
         return error_set(err, COHORT_ERR_USAGE,
@@ -209,6 +216,9 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         {"json", 0, OPTION_FLAG, &b.common.json, NULL, "print one JSON document instead", 0, 0},
         {"strategies", 0, OPTION_TEXT, &o.strategies, "all|A,B",
          "compare ways to divide them, as 'cohort plan' knows them", 0, 0},
+        {"again", 0, OPTION_FLAG, &o.again, NULL, "strategies: measure, whatever was kept", 0, 0},
+        {"save-profile", 0, OPTION_TEXT, &o.save_profile, "FILE",
+         "strategies: write what they were made by, of the last network", 0, 0},
         {"rounds", 0, OPTION_INT, &o.rounds, "N",
          "strategies: how often each has its turn of --repeat runs (3)", 1, 10000},
         {"cooldown", 0, OPTION_DOUBLE, &o.cooldown_s, "S", "strategies: rest before each turn (0)",
@@ -232,6 +242,7 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
     }
     o.common = b.common;
     o.profile = b.profile.file;
+    o.cpu_time = b.profile.off;
     if (check_comparison(&o, b.profile.strategy, &err) != COHORT_OK)
         return cli_fail(&err);
     enum cohort_code code = cli_ranks_begin(&b.ranks, &err);

@@ -177,6 +177,7 @@ static enum cohort_code run(struct run *r, const char *model, struct cohort_erro
     r->set_count = (int)sets;
     TRY(cli_profiled_plan(&r->plan, &r->profiled, r->model, &r->o->common, &r->o->profile,
                           &r->ranks, &session, err));
+    session.profile = r->profiled.profile;
     if (r->ranks.rank == 0)
         code = plan_on_root(r, err);
     TRY(cli_agree(&r->ranks, code, err));

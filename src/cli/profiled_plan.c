@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* What is to be done; rank 0's options count. */
-enum wish { NOTHING = 0, MEASURE = 1, PLAN = 2, ADAPT = 4 };
+enum wish { NOTHING = 0, MEASURE = 1, PLAN = 2, ADAPT = 4, TIMES = 8 };
 
 static enum cohort_code check(const struct cli_options *o, const struct profile_options *p,
                               long *wish, int size, struct cohort_error *err) {
@@ -26,7 +26,7 @@ static enum cohort_code check(const struct cli_options *o, const struct profile_
     const bool adapts = p->adapt && size > 1;
     if (p->adapt && !adapts)
         fprintf(stderr, "cohort: note: one board has nothing to divide: --adapt does nothing\n");
-    *wish = NOTHING;
+    *wish = p->off || o->keep_nodes ? NOTHING : TIMES;
     if (((said == NULL && (size > 1 || asks != NULL)) || adapts) && !o->keep_nodes)
         *wish = MEASURE | (said == NULL ? PLAN : 0) | (adapts ? ADAPT : 0);
     return COHORT_OK;
@@ -57,6 +57,21 @@ static enum cohort_code search(struct cohort_plan **plan, const struct cohort_mo
     return code;
 }
 
+/* What is kept of these boards, where rank 0 is dilated: the times that operators take. */
+static enum cohort_code find_times(struct cohort_profile **profile, struct cohort_model *model,
+                                   struct cli_ranks *ranks,
+                                   const struct cohort_session_options *session,
+                                   struct cohort_error *err) {
+    const struct cohort_profile_options how = {.directory = session->cache_directory, .kept = 1};
+    long looks = session->cpu_share > 0 && session->cpu_share < 1;
+    enum cohort_code code = COHORT_OK;
+    TRY(cli_broadcast(ranks, &looks, err));
+    if (looks)
+        code = cohort_profile_make(profile, model, ranks->comm, &how, session, err);
+out:
+    return code;
+}
+
 enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct profiled *profiled,
                                    struct cohort_model *model, const struct cli_options *o,
                                    const struct profile_options *p, struct cli_ranks *ranks,
@@ -68,7 +83,9 @@ enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct profiled *p
         code = check(o, p, &wish, ranks->size, err);
     TRY(cli_agree(ranks, code, err));
     TRY(cli_broadcast(ranks, &wish, err)); /* the others' environment may differ */
-    if (wish == NOTHING)
+    if (wish == TIMES)
+        TRY(find_times(&profiled->profile, model, ranks, session, err));
+    if ((wish & MEASURE) == 0)
         goto out;
     const struct cohort_profile_options how = {.directory = session->cache_directory,
                                                .file = p->file};

@@ -26,13 +26,16 @@ struct profile_options {
          0},                                                                                       \
     {                                                                                              \
         "no-profile", 0, OPTION_FLAG, &(p).off, NULL,                                              \
-            "measure nothing: groups end at the pools, all boards get equal rows", 0, 0            \
+            "measure nothing: groups end at the pools, all boards get equal rows, and dilated "    \
+            "ones take their CPU time",                                                            \
+            0, 0                                                                                   \
     }
 
 /* What there is after that. */
 struct profiled {
     bool made, adapts; /* there is a profile; it is to be adapted: the same on all ranks */
-    struct cohort_profile *profile; /* rank 0; freed by the caller */
+    /* Rank 0; freed by the caller.  Without `made`: what is kept, for the session alone. */
+    struct cohort_profile *profile;
 };
 
 /* Collective.  *plan stays NULL, on rank 0 too, where nothing is to be measured: on one rank, and

@@ -89,9 +89,16 @@ enum cohort_code exec_slot_fetch(struct program *p, int slot, struct tensor *to,
  * ends that exec_range_ends() set. */
 enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_error *err);
 
+/* For a dilated board: what operator `op` takes on the board that this one stands for; below 0, as
+ * at first: its CPU time over the share.  And the same for 10^6 bytes of float32 to the 2-byte wire
+ * and back. */
+void exec_op_takes(struct program *p, int op, double ms);
+void exec_wire_takes(struct program *p, double encode_ms, double decode_ms);
+
 /* Runs the operators ops[0 … count) in that order, each of which may be any of the program's, and
- * finds out how long each takes: as the dilated board takes it, where it is dilated.  The first of
- * a chain stands for all of them; the others must not be named. */
+ * finds out how long each takes: as the dilated board takes it, where it is dilated (by CPU time,
+ * and with one thread without a sleep before the last of them has ended).  The first of a chain
+ * stands for all of them; the others must not be named. */
 enum cohort_code exec_run_timed(struct program *p, const int *ops, int count, double *ms,
                                 struct cohort_error *err);
 
@@ -160,6 +167,7 @@ enum cohort_code exec_run_each(struct program *p, int op, double *ms, int *count
                                struct cohort_error *err);
 /* Of an operator, in the order in which they were added. */
 int exec_op_node(const struct program *p, int op);
+struct rows exec_op_rows(const struct program *p, int op);
 
 /* ---- convenience for tests and single-board use ---------------------------------------------- */
 

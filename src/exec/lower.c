@@ -93,7 +93,7 @@ static int pieces_wanted(const struct program *p, int64_t rows) {
     double ns = p->row_ns * (double)rows / threads;
     /* The first piece is the largest, twice the mean. */
     double tests = p->options.test_ns > 0 ? fmin(2 * ns / p->options.test_ns, PIECES_MOST) : 0;
-    if (pool_share(p->pool) < 1) { /* sleeping between items is what they are for */
+    if (pool_naps(p->pool)) { /* sleeping between items is what they are for */
         double naps = fmin(ns / NAP_NS, ITEMS_EACH * (threads > 1 ? 1 : 2));
         return naps < 1 ? threads > 1 : (int)naps;
     }

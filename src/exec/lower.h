@@ -54,6 +54,7 @@ struct exec_op {
     bool free; /* its output is there already: it only put channels together, or took them apart */
     bool ends_range; /* of what exec_run() runs */
     int chain;       /* the number of the chain that begins here, from 1 on; 0: none */
+    double takes_ms; /* on the board that a dilated one stands for; below 0: unknown */
     struct bound *bound;
 };
 
@@ -87,6 +88,7 @@ struct program {
     struct strip_state *strip_states; /* one a thread */
     bool strip_times;                 /* those of a chain's operators are wanted */
     double row_ns;                    /* of the operator that runs */
+    double encode_ms, decode_ms;      /* exec_wire_takes(); below 0: unknown */
     bool prepared;
 };
 

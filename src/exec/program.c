@@ -37,6 +37,7 @@ enum cohort_code exec_create(struct program **out, const struct graph *g, struct
     p->graph = g;
     p->pool = pool;
     p->bounds = bounds;
+    p->encode_ms = p->decode_ms = -1;
     if (o != NULL)
         p->options = *o;
     p->isa_mask = kernel_isa_available();
@@ -105,8 +106,12 @@ enum cohort_code exec_add_op(struct program *p, int node, struct rows out, const
     }
     memcpy(in, in_slots, (size_t)n->in_count * sizeof *in);
     memcpy(outs, out_slots, (size_t)n->out_count * sizeof *outs);
-    p->ops[p->op_count] = (struct exec_op){
-        .node = node, .out = out, .in_slots = in, .out_slots = outs, .bound = &p->bounds[node]};
+    p->ops[p->op_count] = (struct exec_op){.node = node,
+                                           .out = out,
+                                           .in_slots = in,
+                                           .out_slots = outs,
+                                           .takes_ms = -1,
+                                           .bound = &p->bounds[node]};
     if (op != NULL)
         *op = p->op_count;
     p->op_count++;
@@ -275,6 +280,23 @@ bool exec_uses_constant(const struct program *p, int id) {
 
 /* ---- running --------------------------------------------------------------------------------- */
 
+/* What operators [first, first + count) take; below 0: unknown of one of them. */
+static double takes_ms(const struct program *p, int first, int count) {
+    double ms = 0;
+    for (int i = first; i < first + count; i++) {
+        if (p->ops[i].takes_ms < 0 && !p->ops[i].free)
+            return -1;
+        ms += p->ops[i].free ? 0 : p->ops[i].takes_ms;
+    }
+    return ms;
+}
+
+static void expect(struct program *p, int first, int count) {
+    double ms = takes_ms(p, first, count);
+    if (ms >= 0)
+        pool_dilate_expect(p->pool, ms);
+}
+
 enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_error *err) {
     BUG_UNLESS(p->prepared);
     pool_set_float_mode();
@@ -284,11 +306,13 @@ enum cohort_code exec_run(struct program *p, int first, int last, struct cohort_
         if (op->chain > 0) {
             const struct chain *c = &p->chains[op->chain - 1];
             BUG_UNLESS(i + c->count <= last);
+            expect(p, i, c->count);
             chain_run(p, c);
             pool_dilate(p->pool);
             i += c->count - 1;
             continue;
         }
+        expect(p, i, 1);
         enum cohort_code code = lowering_run(p, op, err);
         if (code != COHORT_OK) {
             error_wrap(err, "node '%s' (%s)", op->bound->node->name, op->bound->node->op->name);
@@ -330,7 +354,7 @@ enum cohort_code exec_run_timed(struct program *p, const int *ops, int count, do
     enum cohort_code code = COHORT_OK;
     BUG_UNLESS(p->prepared);
     pool_set_float_mode();
-    pool_dilate_begin(p->pool);
+    pool_dilate_begin_whole(p->pool);
     for (int i = 0; i < count && code == COHORT_OK; i++) {
         const struct exec_op *op = &p->ops[ops[i]];
         double begin = pool_work_ms(p->pool);
@@ -363,6 +387,19 @@ const struct tensor *exec_slot_tensor(const struct program *p, int slot) {
 
 int exec_op_node(const struct program *p, int op) {
     return p->ops[op].node;
+}
+
+struct rows exec_op_rows(const struct program *p, int op) {
+    return p->ops[op].out;
+}
+
+void exec_op_takes(struct program *p, int op, double ms) {
+    p->ops[op].takes_ms = ms;
+}
+
+void exec_wire_takes(struct program *p, double encode_ms, double decode_ms) {
+    p->encode_ms = encode_ms;
+    p->decode_ms = decode_ms;
 }
 
 const char *exec_op_kernel(const struct program *p, int op) {

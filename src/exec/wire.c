@@ -155,22 +155,28 @@ static void decode_part(void *context, int64_t y0, int64_t y1, int block0, int b
     }
 }
 
-static void code_rows(struct program *p, struct rows rows, work_fn part, struct coding *c) {
-    p->row_ns = (double)(c->shape.floats * 4) / CODED_PER_NS;
+/* ms: what 10^6 bytes of float32 take on a board that is stood for; below 0: unknown. */
+static void code_rows(struct program *p, struct rows rows, work_fn part, struct coding *c,
+                      double ms) {
+    const double row_bytes = (double)c->shape.floats * (double)sizeof(float);
+    p->row_ns = row_bytes / CODED_PER_NS;
     pool_dilate_begin(p->pool);
+    if (ms >= 0 && c->wire == WIRE_F16)
+        pool_dilate_expect(p->pool, ms * 1e-6 * row_bytes * (double)rows_count(rows));
     run_parallel(p, rows.begin, rows.end, 1, part, c);
+    pool_dilate(p->pool);
     pool_dilate_end(p->pool);
 }
 
 void wire_encode(struct program *p, int slot, struct rows rows, enum wire wire, void *to,
                  int64_t first, int64_t *saturated) {
     struct coding c = coding_of(p, slot, wire, to, first);
-    code_rows(p, rows, encode_part, &c);
+    code_rows(p, rows, encode_part, &c, p->encode_ms);
     *saturated += atomic_load(&c.saturated);
 }
 
 void wire_decode(struct program *p, int slot, struct rows rows, enum wire wire, const void *from,
                  int64_t first) {
     struct coding c = coding_of(p, slot, wire, (char *)(uintptr_t)from, first);
-    code_rows(p, rows, decode_part, &c);
+    code_rows(p, rows, decode_part, &c, p->decode_ms);
 }

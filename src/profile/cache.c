@@ -72,6 +72,16 @@ static bool numbers_differ(char *why, const char *host, const char *what, double
     return true;
 }
 
+static bool types_differ(char *why, const char *host, const struct profile_type *was,
+                         const struct profile_type *is) {
+    return differ(why, host, "the CPU", was->cpu, is->cpu) ||
+           differ(why, host, "what it can run", was->isa, is->isa) ||
+           differ(why, host, "the kernels", was->kernels, is->kernels) ||
+           numbers_differ(why, host, "the number of threads", was->threads, is->threads) ||
+           numbers_differ(why, host, "the CPU share", was->cpu_share, is->cpu_share) ||
+           numbers_differ(why, host, "the highest clock in MHz", was->clock_mhz, is->clock_mhz);
+}
+
 bool profile_matches(const struct profile *kept, const struct profile *now,
                      char why[PROFILE_WHY_BYTES]) {
     if (strcmp(kept->signature, now->signature) != 0 || kept->node_count != now->node_count) {
@@ -92,20 +102,77 @@ bool profile_matches(const struct profile *kept, const struct profile *now,
     }
     for (int r = 0; r < now->board_count; r++) {
         const char *host = now->boards[r].host;
-        const struct profile_type *a = &kept->types[kept->boards[r].type];
-        const struct profile_type *b = &now->types[now->boards[r].type];
         char rank[32];
         snprintf(rank, sizeof rank, "rank %d", r);
         if (differ(why, rank, "the host", kept->boards[r].host, host) ||
-            differ(why, host, "the CPU", a->cpu, b->cpu) ||
-            differ(why, host, "what it can run", a->isa, b->isa) ||
-            differ(why, host, "the kernels", a->kernels, b->kernels) ||
-            numbers_differ(why, host, "the number of threads", a->threads, b->threads) ||
-            numbers_differ(why, host, "the CPU share", a->cpu_share, b->cpu_share) ||
-            numbers_differ(why, host, "the highest clock in MHz", a->clock_mhz, b->clock_mhz))
+            types_differ(why, host, &kept->types[kept->boards[r].type],
+                         &now->types[now->boards[r].type]))
             return false;
     }
     return true;
+}
+
+bool profile_type_fits(const struct profile_type *t, const struct profile_facts *f,
+                       char why[PROFILE_WHY_BYTES]) {
+    const struct profile_type now = {.cpu = (char *)(uintptr_t)f->cpu,
+                                     .isa = (char *)(uintptr_t)f->isa,
+                                     .kernels = (char *)(uintptr_t)f->kernels,
+                                     .threads = f->threads,
+                                     .cpu_share = f->cpu_share,
+                                     .clock_mhz = f->clock_mhz};
+    return !types_differ(why, f->host, t, &now);
+}
+
+static void free_links(struct profile *p) {
+    for (int i = 0; i < p->link_count; i++)
+        mem_free(p->links[i].points);
+    mem_free(p->links);
+    p->links = NULL;
+    p->link_count = 0;
+}
+
+/* ---- one board of many ----------------------------------------------------------------------- */
+
+static int find_board(const struct profile *p, const struct profile_facts *f,
+                      char why[PROFILE_WHY_BYTES]) {
+    int best = -1;
+    for (int b = 0; b < p->board_count; b++) {
+        const struct profile_board *board = &p->boards[b];
+        if (!profile_type_fits(&p->types[board->type], f, why))
+            continue;
+        if (best < 0 || board->type < p->boards[best].type || /* not one that was set apart */
+            (board->type == p->boards[best].type && board->scale < p->boards[best].scale))
+            best = b;
+    }
+    return best;
+}
+
+enum cohort_code profile_narrow(struct profile *p, const struct profile_facts *f,
+                                struct cohort_error *err) {
+    char why[PROFILE_WHY_BYTES] = "";
+    const int b = find_board(p, f, why);
+    if (b < 0)
+        return error_set(err, COHORT_ERR_PLAN, "the profile has no board like this one: %s", why);
+    char *host = mem_strdup(f->host);
+    if (host == NULL)
+        return error_memory(err, strlen(f->host) + 1, "a profile");
+    const struct profile_board board = p->boards[b];
+    p->boards[b] = p->boards[0];
+    p->boards[0] = board;
+    for (int i = 1; i < p->board_count; i++) {
+        mem_free(p->boards[i].host);
+        mem_free(p->boards[i].remark);
+    }
+    mem_free(p->boards[0].host);
+    p->boards[0].host = host;
+    p->board_count = 1;
+    free_links(p);
+    p->link_of[0] = -1;
+    mem_free(p->groups); /* of them all */
+    p->groups = NULL;
+    p->group_count = 0;
+    p->scatter_factor = p->gather_factor = 1;
+    return COHORT_OK;
 }
 
 /* ---- links ----------------------------------------------------------------------------------- */
@@ -188,9 +255,7 @@ out:
 }
 
 void profile_move_links(struct profile *p, struct profile *from) {
-    for (int i = 0; i < p->link_count; i++)
-        mem_free(p->links[i].points);
-    mem_free(p->links);
+    free_links(p);
     mem_free(p->link_of);
     p->links = from->links;
     p->link_of = from->link_of;

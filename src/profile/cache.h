@@ -17,6 +17,14 @@ char *profile_links_path(const char *directory, const struct profile_facts *fact
 bool profile_matches(const struct profile *kept, const struct profile *now,
                      char why[PROFILE_WHY_BYTES]);
 
+/* Is a type of a profile what this rank has?  false: why[] says what differs first. */
+bool profile_type_fits(const struct profile_type *t, const struct profile_facts *f,
+                       char why[PROFILE_WHY_BYTES]);
+/* Leaves of p one board: the fastest of the type that these facts are of, under their host's name.
+ * p stays as it is after an error.  Errors: plan (none is of that type), memory. */
+enum cohort_code profile_narrow(struct profile *p, const struct profile_facts *f,
+                                struct cohort_error *err);
+
 /* Writes the links of p, which are those of these boards.  Makes directories.  Errors: io, memory.
  */
 enum cohort_code profile_save_links(const struct profile *p, const struct profile_facts *facts,

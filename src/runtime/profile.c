@@ -20,9 +20,10 @@ struct making {
     struct profile_facts *facts; /* of all ranks; rank 0 */
     struct exec_options exec;
     struct profile_job job;
-    struct profile *now;                 /* rank 0: what is to be found out */
-    char *path, *links_path;             /* rank 0: in the cache; NULL: there is none */
-    int have_compute, have_links, fixed; /* the same on all ranks; fixed: a file that was named */
+    struct profile *now;     /* rank 0: what is to be found out */
+    char *path, *links_path; /* rank 0: in the cache; NULL: there is none */
+    /* The same on all ranks.  fixed: a file that was named; only_kept: nothing is measured. */
+    int have_compute, have_links, fixed, only_kept;
     const char *doing;
 };
 
@@ -50,8 +51,8 @@ static enum cohort_code name_kernels(const struct cohort_session *s,
     return COHORT_OK;
 }
 
-static enum cohort_code find_facts(const struct cohort_session *s, struct profile_facts *f,
-                                   struct cohort_error *err) {
+enum cohort_code session_facts(const struct cohort_session *s, struct profile_facts *f,
+                               struct cohort_error *err) {
     const struct tuning_key key = session_tuning_key(s);
     *f = (struct profile_facts){.cpu_share = pool_share(s->pool),
                                 .clock_mhz = board_clock_mhz(&s->board, SYSFS),
@@ -69,7 +70,7 @@ static enum cohort_code find_facts(const struct cohort_session *s, struct profil
 static enum cohort_code gather_facts(struct making *m, struct cohort_error *err) {
     struct cohort_session *s = m->s;
     struct profile_facts mine;
-    enum cohort_code code = find_facts(s, &mine, err);
+    enum cohort_code code = session_facts(s, &mine, err);
     m->facts = mem_zalloc(s->rank == 0 ? (size_t)s->size : 1, sizeof *m->facts);
     if (code == COHORT_OK && m->facts == NULL)
         code = error_memory(err, (size_t)s->size * sizeof *m->facts, "a profile");
@@ -112,11 +113,14 @@ static void describe_job(struct making *m) {
 
 /* ---- what is there already ------------------------------------------------------------------- */
 
-/* Rank 0.  A file that was named must fit; its links count, too. */
+/* Rank 0.  A file that was named must fit; its links count, too.  One board alone is found among
+ * those of a larger cluster. */
 static enum cohort_code take_named(struct making *m, const char *path, struct cohort_error *err) {
     char why[PROFILE_WHY_BYTES];
     struct profile *kept = NULL;
     enum cohort_code code = profile_load(&kept, path, err);
+    if (code == COHORT_OK && m->s->size == 1 && kept->board_count > 1)
+        code = profile_narrow(kept, &m->facts[0], err);
     if (code == COHORT_OK && !profile_matches(kept, m->now, why))
         code = error_set(err, COHORT_ERR_PLAN, "%s: %s; leave --profile out to measure", path, why);
     if (code == COHORT_OK) {
@@ -161,7 +165,8 @@ static enum cohort_code take_kept(struct making *m, struct cohort_error *err) {
     if (code == COHORT_ERR_MEMORY)
         return error_set(err, code, "%s", local.message);
     if (code != COHORT_OK)
-        session_log(m->s, 0, "%s; measured again", local.message);
+        session_log(m->s, 0, "%s; %s", local.message,
+                    m->options->kept != 0 ? "left alone" : "measured again");
     return COHORT_OK;
 }
 
@@ -179,6 +184,8 @@ static enum cohort_code look(struct making *m, struct cohort_error *err) {
         buf_u8(&b, (uint8_t)m->have_compute);
         buf_u8(&b, (uint8_t)m->have_links);
         buf_u8(&b, (uint8_t)m->fixed);
+        m->only_kept = m->options->kept != 0;
+        buf_u8(&b, (uint8_t)m->only_kept);
     }
     TRY(session_agree(s, code, err));
     if (s->comm == NULL)
@@ -188,6 +195,7 @@ static enum cohort_code look(struct making *m, struct cohort_error *err) {
     m->have_compute = read_u8(&in);
     m->have_links = read_u8(&in);
     m->fixed = read_u8(&in);
+    m->only_kept = read_u8(&in);
 out:
     buf_release(&b);
     return code;
@@ -274,7 +282,8 @@ static enum cohort_code make(struct making *m, struct cohort_model *model,
     TRY(gather_facts(m, err));
     describe_job(m);
     TRY(look(m, err));
-    TRY(measure(m, err));
+    if (!m->only_kept)
+        TRY(measure(m, err));
 out:
     return code;
 }
@@ -295,7 +304,7 @@ enum cohort_code cohort_profile_make(struct cohort_profile **profile, struct coh
         if (code != COHORT_OK)
             m.s->failed = true;
     }
-    if (code == COHORT_OK && m.s->rank == 0) {
+    if (code == COHORT_OK && m.s->rank == 0 && (m.have_compute || !m.only_kept)) {
         c->profile = m.now;
         m.now = NULL;
         *profile = c;

@@ -18,7 +18,7 @@ struct board_row {
     char host[BOARD_NAME_BYTES];
     char cpu[128];
     double threads, arena_bytes, weights_bytes, other_bytes, received_bytes, run_ms;
-    double cpu_share, blocks, late_blocks, cpu_ms; /* dilation; blocks of all runs */
+    double cpu_share, blocks, late_blocks, cpu_ms, profiled; /* dilation; blocks of all runs */
     double half_weights, half_saturated, half_error;
     double wire_saturated;
     double fp16_on, fp16_operators, fp16_share, fp16_saturated;
@@ -84,6 +84,7 @@ static struct board_row board_of(const struct cohort_session *s) {
                           .blocks = (double)dilation.blocks,
                           .late_blocks = (double)dilation.late,
                           .cpu_ms = s->cpu_ms,
+                          .profiled = s->times != NULL,
                           .half_weights = (double)half.weights,
                           .half_saturated = (double)half.saturated,
                           .half_error = half.error,
@@ -244,6 +245,7 @@ static void add_boards(cJSON *root, const struct report *r, const struct board_r
         add_known(o, "predicted_compute_ms", forecast_board_ms(s, b));
         cJSON_AddNumberToObject(o, "cpu_share", rows[b].cpu_share);
         if (rows[b].cpu_share < 1) {
+            cJSON_AddStringToObject(o, "dilated_by", rows[b].profiled > 0 ? "profile" : "cpu");
             cJSON_AddNumberToObject(o, "cpu_ms", rows[b].cpu_ms);
             cJSON_AddNumberToObject(o, "blocks", rows[b].blocks);
             cJSON_AddNumberToObject(o, "late_blocks", rows[b].late_blocks);

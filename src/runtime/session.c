@@ -235,6 +235,7 @@ static enum cohort_code prepare(struct cohort_session *s, struct cohort_model *m
     TRY(session_agree_on_arithmetic(s, err));
     TRY(session_share_limits(s, err));
     TRY(session_share_choices(s, err));
+    TRY(session_share_times(s, err));
     TRY(session_divide(s, NULL, err));
     s->prepare_ms = clock_ms() - start;
 out:
@@ -311,6 +312,7 @@ void cohort_close(struct cohort_session **session) {
         file_unmap(&s->weight_maps[i].map);
     mem_free(s->weight_maps);
     session_release_choices(s);
+    profile_destroy(&s->times);
     comm_destroy(&s->comm);
     mem_free(s);
     *session = NULL;

@@ -113,8 +113,9 @@ struct cohort_session {
     struct tuning tuning;             /* rank 0: that file */
     struct kernel_board kernel_board; /* what kernels may know: caches are this board's own */
     struct kernel_choices choices;
-    char *choice_text; /* the names that choices point to */
-    bool failed;       /* a run failed: only cohort_close is allowed now */
+    char *choice_text;     /* the names that choices point to */
+    struct profile *times; /* dilated: what operators take; NULL: by their CPU time */
+    bool failed;           /* a run failed: only cohort_close is allowed now */
 };
 
 /* division.c.  divide: collective, when graph, plan and board are there; compiles the plan, fetches
@@ -187,6 +188,17 @@ void session_release_choices(struct cohort_session *s);
 enum cohort_code session_share_limits(struct cohort_session *s, struct cohort_error *err);
 /* Local.  What this board's measurements are filed under. */
 struct tuning_key session_tuning_key(const struct cohort_session *s);
+
+/* profile.c.  Local, after session_share_choices().  What this rank's measurements hold for. */
+struct profile_facts;
+enum cohort_code session_facts(const struct cohort_session *s, struct profile_facts *f,
+                               struct cohort_error *err);
+
+/* expect.c.  share_times: collective, after session_share_choices(); ranks that are dilated keep
+ * the caller's profile, where there is one.  take_times: local, after exec_prepare(); the program's
+ * operators take from now on what that says. */
+enum cohort_code session_share_times(struct cohort_session *s, struct cohort_error *err);
+void session_take_times(struct cohort_session *s);
 
 /* weights.c.  Collective.  Brings every constant that this rank's program needs into the graph:
  * from the cache, a local file, or the ranks before it in the chain. */

@@ -121,7 +121,7 @@ fi
 
 # CPU time over share is what a dilated board should take, and what it took; per cent of late blocks.
 dilated_speed() { # SHARE
-    farm exec b1 "$cohort" run resnet18 --cpu-share "$1" --warmup 1 --repeat 2 --as json >"$work/dilated.json" || return 1
+    farm exec b1 "$cohort" run resnet18 --cpu-share "$1" --no-profile --warmup 1 --repeat 2 --as json >"$work/dilated.json" || return 1
     awk -v s="$1" -v t="$(values "$work/dilated.json" run_ms)" -v c="$(values "$work/dilated.json" cpu_ms)" \
         -v l="$(values "$work/dilated.json" late_blocks)" -v b="$(values "$work/dilated.json" blocks)" 'BEGIN { printf "%.3f %.2f\n", t / (c / s), 100 * l / b }'
 }
@@ -129,6 +129,16 @@ farm up 1 --share 0.5 --realtime
 for share in 0.5 0.25 0.1; do
     measure "time of a board at share $share by the time it should take, % late" "1.00 <1" "0.99 1.03 0 1" dilated_speed "$share"
 done
+
+# What was profiled is what it should take then; rows are converted to the network's layout, too.
+profiled_speed() { # SHARE
+    farm exec b1 "$cohort" profile resnet18 --cpu-share "$1" --again -o "$work/profile.json" >"$work/profile.out" || return 1
+    farm exec b1 "$cohort" run resnet18 --cpu-share "$1" --profile "$work/profile.json" --warmup 1 --repeat 2 --as json >"$work/profiled.json" || return 1
+    grep -q '"dilated_by": "profile"' "$work/profiled.json" || return 1
+    awk -v t="$(values "$work/profiled.json" run_ms)" -v w="$(values "$work/profiled.json" predicted_ms | head -n 1)" \
+        -v l="$(values "$work/profiled.json" late_blocks)" -v b="$(values "$work/profiled.json" blocks)" 'BEGIN { printf "%.3f %.2f\n", t / w, 100 * l / b }'
+}
+measure "time of a board at share 0.25 by its profile, % late" "1.01 <1" "0.99 1.06 0 1" profiled_speed 0.25
 
 # ---- networks over six boards ------------------------------------------------------------------
 

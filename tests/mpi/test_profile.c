@@ -208,6 +208,55 @@ static void a_bad_cache_is_left_alone(void) {
     cohort_profile_free(&c);
 }
 
+static int count_of(const char *text, const char *what) {
+    int count = 0;
+    for (; (text = strstr(text, what)) != NULL; text++)
+        count++;
+    return count;
+}
+
+/* One run with the profile that rank 0 has; *by: how many boards went by it. */
+static enum cohort_code run_by(const struct cohort_profile *c, double share, int *by,
+                               struct cohort_error *err) {
+    const struct cohort_session_options o = {
+        .threads = 1, .no_binding = 1, .cpu_share = share, .profile = c};
+    struct cohort_tensor in = mt_rank == 0 ? cohort_input(model, 0) : (struct cohort_tensor){0};
+    struct cohort_tensor out;
+    struct cohort_session *s = NULL;
+    char *json = NULL;
+    enum cohort_code code =
+        cohort_prepare(&s, mt_rank == 0 ? model : NULL, NULL, MPI_COMM_WORLD, &o, err);
+    if (mt_rank == 0)
+        in.data = calloc(1, cohort_tensor_bytes(&in));
+    if (code == COHORT_OK)
+        code = cohort_run(s, &in, mt_rank == 0, &out, mt_rank == 0, err);
+    if (code == COHORT_OK)
+        code = cohort_report(s, &json, err);
+    *by = json != NULL ? count_of(json, "\"dilated_by\": \"profile\"") : 0;
+    cohort_text_free(json);
+    cohort_close(&s);
+    free(in.data);
+    return code;
+}
+
+static void dilated_boards_go_by_it(void) {
+    enum cohort_code code;
+    struct cohort_error err = {0};
+    const double share = mt_rank == 0 && mt_size > 1 ? 0 : 0.3;
+    const int dilated = mt_size > 1 ? mt_size - 1 : 1;
+    int by = -1;
+    struct cohort_profile *c = make(NULL, share, &code, NULL);
+    bool ok = code == COHORT_OK && said(run_by(c, share, &by, &err), &err);
+    mt_ok(ok && by == (mt_rank == 0 ? dilated : 0), "every dilated board takes what was profiled");
+    ok = said(run_by(NULL, share, &by, &err), &err);
+    mt_ok(ok && by == 0, "… but without a profile its CPU time");
+    code = run_by(c, share > 0 ? 0.4 : 0, &by, &err);
+    mt_ok(code == COHORT_ERR_PLAN &&
+              strstr(err.message, "the CPU share was 0.3, now it is 0.4") != NULL,
+          "… and with another board's profile nothing");
+    cohort_profile_free(&c);
+}
+
 int main(int argc, char **argv) {
     mt_begin(&argc, &argv, 120);
     bool ok = mt_rank != 0 || make_network();
@@ -218,6 +267,7 @@ int main(int argc, char **argv) {
         it_is_kept();
         a_file_must_fit();
         a_bad_cache_is_left_alone();
+        dilated_boards_go_by_it();
     }
     cohort_model_free(&model);
     if (mt_rank == 0) {

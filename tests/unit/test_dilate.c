@@ -1,7 +1,8 @@
-/* Dilation: a board at share s takes 1/s of its CPU time, polls while it sleeps, counts late
- * blocks, and answers with the same bits. */
+/* Dilation: a board at share s takes 1/s of its CPU time, or what was profiled of it, polls while
+ * it sleeps, counts late blocks, and answers with the same bits. */
 #include "board/pool.h"
 #include "cohort.h"
+#include "runtime/model.h"
 #include "synth/synth.h"
 #include "tests/support/leaks.h"
 
@@ -160,6 +161,138 @@ static void test_off(void **state) {
     pool_destroy(&p);
 }
 
+/* ---- time that is known beforehand ----------------------------------------------------------- */
+
+/* Work of a known time, in seconds: pieces of `each` seconds of CPU. */
+struct known {
+    double takes, each;
+    int pieces;
+};
+
+static struct stretch run_known(struct pool *p, const struct known *works, int count,
+                                bool outside) {
+    struct dilation_counts before = pool_dilation(p);
+    struct stretch s;
+    double w = wall();
+    pool_dilate_begin(p);
+    for (int i = 0; i < count; i++) {
+        double each = works[i].each;
+        if (works[i].takes >= 0)
+            pool_dilate_expect(p, works[i].takes * 1e3);
+        for (int k = 0; outside && k < works[i].pieces; k++)
+            burn(&each, k, 0);
+        if (!outside)
+            pool_run(p, works[i].pieces, burn, &each);
+        pool_dilate(p);
+    }
+    pool_dilate_end(p);
+    s.wall = wall() - w;
+    s.counts = pool_dilation(p);
+    s.counts.blocks -= before.blocks;
+    s.counts.late -= before.late;
+    s.cpu = (double)(s.counts.cpu_ns - before.cpu_ns) * 1e-9;
+    return s;
+}
+
+/* Never sooner than known; once nobody disturbed it, no later either, and nothing was late. */
+static void check_known(int threads, const struct known *works, int count, bool outside) {
+    struct pool *p = make_pool(threads);
+    bool quiet = false;
+    double want = 0, work = 0;
+    for (int i = 0; i < count; i++) {
+        want += works[i].takes >= 0 ? works[i].takes : works[i].each * works[i].pieces / SHARE;
+        work += works[i].each * works[i].pieces;
+    }
+    pool_set_share(p, SHARE);
+    for (int i = 0; i < TRIES && !quiet; i++) {
+        struct stretch s = run_known(p, works, count, outside);
+        assert_true(s.wall >= want - 1e-6);
+        if (threads == 1)
+            assert_true(s.cpu >= work);
+        quiet = s.wall < 1.03 * want + 1e-3 && s.counts.late == 0;
+        if (!quiet)
+            print_message("# wall %.1f ms, wanted %.1f ms, %d late blocks: again\n", s.wall * 1e3,
+                          want * 1e3, (int)s.counts.late);
+        else if (threads == 1)
+            assert_int_equal(s.counts.blocks, count);
+    }
+    pool_destroy(&p);
+    if (!quiet) {
+        print_message("# the machine was never idle long enough\n");
+        skip();
+    }
+}
+
+/* By its CPU time it would take 4 times as long, or a quarter. */
+static void test_known_time(void **state) {
+    (void)state;
+    static const struct known less = {20e-3, 2e-3, 5}, more = {60e-3, 1e-3, 4};
+    check_known(1, &less, 1, false);
+    check_known(1, &less, 1, true);
+    check_known(1, &more, 1, false);
+    check_known(2, &more, 1, false);
+}
+
+/* Times add up, whatever ran ahead of them. */
+static void test_known_times_add_up(void **state) {
+    (void)state;
+    struct known works[20];
+    for (int i = 0; i < 20; i++)
+        works[i] = (struct known){2e-3, i % 3 == 0 ? 6e-4 : 1e-4, 1};
+    check_known(1, works, 20, false);
+    works[7] = (struct known){-1, 2e-3, 1}; /* not known: by its CPU time */
+    works[11] = (struct known){-1, 2e-3, 1};
+    check_known(1, works, 20, true);
+}
+
+/* Two operators have no time for what they compute: late, and the next catch up. */
+static void test_late_by_known_time(void **state) {
+    (void)state;
+    static const struct known works[] = {
+        {10e-3, 3e-3, 1}, {1e-3, 4e-3, 2}, {1e-3, 1e-3, 1}, {30e-3, 1e-3, 1}, {10e-3, 1e-3, 1}};
+    struct pool *p = make_pool(1);
+    bool quiet = false;
+    pool_set_share(p, SHARE);
+    for (int i = 0; i < TRIES && !quiet; i++) {
+        struct stretch s = run_known(p, works, 5, false);
+        assert_int_equal(s.counts.blocks, 5);
+        assert_true(s.counts.late >= 2);
+        assert_true(s.wall >= 52e-3 - 1e-6);
+        quiet = s.counts.late == 2 && s.wall < 1.03 * 52e-3 + 1e-3;
+    }
+    pool_destroy(&p);
+    if (!quiet)
+        skip();
+}
+
+/* For measuring: all of the sleep at the end. */
+static void test_whole(void **state) {
+    (void)state;
+    struct pool *p = make_pool(1);
+    bool quiet = false;
+    double each = 2e-3;
+    pool_set_share(p, SHARE);
+    for (int i = 0; i < TRIES && !quiet; i++) {
+        double w = wall();
+        pool_dilate_begin_whole(p);
+        assert_false(pool_naps(p));
+        double ms = pool_work_ms(p);
+        pool_run(p, 5, burn, &each);
+        pool_dilate(p);
+        ms = pool_work_ms(p) - ms;
+        quiet = wall() - w < 20e-3;
+        pool_dilate_end(p);
+        assert_true(ms >= 5 * 2 / SHARE - 1e-3);
+        assert_true(wall() - w >= 5 * 2e-3 / SHARE - 1e-6);
+    }
+    pool_dilate_begin(p);
+    assert_true(pool_naps(p));
+    pool_dilate_end(p);
+    pool_destroy(&p);
+    if (!quiet)
+        skip();
+}
+
 /* ---- polling and lateness -------------------------------------------------------------------- */
 
 static void test_polls_while_sleeping(void **state) {
@@ -268,6 +401,109 @@ static void test_same_bits(void **state) {
         check_bits(names[i]);
 }
 
+/* ---- a network by its profile ---------------------------------------------------------------- */
+
+static struct cohort_model *make_model(const char *name) {
+    struct cohort_error err = {0};
+    struct cohort_model *m = NULL;
+    char path[128];
+    struct synth_options o = {.size = 64, .width = 0.5, .classes = 10, .seed = 3};
+    snprintf(path, sizeof path, "/tmp/cohort-dilate-%ld.onnx", (long)getpid());
+    if (synth_write(name, &o, path, &err) != COHORT_OK ||
+        cohort_open(&m, path, NULL, &err) != COHORT_OK)
+        fail_msg("%s", err.message);
+    unlink(path);
+    return m;
+}
+
+/* A run's milliseconds by its report, which says what the board was dilated by. */
+static double run_ms(struct cohort_model *m, const struct cohort_session_options *o, int runs,
+                     const char *by) {
+    struct cohort_error err = {0};
+    struct cohort_session *s = NULL;
+    struct cohort_tensor in = cohort_input(m, 0), out;
+    double least = 1e9;
+    in.data = calloc((size_t)elements(&in), sizeof(float));
+    assert_non_null(in.data);
+    if (cohort_prepare(&s, m, NULL, MPI_COMM_NULL, o, &err) != COHORT_OK)
+        fail_msg("%s", err.message);
+    for (int i = 0; i < runs; i++) {
+        double w = wall();
+        if (cohort_run(s, &in, 1, &out, 1, &err) != COHORT_OK)
+            fail_msg("%s", err.message);
+        w = wall() - w;
+        least = w < least ? w : least;
+    }
+    char *json = NULL;
+    assert_int_equal(cohort_report(s, &json, &err), COHORT_OK);
+    if (strstr(json, by) == NULL)
+        fail_msg("no %s in %s", by, json);
+    cohort_text_free(json);
+    cohort_close(&s);
+    free(in.data);
+    return least * 1e3;
+}
+
+static void test_network_by_profile(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    struct cohort_model *m = make_model("resnet18");
+    struct cohort_profile *profile = NULL, *none = NULL;
+    struct cohort_session_options o = {.threads = 1, .no_binding = 1, .cpu_share = 0.1};
+    const struct cohort_profile_options kept = {.directory = "/proc/none", .kept = 1};
+    assert_int_equal(cohort_profile_make(&none, m, MPI_COMM_NULL, &kept, &o, &err), COHORT_OK);
+    assert_null(none); /* nothing is kept, nothing was measured */
+    if (cohort_profile_make(&profile, m, MPI_COMM_NULL, NULL, &o, &err) != COHORT_OK)
+        fail_msg("%s", err.message);
+    const struct profile *p = cohort_profile_of(profile);
+    double want = 0;
+    for (int i = 0; i < p->node_count; i++) {
+        const int curve = p->types[0].curve_of[i];
+        if (curve < 0)
+            continue;
+        struct profile_curve *c = &p->types[0].curves[curve];
+        for (int k = 0; k < c->count; k++)
+            c->points[k].ms *= 2; /* not what CPU time would say */
+        want += c->points[c->count - 1].ms;
+    }
+    assert_true(want > 1);
+    (void)run_ms(m, &o, 1, "\"dilated_by\": \"cpu\"");
+    o.profile = profile;
+    double took = run_ms(m, &o, TRIES, "\"dilated_by\": \"profile\"");
+    /* Input and output are converted, too. */
+    print_message("# took %.2f ms, profiled %.2f ms\n", took, want);
+    assert_true(took >= want - 1e-3);
+    if (!emulated())
+        assert_true(took < 1.5 * want + 5);
+    /* A board that is not dilated does not look at it. */
+    o.cpu_share = 1;
+    assert_true(run_ms(m, &o, TRIES, "\"cpu_share\": 1") < want);
+    cohort_profile_free(&profile);
+    cohort_model_free(&m);
+}
+
+static void test_profile_of_another_board(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    struct cohort_model *m = make_model("lenet5"), *other = make_model("resnet18");
+    struct cohort_profile *profile = NULL;
+    struct cohort_session *s = NULL;
+    struct cohort_session_options o = {.threads = 1, .no_binding = 1, .cpu_share = 0.5};
+    if (cohort_profile_make(&profile, m, MPI_COMM_NULL, NULL, &o, &err) != COHORT_OK)
+        fail_msg("%s", err.message);
+    o.profile = profile;
+    o.cpu_share = 0.25;
+    assert_int_equal(cohort_prepare(&s, m, NULL, MPI_COMM_NULL, &o, &err), COHORT_ERR_PLAN);
+    assert_non_null(strstr(err.message, "the CPU share was 0.5, now it is 0.25"));
+    o.cpu_share = 0.5;
+    assert_int_equal(cohort_prepare(&s, other, NULL, MPI_COMM_NULL, &o, &err), COHORT_ERR_PLAN);
+    assert_non_null(strstr(err.message, "another network"));
+    assert_null(s);
+    cohort_profile_free(&profile);
+    cohort_model_free(&m);
+    cohort_model_free(&other);
+}
+
 static void test_bad_share(void **state) {
     (void)state;
     struct cohort_error err = {0};
@@ -297,9 +533,15 @@ int main(void) {
         cmocka_unit_test(test_speed_outside_items),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_off),
+        cmocka_unit_test(test_known_time),
+        cmocka_unit_test(test_known_times_add_up),
+        cmocka_unit_test(test_late_by_known_time),
+        cmocka_unit_test(test_whole),
         cmocka_unit_test(test_polls_while_sleeping),
         cmocka_unit_test(test_late_blocks_are_counted),
         cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_network_by_profile),
+        cmocka_unit_test(test_profile_of_another_board),
         cmocka_unit_test(test_bad_share),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);

@@ -324,6 +324,47 @@ static void types_collapse(void **state) {
     test_directory_remove();
 }
 
+/* One board of a cluster: the fastest of its type that was not set apart. */
+static void a_profile_is_narrowed(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    char why[PROFILE_WHY_BYTES];
+    struct graph *g = open_network("lenet5", 28);
+    make_facts();
+    struct profile *p = begin(g, 3), *one = NULL;
+    struct profile_facts alone = facts[0];
+    snprintf(alone.host, sizeof alone.host, "here");
+    p->boards[0].scale = 1.04;
+    p->boards[1].scale = 1.01;
+    p->links = mem_zalloc(1, sizeof *p->links);
+    p->links[0].points = mem_zalloc(1, sizeof *p->links[0].points);
+    p->links[0].count = p->link_count = 1;
+    p->link_of[1] = 0;
+    assert_true(profile_type_fits(&p->types[0], &alone, why));
+    assert_false(profile_type_fits(&p->types[1], &alone, why));
+    assert_non_null(strstr(why, "here: the CPU share was 0.5, now it is 1"));
+    alone.threads = 3;
+    assert_int_equal(profile_narrow(p, &alone, &err), COHORT_ERR_PLAN);
+    assert_non_null(strstr(err.message, "no board like this one: here: "));
+    assert_int_equal(p->board_count, 3);
+    alone.threads = 4;
+    test_must(profile_narrow(p, &alone, &err), &err);
+    assert_int_equal(p->board_count, 1);
+    assert_string_equal(p->boards[0].host, "here");
+    assert_true(p->boards[0].scale == 1.01);
+    assert_int_equal(p->link_of[0], -1);
+    assert_int_equal(p->link_count, 0);
+    struct profile_facts former = facts[0];
+    facts[0] = alone;
+    one = begin(g, 1);
+    facts[0] = former;
+    assert_true(profile_matches(p, one, why));
+    profile_destroy(&one);
+    profile_destroy(&p);
+    graph_destroy(&g);
+    test_directory_remove();
+}
+
 static void only_equal_boards_match(void **state) {
     (void)state;
     char why[PROFILE_WHY_BYTES];
@@ -435,7 +476,7 @@ int main(void) {
         cmocka_unit_test(chains_are_timed),        cmocka_unit_test(memory_may_be_short),
         cmocka_unit_test(dilation_is_seen),        cmocka_unit_test(health_is_told),
         cmocka_unit_test(types_collapse),          cmocka_unit_test(only_equal_boards_match),
-        cmocka_unit_test(links_are_kept),
+        cmocka_unit_test(links_are_kept),          cmocka_unit_test(a_profile_is_narrowed),
     };
     return cmocka_run_group_tests(tests, test_pool_start, test_pool_stop);
 }
