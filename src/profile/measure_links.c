@@ -10,18 +10,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define KB          ((size_t)1024)
-#define SAME_MS     0.02 /* by how much clocks and wake-ups disturb a short message */
-#define SAME        0.03 /* links that differ by less share a curve */
-#define REPEATS     3
-#define LONGEST_S   0.030 /* a message */
-#define STAR_S      0.030 /* all messages of the star, about */
-#define STAR_MOST   (256 * KB)
-#define STAR_LEAST  (4 * KB)
-#define OFF         0.20
-#define PROBE_S     0.080 /* of the 100 ms; the rest is for words between rounds */
-#define PROBE_MOST  (48 * KB)
-#define PROBE_TURNS 3 /* messages of each size, and their answers' time, about */
+#define KB             ((size_t)1024)
+#define SAME_MS        0.02 /* by how much clocks and wake-ups disturb a short message */
+#define SAME           0.03 /* links that differ by less share a curve */
+#define REPEATS        3
+#define LONGEST_S      0.030 /* a message */
+#define STAR_S         0.030 /* all messages of the star, about */
+#define STAR_MOST      (256 * KB)
+#define STAR_LEAST     (4 * KB)
+#define OFF            0.20
+#define PROBE_S        0.080 /* of the 100 ms; the rest is for words between rounds */
+#define PROBE_MOST     (48 * KB)
+#define PROBE_TURNS    3 /* messages of each size, and their answers' time, about */
+#define LOOK_FIRST     (8 * KB)
+#define LOOK_LONGEST_S 0.015
 #define LATENCY_LEAST_MS                                                                           \
     0.5 /* shorter messages say more about the processor than about the link                       \
          */
@@ -199,12 +201,14 @@ static void plan_probe(const struct profile *p, struct comm_link_request *r) {
                                                              : (int)fit};
 }
 
-/* A link's time now over the profile's; 0: not measured, or too short to say. */
+/* A link's time now over the profile's, by the largest message that was measured; 0: none was, or
+ * it was too short to say. */
 static double factor_of(const struct profile *p, const struct comm_link_request *r,
                         const double *ms, int i, double *now, double *was) {
-    const int n = p->board_count;
-    *now = ms[(size_t)i * COMM_LINK_SIZES_MAX];
-    *was = profile_link_ms(p, i / n, i % n, (double)r->bytes[0]);
+    const int n = p->board_count, count = measured(r, ms + (size_t)i * COMM_LINK_SIZES_MAX);
+    const int last = count > 0 ? count - 1 : 0;
+    *now = ms[(size_t)i * COMM_LINK_SIZES_MAX + (size_t)last];
+    *was = profile_link_ms(p, i / n, i % n, (double)r->bytes[last]);
     return i / n == i % n || *now <= 0 || *was <= 0 || fmax(*now, *was) < LATENCY_LEAST_MS
                ? 0
                : *now / *was;
@@ -228,12 +232,10 @@ static bool find_off(const struct profile *p, const struct comm_link_request *r,
 }
 
 /* Collective.  ms: room for all pairs' times on rank 0. */
-static enum cohort_code probe(const struct profile *p, const struct profile_job *job,
-                              struct comm_link_request *r, double **ms, struct cohort_error *err) {
+static enum cohort_code probe(const struct profile_job *job, const struct comm_link_request *r,
+                              double **ms, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     size_t times = (size_t)job->size * (size_t)job->size * COMM_LINK_SIZES_MAX;
-    if (job->rank == 0)
-        plan_probe(p, r);
     *ms = mem_alloc((job->rank == 0 ? times : 1) * sizeof **ms);
     code = *ms != NULL ? COHORT_OK : error_memory(err, times * sizeof **ms, "a profile");
     TRY(agree(job, code, err));
@@ -251,18 +253,35 @@ enum cohort_code profile_probe_links(const struct profile *p, const struct profi
     why[0] = '\0';
     if (job->comm == NULL || job->size == 1)
         return COHORT_OK;
-    enum cohort_code code = probe(p, job, &r, &ms, err);
+    if (job->rank == 0)
+        plan_probe(p, &r);
+    enum cohort_code code = probe(job, &r, &ms, err);
     if (code == COHORT_OK && job->rank == 0)
         *off = find_off(p, &r, ms, why);
     mem_free(ms);
     return code;
 }
 
+/* Rank 0: connections are warm, and somebody waits for the next inference.  A link that has become
+ * much slower must not take much longer: the large message is left out then. */
+static void plan_look(const struct profile *p, struct comm_link_request *r) {
+    plan_probe(p, r);
+    r->repeats = 1;
+    r->longest_s = LOOK_LONGEST_S;
+    if (r->bytes[0] <= LOOK_FIRST)
+        return;
+    r->bytes[1] = r->bytes[0];
+    r->bytes[0] = LOOK_FIRST;
+    r->count = 2;
+}
+
 enum cohort_code profile_probe_factors(const struct profile *p, const struct profile_job *job,
                                        double *factor, struct cohort_error *err) {
     struct comm_link_request r = {.count = 0};
     double *ms = NULL, now, was;
-    enum cohort_code code = probe(p, job, &r, &ms, err);
+    if (job->rank == 0)
+        plan_look(p, &r);
+    enum cohort_code code = probe(job, &r, &ms, err);
     for (int i = 0; code == COHORT_OK && job->rank == 0 && i < job->size * job->size; i++) {
         factor[i] = factor_of(p, &r, ms, i, &now, &was);
         if (!(factor[i] > 0) || fmax(factor[i], 1 / factor[i]) - 1 <= OFF / 2)

@@ -356,6 +356,8 @@ static enum cohort_code look(struct cohort_session *s, struct cohort_adaptation 
         TRY(session_agree(s, code, err));
     }
     what->took_ms = clock_ms() - start;
+    if (s->rank == 0)
+        session_log(s, 1, "what all boards took was looked at in %.1f ms", what->took_ms);
 out:
     buf_release(&plan);
     return code;
