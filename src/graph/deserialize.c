@@ -147,12 +147,16 @@ static enum cohort_code get_attr_list(struct reader *r, struct attr *a, size_t c
     return code;
 }
 
-static enum cohort_code get_attr(struct reader *r, struct attr *a, struct cohort_error *err) {
+static enum cohort_code get_graph(struct reader *r, int depth, struct graph **g,
+                                  struct cohort_error *err);
+
+static enum cohort_code get_attr(struct reader *r, int depth, struct attr *a,
+                                 struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     *a = (struct attr){.name = get_name(r, "attributes", &code, err)};
     if (a->name == NULL)
         return code;
-    a->kind = (enum attr_kind)get_below(r, read_u8(r), ATTR_TENSOR + 1);
+    a->kind = (enum attr_kind)get_below(r, read_u8(r), ATTR_GRAPH + 1);
     size_t count = read_u32(r);
     if (r->failed)
         return malformed("attributes", err);
@@ -173,6 +177,11 @@ static enum cohort_code get_attr(struct reader *r, struct attr *a, struct cohort
         break;
     case ATTR_TENSOR:
         code = get_tensor(r, &a->tensor, err);
+        break;
+    case ATTR_GRAPH:
+        a->i = get_i64(r);
+        a->count = count;
+        code = get_graph(r, depth + 1, &a->graph, err);
         break;
     }
     return code == COHORT_OK && r->failed ? malformed("attributes", err) : code;
@@ -253,7 +262,19 @@ static void draft_release(struct draft *d) {
     mem_free(d->attrs);
 }
 
-static enum cohort_code get_attrs(struct reader *r, struct draft *d, struct cohort_error *err) {
+/* What a body takes from around it are inputs of the node, and its own last ones. */
+static bool graphs_hold(const struct draft *d) {
+    for (int i = 0; i < d->attr_count; i++) {
+        const struct attr *a = &d->attrs[i];
+        if (a->kind == ATTR_GRAPH && (a->i < 0 || a->count > (size_t)a->graph->input_count ||
+                                      a->i > d->in_count - (int64_t)a->count))
+            return false;
+    }
+    return true;
+}
+
+static enum cohort_code get_attrs(struct reader *r, int depth, struct draft *d,
+                                  struct cohort_error *err) {
     size_t count = read_count(r, 9); /* a name's length, kind, count */
     d->attrs = r->failed ? NULL : mem_zalloc(count, sizeof *d->attrs);
     if (d->attrs == NULL)
@@ -261,7 +282,7 @@ static enum cohort_code get_attrs(struct reader *r, struct draft *d, struct coho
                          : error_memory(err, count * sizeof *d->attrs, "a serialised graph");
     for (size_t i = 0; i < count; i++) {
         d->attr_count = (int)i + 1;
-        enum cohort_code code = get_attr(r, &d->attrs[i], err);
+        enum cohort_code code = get_attr(r, depth, &d->attrs[i], err);
         if (code != COHORT_OK)
             return code;
     }
@@ -318,7 +339,7 @@ static bool counts_hold(const struct draft *d, const struct op_desc *op) {
     return true;
 }
 
-static enum cohort_code get_node(struct reader *r, struct graph *g, bool *ready,
+static enum cohort_code get_node(struct reader *r, int depth, struct graph *g, bool *ready,
                                  struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct draft d = {0};
@@ -331,7 +352,7 @@ static enum cohort_code get_node(struct reader *r, struct graph *g, bool *ready,
     const struct op_desc *op = opset > INT32_MAX ? NULL : op_find(d.domain, d.op_name, (int)opset);
     TRY(get_ids(r, g, true, &d.in, &d.in_count, err));
     TRY(get_ids(r, g, true, &d.out, &d.out_count, err));
-    TRY(get_attrs(r, &d, err));
+    TRY(get_attrs(r, depth, &d, err));
     if (op == NULL) {
         code = error_set(err, COHORT_ERR_UNSUPPORTED,
                          "a serialised graph has operator %s, opset %u, which this build does not "
@@ -339,7 +360,7 @@ static enum cohort_code get_node(struct reader *r, struct graph *g, bool *ready,
                          d.op_name, (unsigned)opset);
         goto out;
     }
-    if (!order_holds(g, &d, ready) || !counts_hold(&d, op)) {
+    if (!order_holds(g, &d, ready) || !counts_hold(&d, op) || !graphs_hold(&d)) {
         code = malformed("nodes", err);
         goto out;
     }
@@ -352,7 +373,8 @@ out:
     return code;
 }
 
-static enum cohort_code get_nodes(struct reader *r, struct graph *g, struct cohort_error *err) {
+static enum cohort_code get_nodes(struct reader *r, int depth, struct graph *g,
+                                  struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     bool *ready = mem_zalloc((size_t)g->value_count, sizeof *ready);
     if (ready == NULL)
@@ -361,7 +383,7 @@ static enum cohort_code get_nodes(struct reader *r, struct graph *g, struct coho
         ready[g->inputs[i]] = true;
     size_t count = read_count(r, 64); /* at least that many bytes each */
     for (size_t i = 0; i < count && code == COHORT_OK; i++)
-        code = get_node(r, g, ready, err);
+        code = get_node(r, depth, g, ready, err);
     for (int i = 0; i < g->output_count; i++)
         if (code == COHORT_OK && !ready[g->outputs[i]] &&
             !graph_value(g, g->outputs[i])->is_constant)
@@ -370,9 +392,34 @@ static enum cohort_code get_nodes(struct reader *r, struct graph *g, struct coho
     return code == COHORT_OK && r->failed ? malformed("nodes", err) : code;
 }
 
+static enum cohort_code get_graph(struct reader *r, int depth, struct graph **g,
+                                  struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct graph *fresh = NULL;
+    if (depth > GRAPH_DEPTH_MAX)
+        return malformed("graphs", err);
+    char *name = get_name(r, "name", &code, err);
+    if (name == NULL)
+        return code;
+    TRY(graph_create(&fresh, name, err));
+    fresh->opset = get_below(r, read_u32(r), INT32_MAX);
+    size_t count = read_count(r, 8);
+    for (size_t i = 0; i < count; i++)
+        TRY(get_value(r, fresh, err));
+    TRY(get_ids(r, fresh, false, &fresh->inputs, &fresh->input_count, err));
+    TRY(get_ids(r, fresh, false, &fresh->outputs, &fresh->output_count, err));
+    TRY(get_nodes(r, depth, fresh, err));
+    graph_relink(fresh);
+    *g = fresh;
+    fresh = NULL;
+out:
+    mem_free(name);
+    graph_destroy(&fresh);
+    return code;
+}
+
 enum cohort_code graph_deserialize(struct graph **g, const void *data, size_t bytes,
                                    struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
     struct reader r = reader_of(data, bytes);
     struct graph *fresh = NULL;
     uint32_t magic = read_u32(&r), version = read_u32(&r);
@@ -383,26 +430,12 @@ enum cohort_code graph_deserialize(struct graph **g, const void *data, size_t by
                          "a serialised graph of version %u; this build reads version %u: the "
                          "boards' versions differ",
                          (unsigned)version, SERIAL_VERSION);
-    char *name = get_name(&r, "name", &code, err);
-    if (name == NULL)
-        return code;
-    TRY(graph_create(&fresh, name, err));
-    fresh->opset = get_below(&r, read_u32(&r), INT32_MAX);
-    size_t count = read_count(&r, 8);
-    for (size_t i = 0; i < count; i++)
-        TRY(get_value(&r, fresh, err));
-    TRY(get_ids(&r, fresh, false, &fresh->inputs, &fresh->input_count, err));
-    TRY(get_ids(&r, fresh, false, &fresh->outputs, &fresh->output_count, err));
-    TRY(get_nodes(&r, fresh, err));
-    if (r.at != r.end) {
+    enum cohort_code code = get_graph(&r, 0, &fresh, err);
+    if (code == COHORT_OK && r.at != r.end)
         code = malformed("end", err);
-        goto out;
-    }
-    graph_relink(fresh);
-    *g = fresh;
-    fresh = NULL;
-out:
-    mem_free(name);
-    graph_destroy(&fresh);
+    if (code == COHORT_OK)
+        *g = fresh;
+    else
+        graph_destroy(&fresh);
     return code;
 }

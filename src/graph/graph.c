@@ -18,6 +18,7 @@ void attr_release(struct attr *a) {
         mem_free(a->strings[i]);
     mem_free(a->strings);
     tensor_release(&a->tensor);
+    graph_destroy(&a->graph);
     *a = (struct attr){0};
 }
 
@@ -59,6 +60,10 @@ const float *node_attr_floats(const struct node *n, const char *name, int *count
     const struct attr *a = attr_of_kind(n, name, ATTR_FLOATS);
     *count = a != NULL ? (int)a->count : 0;
     return a != NULL ? a->floats : NULL;
+}
+
+const struct attr *node_attr_graph(const struct node *n, const char *name) {
+    return attr_of_kind(n, name, ATTR_GRAPH);
 }
 
 /* The slot for attribute `name`, emptied; a new one when absent.  NULL: memory short. */

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 
+struct graph;
 struct op_desc;
 
 /* ---- attributes ---------------------------------------------------------------------------- */
@@ -25,7 +26,8 @@ enum attr_kind {
     ATTR_INTS,
     ATTR_FLOATS,
     ATTR_STRINGS,
-    ATTR_TENSOR
+    ATTR_TENSOR,
+    ATTR_GRAPH
 };
 
 struct attr {
@@ -39,6 +41,10 @@ struct attr {
     char **strings;
     size_t count;         /* of ints, floats or strings */
     struct tensor tensor; /* ATTR_TENSOR */
+    /* ATTR_GRAPH: the body of an If, Loop or Scan.  What it reads of the graph around it are its
+     * last `count` inputs; they are the node's inputs from number i on.  Its constants are its
+     * own, and aligned. */
+    struct graph *graph;
 };
 
 void attr_release(struct attr *a);
@@ -188,6 +194,7 @@ const char *node_attr_string(const struct node *n, const char *name, const char 
 /* Points into the attribute; *count = 0 and NULL when absent. */
 const int64_t *node_attr_ints(const struct node *n, const char *name, int *count);
 const float *node_attr_floats(const struct node *n, const char *name, int *count);
+const struct attr *node_attr_graph(const struct node *n, const char *name); /* NULL when absent */
 /* Sets (adds or replaces) an integer attribute. */
 enum cohort_code node_set_int(struct node *n, const char *name, int64_t i,
                               struct cohort_error *err);
@@ -219,6 +226,8 @@ enum cohort_code graph_signature(const struct graph *g, char hex[33], struct coh
 
 /* Constants of at most this many bytes travel inside the serialised graph; larger ones by hash. */
 #define GRAPH_INLINE_BYTES 2048
+/* Graphs within graphs within … */
+#define GRAPH_DEPTH_MAX 8
 /* Appends the whole graph to b, large constants as content hashes (computed here if missing). */
 enum cohort_code graph_serialize(struct graph *g, struct buf *b, struct cohort_error *err);
 /* The reverse; large constants come out with data == NULL and content_hash set. */

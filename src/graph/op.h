@@ -13,8 +13,9 @@ enum op_flags {
     OP_UNARY = 1u << 0,  /* elementwise on input 0: out[i] = f(in[i]); other inputs constant */
     OP_BINARY = 1u << 1, /* elementwise with broadcasting over all inputs */
     OP_VIEW = 1u << 2, /* same data, other shape (Reshape, Squeeze, …); no work on plain tensors */
-    OP_MOVE = 1u << 3,    /* moves elements without arithmetic (Transpose, Concat, Slice, …) */
-    OP_INTERNAL = 1u << 4 /* made by passes, never read from a file (domain "cohort") */
+    OP_MOVE = 1u << 3,     /* moves elements without arithmetic (Transpose, Concat, Slice, …) */
+    OP_INTERNAL = 1u << 4, /* made by passes, never read from a file (domain "cohort") */
+    OP_GRAPHS = 1u << 5    /* has graphs as attributes (If, Loop, Scan) */
 };
 
 #define OP_ANY_INPUTS 0x7ffffffe /* room for one residual */

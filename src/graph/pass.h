@@ -27,6 +27,8 @@ enum cohort_code pass_set_inputs(struct graph *g, const struct pass_options *o,
  * Errors name the node and its operator. */
 enum cohort_code pass_infer(struct graph *g, struct cohort_error *err);
 /* Identity, Dropout, Cast to the same type, no-op Pad/Reshape/Transpose/Resize/Concat of one. */
+/* An If whose condition is constant gives way to the branch that is taken. */
+enum cohort_code pass_take_branches(struct graph *g, struct cohort_error *err);
 enum cohort_code pass_remove_noops(struct graph *g, struct cohort_error *err);
 /* Recognises LayerNormalization, GELU, HardSwish, SiLU, channel shuffle, reorg written out as
  * chains. */

@@ -4,6 +4,7 @@
 
 static enum cohort_code improve(struct graph *g, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
+    TRY(pass_take_branches(g, err));
     TRY(pass_remove_noops(g, err));
     TRY(pass_remove_dead(g, err));
     TRY(pass_recognise(g, err));

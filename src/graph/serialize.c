@@ -35,6 +35,8 @@ static void put_tensor(struct buf *b, const struct tensor *t) {
     buf_bytes(b, t->data, bytes);
 }
 
+static void put_body(struct buf *b, const struct graph *g);
+
 static void put_attr(struct buf *b, const struct attr *a) {
     buf_string(b, a->name);
     buf_u8(b, (uint8_t)a->kind);
@@ -63,6 +65,10 @@ static void put_attr(struct buf *b, const struct attr *a) {
         break;
     case ATTR_TENSOR:
         put_tensor(b, &a->tensor);
+        break;
+    case ATTR_GRAPH:
+        put_i64(b, a->i);
+        put_body(b, a->graph);
         break;
     }
 }
@@ -155,6 +161,25 @@ static enum cohort_code put_constant(struct buf *b, struct value *v, struct coho
     put_shape(b, &v->constant.shape);
     buf_string(b, v->content_hash);
     return COHORT_OK;
+}
+
+/* A graph in an attribute, all of its constants within. */
+static void put_body(struct buf *b, const struct graph *g) {
+    buf_string(b, g->name);
+    buf_u32(b, (uint32_t)g->opset);
+    buf_u32(b, (uint32_t)g->value_count);
+    for (int i = 0; i < g->value_count; i++) {
+        put_value(b, &g->values[i]);
+        if (g->values[i].is_constant) {
+            buf_u8(b, false);
+            put_tensor(b, &g->values[i].constant);
+        }
+    }
+    put_ids(b, g->inputs, g->input_count);
+    put_ids(b, g->outputs, g->output_count);
+    buf_u32(b, (uint32_t)g->node_count);
+    for (int i = 0; i < g->node_count; i++)
+        put_node(b, &g->nodes[i], true);
 }
 
 static enum cohort_code buf_check(const struct buf *b, struct cohort_error *err) {

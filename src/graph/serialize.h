@@ -3,6 +3,6 @@
 #define COHORT_GRAPH_SERIALIZE_H
 
 #define SERIAL_MAGIC   0x48504347u /* "GCPH" */
-#define SERIAL_VERSION 1u
+#define SERIAL_VERSION 2u
 
 #endif

@@ -19,7 +19,8 @@ wanted=" Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool 
  Upsample DepthToSpace SpaceToDepth Gemm MatMul Softmax ReduceMean ArgMax Gather Identity Dropout Cast
  Shape Constant ConstantOfShape Range Where Equal LpPool GroupNormalization RMSNormalization TopK
  NonMaxSuppression GatherElements GatherND ScatterElements ScatterND CumSum OneHot Einsum NonZero
- RoiAlign MaxUnpool GridSample Attention RotaryEmbedding QLinearConv MatMulInteger LSTM GRU RNN "
+ RoiAlign MaxUnpool GridSample Attention RotaryEmbedding QLinearConv MatMulInteger LSTM GRU RNN
+ If Loop "
 wanted=${wanted//$'\n'/ }
 
 # Tests whose recorded data contradicts the specification or itself, with the reason.

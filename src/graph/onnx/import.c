@@ -192,7 +192,6 @@ static enum cohort_code read_type(struct wire message, struct value *v, struct c
     enum cohort_code code = COHORT_OK;
     struct wire_field f;
     struct wire tensor;
-    bool found = false;
     for (;;) {
         TRY(wire_next(&message, &f, err));
         if (f.number == 0)
@@ -200,7 +199,6 @@ static enum cohort_code read_type(struct wire message, struct value *v, struct c
         if (f.number == TYPE_TENSOR) {
             TRY(wire_nested(&message, &f, "TypeProto.Tensor", &tensor, err));
             TRY(read_tensor_type(tensor, v, err));
-            found = true;
         } else if (f.number == TYPE_SEQUENCE || f.number == TYPE_MAP || f.number == TYPE_SPARSE ||
                    f.number == TYPE_OPTIONAL) {
             code = error_set(err, COHORT_ERR_UNSUPPORTED,
@@ -209,8 +207,6 @@ static enum cohort_code read_type(struct wire message, struct value *v, struct c
             goto out;
         }
     }
-    if (!found)
-        code = error_set(err, COHORT_ERR_FORMAT, "its type is missing");
 out:
     return code;
 }
@@ -259,8 +255,10 @@ static enum cohort_code read_input(struct import *im, struct wire message,
     if (known >= 0 && graph_value(im->g, known)->is_constant)
         goto out; /* an initializer that the file (IR 3) also lists as an input */
     TRY(import_value(im, name, "input", &id, err));
-    code = type.at == NULL ? error_set(err, COHORT_ERR_FORMAT, "its type is missing")
-                           : read_type(type, graph_value(im->g, id), err);
+    if (type.at != NULL)
+        code = read_type(type, graph_value(im->g, id), err);
+    if (code == COHORT_OK && graph_value(im->g, id)->type == DT_NONE && im->parent == NULL)
+        code = error_set(err, COHORT_ERR_FORMAT, "its type is missing");
     if (code != COHORT_OK) {
         error_wrap(err, "input '%s'", wire_show(name, show));
         goto out;
@@ -277,7 +275,8 @@ static enum cohort_code read_output(struct import *im, struct wire message,
     struct wire type;
     char show[WIRE_SHOW_BYTES];
     TRY(read_value_info(message, &name, &type, err));
-    int id = names_find(&im->names, name);
+    int id;
+    TRY(import_find(im, name, &id, err));
     if (id < 0) {
         code = error_set(err, COHORT_ERR_FORMAT,
                          "output '%s' is produced by nothing: no node's output, initializer or "
@@ -313,7 +312,7 @@ out:
     return code;
 }
 
-static enum cohort_code read_graph(struct import *im, struct wire graph, struct cohort_error *err) {
+enum cohort_code import_graph(struct import *im, struct wire graph, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     TRY(read_graph_name(im, graph, err));
     TRY(import_each(im, graph, GRAPH_SPARSE_INITIALIZER, "SparseTensorProto", read_sparse, err));
@@ -407,15 +406,22 @@ static enum cohort_code read_model(struct import *im, struct wire model, struct 
     }
     TRY(import_each(im, model, MODEL_OPSET_IMPORT, "OperatorSetIdProto", read_opset, err));
     im->g->opset = choose_opset(im);
-    TRY(read_graph(im, graph, err));
+    TRY(import_graph(im, graph, err));
 out:
     return code;
 }
 
-static void import_release(struct import *im) {
+void import_release(struct import *im) {
+    for (size_t i = 0; i < im->node_count; i++)
+        for (int k = 0; k < im->nodes[i].graph_count; k++)
+            attr_release(&im->nodes[i].graphs[k]);
+    for (size_t i = 0; i < im->node_count; i++)
+        mem_free(im->nodes[i].graphs);
     tensor_source_release(&im->source);
     names_release(&im->names);
-    mem_free(im->opsets);
+    if (im->parent == NULL)
+        mem_free(im->opsets);
+    mem_free(im->captured);
     mem_free(im->nodes);
     mem_free(im->pool);
     graph_destroy(&im->g);

@@ -15,8 +15,10 @@ struct pending_node {
     size_t index; /* in the file */
     const struct op_desc *op;
     int opset;
-    size_t first_in, first_out;                        /* in the pool */
-    int in_count, out_count;                           /* trailing empty names do not count */
+    size_t first_in, first_out; /* in the pool */
+    int in_count, out_count;    /* trailing empty names do not count */
+    struct attr *graphs;        /* its attributes that are graphs */
+    int graph_count;
     enum { NODE_WAITING, NODE_OPEN, NODE_DONE } state; /* of the sort */
 };
 
@@ -35,6 +37,13 @@ struct import {
     size_t node_index; /* of the next node in the file */
     int *pool;         /* the nodes' inputs and outputs: value numbers, -1: left out */
     size_t pool_count, pool_capacity;
+    /* of a graph in an attribute: */
+    struct import *parent; /* the graph around it; NULL: there is none */
+    int depth;
+    struct captured {
+        int inside, outside; /* numbers of one value, in this graph and in the one around it */
+    } * captured;            /* what nodes read of the graph around it */
+    size_t captured_count, captured_capacity;
 };
 
 /* Calls visit() with each field of that number, in order, as a nested message called `name`. */
@@ -56,6 +65,21 @@ enum cohort_code import_constant(struct import *im, struct wire_text name, const
 /* Reads all NodeProtos of the graph: Constant nodes become constants, the others nodes in
  * topological order.  Errors name the node. */
 enum cohort_code import_nodes(struct import *im, struct wire graph, struct cohort_error *err);
+
+/* The number of the value of that name, here or (then it becomes an input) in the graphs around
+ * this one; *id is -1 when there is none.  Errors: memory. */
+enum cohort_code import_find(struct import *im, struct wire_text name, int *id,
+                             struct cohort_error *err);
+/* Reads the GraphProtos among a node's attributes into n->graphs, and appends to its inputs in the
+ * pool what they read of im's graph. */
+enum cohort_code import_bodies(struct import *im, struct pending_node *n, struct cohort_error *err);
+/* The fields of a GraphProto, into im->g. */
+enum cohort_code import_graph(struct import *im, struct wire graph, struct cohort_error *err);
+void import_release(struct import *im);
+/* Is this AttributeProto a graph?  Then *name and *graph are its. */
+enum cohort_code import_attribute_graph(struct wire message, struct wire_text *name,
+                                        struct wire *graph, bool *found, struct cohort_error *err);
+enum cohort_code import_pool_add(struct import *im, int id, struct cohort_error *err);
 
 /* Reads one AttributeProto.  *present is false when it says nothing (untyped and empty). */
 enum cohort_code import_attribute(struct import *im, struct wire message, struct attr *a,

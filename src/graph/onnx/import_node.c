@@ -168,7 +168,7 @@ out:
 
 /* ---- inputs and outputs ---------------------------------------------------------------------- */
 
-static enum cohort_code pool_add(struct import *im, int id, struct cohort_error *err) {
+enum cohort_code import_pool_add(struct import *im, int id, struct cohort_error *err) {
     if (!MEM_GROW(im->pool, im->pool_capacity, im->pool_count))
         return error_memory(err, im->pool_count * sizeof id, "the nodes' inputs");
     im->pool[im->pool_count++] = id;
@@ -216,15 +216,18 @@ out:
 static enum cohort_code take_input(struct import *im, struct pending_node *n, struct wire_text name,
                                    int i, struct cohort_error *err) {
     (void)n;
-    int id = name.bytes > 0 ? names_find(&im->names, name) : -1;
+    int id = -1;
     char show[WIRE_SHOW_BYTES];
+    enum cohort_code code = name.bytes > 0 ? import_find(im, name, &id, err) : COHORT_OK;
+    if (code != COHORT_OK)
+        return code;
     if (name.bytes > 0 && id < 0)
         return error_set(
             err, COHORT_ERR_FORMAT,
             "its input %d, '%s', is produced by nothing: no node's output, initializer "
             "or input has that name",
             i, wire_show(name, show));
-    return pool_add(im, id, err);
+    return import_pool_add(im, id, err);
 }
 
 static enum cohort_code take_output(struct import *im, struct pending_node *n,
@@ -238,7 +241,7 @@ static enum cohort_code take_output(struct import *im, struct pending_node *n,
     }
     if (name.bytes > 0)
         TRY(import_value(im, name, "output", &id, err));
-    TRY(pool_add(im, id, err));
+    TRY(import_pool_add(im, id, err));
 out:
     return code;
 }
@@ -327,6 +330,8 @@ static enum cohort_code read_inputs(struct import *im, struct cohort_error *err)
         enum cohort_code code = each_name(im, n, NODE_INPUT, &n->in_count, take_input, err);
         if (code == COHORT_OK)
             code = check_counts(im, n, err);
+        if (code == COHORT_OK && n->op->flags & OP_GRAPHS)
+            code = import_bodies(im, n, err);
         if (code != COHORT_OK) {
             wrap_node(n, err);
             return code;
@@ -418,7 +423,9 @@ static enum cohort_code read_attrs(struct import *im, const struct pending_node 
     struct wire w = n->message, message;
     struct wire_field f;
     struct attr a = {0};
-    bool present = false;
+    struct wire_text name;
+    struct wire graph;
+    bool present = false, is_graph;
     for (;;) {
         TRY(wire_next(&w, &f, err));
         if (f.number == 0)
@@ -426,6 +433,11 @@ static enum cohort_code read_attrs(struct import *im, const struct pending_node 
         if (f.number != NODE_ATTRIBUTE)
             continue;
         TRY(wire_nested(&w, &f, "AttributeProto", &message, err));
+        if (n->graph_count > 0) {
+            TRY(import_attribute_graph(message, &name, &graph, &is_graph, err));
+            if (is_graph)
+                continue;
+        }
         if (*count == ATTRIBUTES_MAX) {
             code =
                 error_set(err, COHORT_ERR_UNSUPPORTED, "more than %d attributes", ATTRIBUTES_MAX);
@@ -457,7 +469,7 @@ static char *name_node(const struct pending_node *n, struct cohort_error *err) {
     return name;
 }
 
-static enum cohort_code add_node(struct import *im, const struct pending_node *n,
+static enum cohort_code add_node(struct import *im, struct pending_node *n,
                                  struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct attr attrs[ATTRIBUTES_MAX];
@@ -467,6 +479,10 @@ static enum cohort_code add_node(struct import *im, const struct pending_node *n
     if (name == NULL) {
         code = COHORT_ERR_MEMORY;
         goto out;
+    }
+    for (; count < n->graph_count; count++) { /* read already */
+        attrs[count] = n->graphs[count];
+        n->graphs[count] = (struct attr){0};
     }
     TRY(read_attrs(im, n, attrs, &count, err));
     TRY(graph_add_node(im->g, -1, name, n->op, pool_at(im, n->first_in), n->in_count,
