@@ -252,10 +252,16 @@ static void to_depth_part(void *context, int64_t y0, int64_t y1, int block0, int
 static enum cohort_code run_to_map(struct program *p, const struct exec_op *op,
                                    struct cohort_error *err) {
     (void)err;
-    struct view out = slot_view(p, op->out_slots[0]);
-    int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
-    p->plain->map_from_nchw(exec_slot_data(p, op->in_slots[0]), height, &out, op->out.begin,
-                            op->out.end);
+    const struct slot *in = &p->slots[op->in_slots[0]];
+    const struct value *from = graph_value(p->graph, in->value);
+    const int64_t height = value_geometry(op_value(p, op->out_slots[0])).height;
+    /* A board may have rows of later images alone. */
+    const int64_t image = op->out.begin / height, skipped = image * height;
+    const struct view out = slot_image(p, op->out_slots[0], image);
+    const size_t begin = (size_t)in->rows.begin * value_geometry(from).row_bytes;
+    const size_t want = (size_t)(image * shape_product(&from->shape, 1, from->shape.rank)) * 4;
+    const float *data = (const float *)(const void *)(in->data + (want - begin));
+    p->plain->map_from_nchw(data, height, &out, op->out.begin - skipped, op->out.end - skipped);
     return COHORT_OK;
 }
 
