@@ -132,6 +132,19 @@ enum cohort_arithmetic { COHORT_ARITHMETIC_F32, COHORT_ARITHMETIC_F16 };
 
 struct cohort_profile;
 
+/* An input that is given as pixels, bytes [N][H][W][C]: a byte v of channel c stands for
+ * (v*scale - mean[c]) / std[c], in float32.  The network's input is float32, [N,C,H,W], or
+ * [N,H,W,C] with channels_last; c counts its channels, of which there are 1 to 4.  Bytes go to the
+ * boards, whatever the plan's wire: a quarter of what numbers take.  Each board makes its own rows'
+ * numbers; the answer has the bits of the same numbers given as float32. */
+#define COHORT_PIXEL_CHANNELS 4
+struct cohort_pixels {
+    const char *input; /* its name; NULL: the network's first */
+    float scale;       /* 0: 1 */
+    float mean[COHORT_PIXEL_CHANNELS], std[COHORT_PIXEL_CHANNELS]; /* a std of 0: 1 */
+    int channels_last;
+};
+
 struct cohort_session_options { /* all zero: defaults */
     int threads;                /* 0: every core of this rank's share of its board */
     const char *cores;          /* "all", "big", "0-3" */
@@ -147,12 +160,14 @@ struct cohort_session_options { /* all zero: defaults */
     enum cohort_weights weights;
     enum cohort_weights_type weights_type;
     enum cohort_arithmetic arithmetic;
-    const char *weights_path;    /* COHORT_WEIGHTS_LOCAL: the model file on this board */
-    const char *cache_directory; /* for weights; NULL: no cache */
-    uint64_t cache_limit_bytes;  /* 0: 4 GiB */
-    double timeout_s;            /* 0: 30 */
-    double idle_timeout_s;       /* how long other ranks wait for the next run to begin; 0: for ever
-                                    (then a root that is lost between two runs is not noticed) */
+    const char *weights_path;           /* COHORT_WEIGHTS_LOCAL: the model file on this board */
+    const char *cache_directory;        /* for weights; NULL: no cache */
+    uint64_t cache_limit_bytes;         /* 0: 4 GiB */
+    const struct cohort_pixels *pixels; /* on rank 0: the inputs that every run gives as pixels */
+    int pixel_count;
+    double timeout_s;      /* 0: 30 */
+    double idle_timeout_s; /* how long other ranks wait for the next run to begin; 0: for ever
+                              (then a root that is lost between two runs is not noticed) */
     /* Dilation: this board computes at that share of its speed, 0 < cpu_share < 1 (each block of
      * work is followed by a sleep), to stand for a slower one. 0 or 1: off.  One thread unless
      * `threads` says otherwise, and no binding.  cohort_report() counts blocks that came too late
@@ -181,10 +196,11 @@ enum cohort_code cohort_prepare(struct cohort_session **session, struct cohort_m
                                 const struct cohort_session_options *options,
                                 struct cohort_error *err);
 
-/* Collective.  One inference.  On rank 0: inputs[] in the network's order with data (or by name);
- * outputs[] get shape and data, valid until the next run.  Other ranks pass NULL, 0, NULL, 0.
- * When one rank fails, the others get its error from this call, or, where the plan lets nothing
- * travel to them any more, from their next one. */
+/* Collective.  One inference.  On rank 0: inputs[] in the network's order with data (or by name),
+ * those that come as pixels as COHORT_U8 with dims N, H, W, C; outputs[] get shape and data, valid
+ * until the next run.  Other ranks pass NULL, 0, NULL, 0. When one rank fails, the others get its
+ * error from this call, or, where the plan lets nothing travel to them any more, from their next
+ * one. */
 enum cohort_code cohort_run(struct cohort_session *session, const struct cohort_tensor *inputs,
                             int input_count, struct cohort_tensor *outputs, int output_count,
                             struct cohort_error *err);
@@ -241,7 +257,9 @@ struct cohort_search_options { /* all zero: defaults */
     int boards;                /* the profile's first so many; 0: all */
     int root_feeds;            /* board 0 computes nothing */
     enum cohort_wire wire;
-    uint64_t memory_limit_bytes; /* of every board; 0: none */
+    uint64_t memory_limit_bytes;        /* of every board; 0: none */
+    const struct cohort_pixels *pixels; /* the inputs that will be given as pixels */
+    int pixel_count;
 };
 
 /* Local.  Divides the network by what was measured; the plan says what it is expected to take.  It

@@ -130,9 +130,9 @@ struct plainops {
     void (*map_from_nchw)(const float *nchw, int64_t height, const struct view *out, int64_t y0,
                           int64_t y1);
     void (*map_to_nchw)(const struct view *in, int64_t height, float *nchw, int64_t y0, int64_t y1);
-    /* u8 pixels [rows][W][C] to a narrow map: out = (in - mean[c]) * scale[c]. */
-    void (*u8_to_map_rows)(const uint8_t *in, const float *mean, const float *scale,
-                           const struct view *out, int64_t y0, int64_t y1);
+    /* u8 pixels [rows][W][C], from row y0 on, to a map: out = table[c][in], table[C][256]. */
+    void (*u8_to_map_rows)(const uint8_t *in, const float *table, const struct view *out,
+                           int64_t y0, int64_t y1);
     /* n numbers of float16 to float32 and back, to nearest even; too large becomes infinity. */
     void (*half_to_float)(const uint16_t *in, float *out, ptrdiff_t n);
     void (*float_to_half)(const float *in, uint16_t *out, ptrdiff_t n);

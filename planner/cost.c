@@ -11,12 +11,20 @@
 
 /* ---- values and nodes ----------------------------------------------------------------------- */
 
-static double wire_row_bytes(const struct cost_model *m, const struct value *v, double row_bytes,
-                             bool *coded) {
+/* Is this an input of the network that is given as pixels? */
+static bool is_pixels(const struct cost_model *m, int id) {
+    bool is = m->options.input_u8 && graph_value(m->g, id)->producer < 0;
+    for (int i = 0; i < m->g->input_count && i < 64; i++)
+        is = is || (m->g->inputs[i] == id && (m->options.pixel_inputs >> i & 1) != 0);
+    return is;
+}
+
+static double wire_row_bytes(const struct cost_model *m, int id, double row_bytes, bool *coded) {
+    const struct value *v = graph_value(m->g, id);
     *coded = false;
     if (v->type != DT_F32)
         return row_bytes;
-    if (v->producer < 0 && m->options.input_u8)
+    if (is_pixels(m, id))
         return row_bytes / 4;
     *coded = m->options.wire != PLAN_WIRE_F32;
     const struct geometry geo = value_geometry(v);
@@ -47,7 +55,7 @@ static void fill_values(struct cost_model *m) {
             const struct geometry geo = value_geometry(v);
             c->rows = geo.images * geo.height;
             c->row_bytes = (double)geo.row_bytes;
-            c->wire_bytes = wire_row_bytes(m, v, c->row_bytes, &c->coded);
+            c->wire_bytes = wire_row_bytes(m, i, c->row_bytes, &c->coded);
         }
     }
     for (int k = 0; k < g->node_count; k++)

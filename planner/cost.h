@@ -17,7 +17,8 @@
 struct cost_options {
     int boards; /* of the profile's, the first so many; 0: all */
     enum plan_wire wire;
-    bool input_u8;         /* the network's inputs travel as one byte a value */
+    bool input_u8;         /* the network's inputs travel as one byte a value … */
+    uint64_t pixel_inputs; /* … or those of them whose bit is set: bit 0 for the first, … */
     bool root_feeds;       /* board 0 computes nothing */
     const bool *left_out;  /* per board: computes nothing; NULL: all compute */
     uint64_t memory_limit; /* bytes per board; 0: none */

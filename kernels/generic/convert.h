@@ -39,13 +39,26 @@ static void map_to_nchw(const struct view *in, int64_t height, float *nchw, int6
     }
 }
 
-static void u8_to_map_rows(const uint8_t *in, const float *mean, const float *scale,
-                           const struct view *out, int64_t y0, int64_t y1) {
-    for (int64_t y = y0; y < y1; y++) {
-        for (int x = 0; x < out->width; x++) {
-            for (int c = 0; c < out->channels; c++)
-                *view_at(out, y, c, x) = ((float)*in++ - mean[c]) * scale[c];
-        }
-        zero_lanes_beyond(out, y, view_blocks(out) - 1, 0, out->width);
+/* `count` channels of a row of pixels of `channels` bytes each. */
+static inline void look_up(const uint8_t *in, int channels, const float *table, int count,
+                           float *to, ptrdiff_t pitch, int width) {
+    for (int x = 0; x < width; x++, in += channels, to += pitch)
+        for (int c = 0; c < count; c++)
+            to[c] = table[c * 256 + in[c]];
+}
+
+static void u8_to_map_rows(const uint8_t *in, const float *table, const struct view *out,
+                           int64_t y0, int64_t y1) {
+    const int channels = out->channels, width = out->width;
+    for (int64_t y = y0; y < y1; y++, in += (ptrdiff_t)width * channels) {
+        float *to = view_at(out, y, 0, 0);
+        if (channels == 3)
+            look_up(in, 3, table, 3, to, out->pixel_pitch, width);
+        else if (channels == 1)
+            look_up(in, 1, table, 1, to, out->pixel_pitch, width);
+        for (int b = 0; b < view_blocks(out) && channels != 3 && channels != 1; b++)
+            look_up(in + b * BLOCK, channels, table + b * BLOCK * 256, view_lanes(out, b),
+                    view_at(out, y, b * BLOCK, 0), out->pixel_pitch, width);
+        zero_lanes_beyond(out, y, view_blocks(out) - 1, 0, width);
     }
 }

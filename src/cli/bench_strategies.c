@@ -1,6 +1,7 @@
 #include "cli/bench_strategies.h"
 #include "base/clock.h"
 #include "cli/inputs.h"
+#include "cli/wire_choice.h"
 
 #include "base/mem.h"
 #include "board/health.h"
@@ -43,6 +44,7 @@ struct contest {
     struct input_set *sets; /* rank 0 */
     int set_count;
     struct cohort_tensor output;
+    int wire;       /* enum cohort_wire */
     bool throttled; /* a board did, between the first run and the last */
 };
 
@@ -114,9 +116,9 @@ static enum cohort_code plan_one(struct contest *c, struct candidate *k, struct 
 
 static enum cohort_code plan_all(struct contest *c, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    struct cost_options o = {.wire = c->o->common.wire < 0 ? PLAN_WIRE_F32
-                                                           : (enum plan_wire)c->o->common.wire,
-                             .root_feeds = c->o->common.root != 0};
+    struct cost_options o = {.wire = (enum plan_wire)c->wire, .root_feeds = c->o->common.root != 0};
+    TRY(cohort_pixel_bits(&o.pixel_inputs, c->model, c->sets[0].pixels, c->sets[0].pixel_count,
+                          err));
     TRY(cost_create(&c->costs, cohort_model_graph(c->model), cohort_profile_of(c->profile), &o,
                     err));
     for (int i = 0; i < c->count; i++) {
@@ -130,9 +132,54 @@ out:
     return code;
 }
 
+/* Rank 0.  The best plan for each type on the wire. */
+static enum cohort_code search_each(struct contest *c, struct cohort_plan **plans,
+                                    struct cohort_error *err) {
+    struct cohort_search_options o = {.root_feeds = c->o->common.root != 0,
+                                      .pixels = c->sets[0].pixels,
+                                      .pixel_count = c->sets[0].pixel_count};
+    enum cohort_code code = COHORT_OK;
+    for (int w = 0; w < CLI_WIRES && code == COHORT_OK; w++) {
+        o.wire = (enum cohort_wire)w;
+        code = cohort_plan_search(&plans[w], c->model, c->profile, &o, err);
+    }
+    return code;
+}
+
+/* Collective.  What all strategies are compared with: as the options say, or what the best plans'
+ * answers allow. */
+static enum cohort_code choose_wire(struct contest *c, const struct cohort_session_options *session,
+                                    struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const bool root = c->ranks->rank == 0;
+    struct cohort_plan *plans[CLI_WIRES] = {NULL};
+    struct cohort_session *prepared = NULL;
+    struct wire_choice choice;
+    c->wire = c->o->common.wire < 0 ? COHORT_WIRE_F32 : c->o->common.wire;
+    if (c->wire != CLI_WIRE_AUTO)
+        return code;
+    if (root)
+        code = search_each(c, plans, err);
+    TRY(cli_agree(c->ranks, code, err));
+    const struct wire_trial trial = {.ranks = c->ranks,
+                                     .model = c->model,
+                                     .plans = plans,
+                                     .input = root ? c->sets[0].tensors : NULL,
+                                     .input_count = root ? c->sets[0].count : 0,
+                                     .session = session,
+                                     .tolerance = c->o->common.tolerance};
+    TRY(wire_choose(&choice, &prepared, &trial, err));
+    c->wire = choice.wire;
+out:
+    cohort_close(&prepared);
+    for (int w = 0; w < CLI_WIRES; w++)
+        cohort_plan_free(&plans[w]);
+    return code;
+}
+
 /* Collective. */
 static enum cohort_code open_network(struct contest *c, struct cohort_error *err) {
-    const struct input_options plain = {0};
+    const struct input_options made = {.made_up = (enum made_up)c->o->input_type};
     const struct option_list none = {0};
     struct cohort_session_options session;
     struct cli_session_state state = {0};
@@ -140,13 +187,18 @@ static enum cohort_code open_network(struct contest *c, struct cohort_error *err
     if (code == COHORT_OK && c->ranks->rank == 0)
         code = cli_open_model(&c->model, c->network, &c->o->common, err);
     if (code == COHORT_OK && c->ranks->rank == 0)
-        code = inputs_load(&c->sets, &c->set_count, c->model, &none, &plain, err);
+        code = inputs_load(&c->sets, &c->set_count, c->model, &none, &made, err);
     TRY(cli_agree(c->ranks, code, err));
     const struct cohort_profile_options o = {
         .directory = state.cache, .file = c->o->profile, .again = c->o->again};
     double start = clock_ms();
     TRY(cohort_profile_make(&c->profile, c->model, c->ranks->comm, &o, &session, err));
     c->profiling_ms = clock_ms() - start;
+    session.log = NULL; /* profiling has said what there is to say of these boards */
+    session.profile = c->o->cpu_time ? NULL : c->profile;
+    if (c->ranks->rank == 0)
+        inputs_describe(&session, &c->sets[0]);
+    TRY(choose_wire(c, &session, err));
     if (c->ranks->rank == 0 && c->o->save_profile != NULL)
         code = cohort_profile_save(c->profile, c->o->save_profile, err);
     if (c->ranks->rank == 0 && code == COHORT_OK)
@@ -223,6 +275,8 @@ static enum cohort_code turn(struct contest *c, struct candidate *k, struct coho
     options.profile = c->o->cpu_time ? NULL : c->profile;
     options.log = NULL; /* profiling has said what there is to say of these boards */
     options.progress = NULL;
+    if (c->ranks->rank == 0)
+        inputs_describe(&options, &c->sets[0]);
     TRY(cohort_prepare(&session, c->model, k->plan, c->ranks->comm, &options, err));
     for (long i = -c->o->common.warmup; i < c->o->common.repeat; i++)
         TRY(run_once(c, k, session, i >= 0, err));
@@ -295,9 +349,10 @@ static const char *remark(const struct contest *c, const struct candidate *k) {
 }
 
 static void print_table(const struct contest *c) {
-    printf("%s on %d boards, %ld runs of each plan in %ld rounds; profiled in %.0f ms\n",
+    printf("%s on %d boards, %ld runs of each plan in %ld rounds; profiled in %.0f ms; input %s, "
+           "wire %s\n",
            c->network, c->ranks->size, c->o->common.repeat * c->o->rounds, c->o->rounds,
-           c->profiling_ms);
+           c->profiling_ms, inputs_type(&c->sets[0]), wire_name(c->wire));
     printf("%-12s %10s %10s %8s %10s %7s %9s %9s %8s %6s\n", "strategy", "median ms", "p95 ms",
            "speedup", "predicted", "error", "MB moved", "peak MB", "plan ms", "boards");
     for (int i = 0; i < c->count; i++) {
@@ -353,6 +408,8 @@ static void print_markdown(const struct contest *c, bool first) {
 static void add_json(const struct contest *c, const char *before, const char *after, cJSON *rows) {
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "network", c->network);
+    cJSON_AddStringToObject(o, "input", inputs_type(&c->sets[0]));
+    cJSON_AddStringToObject(o, "wire", wire_name(c->wire));
     cJSON_AddNumberToObject(o, "profiling_ms", c->profiling_ms);
     cJSON *boards = cJSON_AddArrayToObject(o, "boards");
     for (int b = 0; b < c->ranks->size; b++) {

@@ -17,7 +17,8 @@ struct bench_options {
     bool again;             /* measure in any case */
     bool cpu_time;          /* dilated boards take it, whatever was measured */
     const char *save_profile;
-    int format; /* enum bench_format */
+    int format;     /* enum bench_format */
+    int input_type; /* enum made_up */
     long rounds;
     double cooldown_s; /* rest before each turn */
 };

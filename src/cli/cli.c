@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "base/clock.h"
 #include "cli/cluster.h"
+#include "cli/wire_choice.h"
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -357,7 +358,7 @@ enum cohort_code cli_make_plan(struct cohort_plan **plan, const struct cohort_mo
                                const struct cli_options *o, int boards, char **names,
                                struct cohort_error *err) {
     enum cohort_code code = find_plan(plan, m, o, boards, names, err);
-    if (code == COHORT_OK && o->wire >= 0)
+    if (code == COHORT_OK && o->wire >= 0 && o->wire != CLI_WIRE_AUTO)
         cohort_plan_set_wire(*plan, (enum cohort_wire)o->wire);
     return code;
 }

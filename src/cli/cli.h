@@ -103,7 +103,8 @@ struct cli_options {
     struct option_list shapes;
     /* division */
     const char *plan, *groups, *ratio, *save_plan;
-    int root, wire; /* wire < 0: as the plan says */
+    int root, wire;   /* wire < 0: as the plan says; CLI_WIRE_AUTO: see wire_choice.h */
+    double tolerance; /* 0: not given */
     /* synthetic networks */
     long size;
     double width;
@@ -199,7 +200,16 @@ void cli_options_init(struct cli_options *o);
         "inject-mpi", 0, OPTION_INT, &(o).inject_mpi, "N",                                           \
             "for tests: the Nth MPI call of rank 1 fails", 0, 1000000                                \
     }
-#define CLI_PLAN_OPTIONS(o)                                                                         \
+/* WIRES: what --wire may be; run and bench measure, and can choose. */
+#define CLI_WIRES_TEXT      "f32|f16|i8"
+#define CLI_WIRES_AUTO_TEXT CLI_WIRES_TEXT "|auto"
+#define CLI_TOLERANCE_OPTION(o)                                                                    \
+    {                                                                                              \
+        "tolerance", 0, OPTION_DOUBLE, &(o).tolerance, "T",                                        \
+            "--wire auto: the most that the answer may differ, of its largest value (0.001)",      \
+            1e-12, 1                                                                               \
+    }
+#define CLI_PLAN_OPTIONS(o, wires)                                                                  \
     {"plan", 0, OPTION_TEXT, &(o).plan, "FILE", "divide as this plan says", 0, 0},                  \
         {"groups",    0,      OPTION_TEXT,                                                          \
          &(o).groups, "LIST", "fused groups by node, 0-4,5-9,10-, or by the tensors that end them", \
@@ -207,14 +217,9 @@ void cli_options_init(struct cli_options *o);
         {"ratio",    0,      OPTION_TEXT,                                                           \
          &(o).ratio, "LIST", "shares of the boards, 3:3:2 or pc=0,pi1=3,pi2=2",                     \
          0,          0},                                                                            \
-        {"wire",                                                                                    \
-         0,                                                                                         \
-         OPTION_CHOICE,                                                                             \
-         &(o).wire,                                                                                 \
-         "f32|f16|i8",                                                                              \
-         "what travels between boards (as the plan says, else f32)",                                \
-         0,                                                                                         \
-         0},                                                                                        \
+        {"wire",    0,     OPTION_CHOICE,                                                           \
+         &(o).wire, wires, "what travels between boards (as the plan says, else f32)",              \
+         0,         0},                                                                             \
     {                                                                                               \
         "root", 0, OPTION_CHOICE, &(o).root, "work|feed",                                           \
             "rank 0 computes too, or only feeds the others", 0, 0                                   \

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/inputs.h"
 #include "cli/profiled_plan.h"
+#include "cli/wire_choice.h"
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -15,8 +16,9 @@
 
 struct contender {
     const char *name;
-    struct cohort_model *model; /* rank 0 */
-    struct cohort_plan *plan;   /* rank 0 */
+    struct cohort_model *model;           /* rank 0 */
+    struct cohort_plan *plans[CLI_WIRES]; /* rank 0: the first, or for --wire auto one a type */
+    struct wire_choice choice;
     struct cohort_session *session;
     struct cli_session_state state;
     struct input_set *sets; /* rank 0: one set of made-up numbers */
@@ -29,6 +31,7 @@ struct contender {
 struct bench {
     struct cli_options common;
     struct profile_options profile;
+    int input_type; /* enum made_up */
     struct cli_ranks ranks;
     struct contender nets[NETWORKS_MAX];
     int count;
@@ -36,14 +39,14 @@ struct bench {
 
 static enum cohort_code open_on_root(struct bench *b, struct contender *c,
                                      struct cohort_error *err) {
-    const struct input_options plain = {0};
+    const struct input_options made = {.made_up = (enum made_up)b->input_type};
     const struct option_list none = {0};
     enum cohort_code code = COHORT_OK;
     c->ms = mem_zalloc((size_t)b->common.repeat, sizeof *c->ms);
     if (c->ms == NULL)
         return error_memory(err, (size_t)b->common.repeat * sizeof *c->ms, "times");
     TRY(cli_open_model(&c->model, c->name, &b->common, err));
-    TRY(inputs_load(&c->sets, &c->set_count, c->model, &none, &plain, err));
+    TRY(inputs_load(&c->sets, &c->set_count, c->model, &none, &made, err));
 out:
     return code;
 }
@@ -55,13 +58,20 @@ static enum cohort_code prepare(struct bench *b, struct contender *c, struct coh
     if (code == COHORT_OK && b->ranks.rank == 0)
         code = open_on_root(b, c, err);
     TRY(cli_agree(&b->ranks, code, err));
-    TRY(cli_profiled_plan(&c->plan, &profiled, c->model, &b->common, &b->profile, &b->ranks,
+    const bool root = b->ranks.rank == 0;
+    if (root)
+        inputs_describe(&options, &c->sets[0]);
+    TRY(cli_profiled_plan(c->plans, &profiled, c->model, &b->common, &b->profile, &b->ranks,
                           &options, err));
-    if (b->ranks.rank == 0 && c->plan == NULL)
-        code = cli_make_plan(&c->plan, c->model, &b->common, b->ranks.size, NULL, err);
-    TRY(cli_agree(&b->ranks, code, err));
     options.profile = profiled.profile;
-    TRY(cohort_prepare(&c->session, c->model, c->plan, b->ranks.comm, &options, err));
+    const struct wire_trial trial = {.ranks = &b->ranks,
+                                     .model = c->model,
+                                     .plans = c->plans,
+                                     .input = root ? c->sets[0].tensors : NULL,
+                                     .input_count = root ? c->sets[0].count : 0,
+                                     .session = &options,
+                                     .tolerance = b->common.tolerance};
+    TRY(wire_prepare(&c->choice, &c->session, &trial, &b->common, NULL, err));
 out:
     cohort_profile_free(&profiled.profile);
     return code;
@@ -134,6 +144,9 @@ static enum cohort_code show(struct bench *b, struct cohort_error *err) {
         struct cli_stats s = cli_statistics(b->nets[i].ms, b->nets[i].count);
         cJSON *o = cJSON_CreateObject(), *l = cJSON_AddObjectToObject(o, "latency_ms");
         cJSON_AddStringToObject(o, "network", b->nets[i].name);
+        cJSON_AddStringToObject(o, "input", inputs_type(&b->nets[i].sets[0]));
+        if (b->common.wire == CLI_WIRE_AUTO)
+            cJSON_AddStringToObject(o, "wire", wire_name(b->nets[i].choice.wire));
         cJSON_AddNumberToObject(l, "median", s.median);
         cJSON_AddNumberToObject(l, "p95", s.p95);
         cJSON_AddNumberToObject(l, "min", s.min);
@@ -161,6 +174,9 @@ static enum cohort_code compare(struct bench *b, const struct bench_options *o,
 static enum cohort_code check_comparison(const struct bench_options *o, const char *strategy,
                                          struct cohort_error *err) {
     const struct cli_options *c = &o->common;
+    enum cohort_code code = wire_check_options(c, err);
+    if (code != COHORT_OK)
+        return code;
     const char *alone = o->again                   ? "--again"
                         : o->save_profile != NULL  ? "--save-profile"
                         : o->format != BENCH_TABLE ? "--format"
@@ -192,7 +208,8 @@ static void release(struct bench *b) {
     for (int i = 0; i < b->count; i++) {
         struct contender *c = &b->nets[i];
         cohort_close(&c->session);
-        cohort_plan_free(&c->plan);
+        for (int w = 0; w < CLI_WIRES; w++)
+            cohort_plan_free(&c->plans[w]);
         cohort_model_free(&c->model);
         inputs_release(&c->sets, c->set_count);
         cli_session_release(&c->state);
@@ -213,6 +230,8 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         {"repeat", 'n', OPTION_INT, &b.common.repeat, "N", "timed runs of each network (10)", 1,
          1000000},
         {"warmup", 0, OPTION_INT, &b.common.warmup, "N", "runs before, not timed (1)", 0, 1000000},
+        {"input-type", 0, OPTION_CHOICE, &b.input_type, "auto|u8|f32",
+         "made-up input: pixels, as of a picture, or numbers (pixels where a picture fits)", 0, 0},
         {"json", 0, OPTION_FLAG, &b.common.json, NULL, "print one JSON document instead", 0, 0},
         {"strategies", 0, OPTION_TEXT, &o.strategies, "all|A,B",
          "compare ways to divide them, as 'cohort plan' knows them", 0, 0},
@@ -226,7 +245,8 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         {"format", 0, OPTION_CHOICE, &o.format, "table|csv|markdown", "strategies: how to print", 0,
          0},
         PROFILE_OPTIONS(b.profile),
-        CLI_PLAN_OPTIONS(b.common),
+        CLI_PLAN_OPTIONS(b.common, CLI_WIRES_AUTO_TEXT),
+        CLI_TOLERANCE_OPTION(b.common),
         CLI_BOARD_OPTIONS(b.common),
         CLI_MODEL_OPTIONS(b.common),
         CLI_COMMON_OPTIONS(b.common),
@@ -241,6 +261,7 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         return cli_fail(&err);
     }
     o.common = b.common;
+    o.input_type = b.input_type;
     o.profile = b.profile.file;
     o.cpu_time = b.profile.off;
     if (check_comparison(&o, b.profile.strategy, &err) != COHORT_OK)

@@ -91,7 +91,7 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
         {"explain", 0, OPTION_FLAG, &s.explain, NULL, "segment by segment, and what was next best",
          0, 0},
         {"json", 0, OPTION_FLAG, &s.json, NULL, "one JSON document: times, memory, steps", 0, 0},
-        CLI_PLAN_OPTIONS(o),
+        CLI_PLAN_OPTIONS(o, CLI_WIRES_TEXT),
         CLI_MODEL_OPTIONS(o),
         CLI_COMMON_OPTIONS(o),
         CLI_OPTIONS_END,

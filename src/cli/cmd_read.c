@@ -89,9 +89,10 @@ out:
     return code;
 }
 
-/* Collective. */
+/* Collective.  pixels: NULL, or what the input's bytes stand for. */
 static enum cohort_code stage_open(struct reading *r, struct stage *s, const char *path, int height,
-                                   int width, struct cohort_error *err) {
+                                   int width, const struct cohort_pixels *pixels,
+                                   struct cohort_error *err) {
     struct cohort_session_options options;
     enum cohort_code code = cli_session_options(&options, &s->state, &r->common, &r->ranks, err);
     if (code == COHORT_OK && is_root(r))
@@ -100,6 +101,8 @@ static enum cohort_code stage_open(struct reading *r, struct stage *s, const cha
     if (r->opened && !r->common.verbose)
         options.log = NULL;
     r->opened = true;
+    options.pixels = pixels;
+    options.pixel_count = pixels != NULL;
     TRY(cohort_prepare(&s->session, s->model, s->plan, r->ranks.comm, &options, err));
 out:
     return code;
@@ -111,7 +114,8 @@ static enum cohort_code stage_run(struct reading *r, struct stage *s, const stru
     struct cohort_tensor from = {0}, to = {0};
     bool root = is_root(r);
     if (root) {
-        from = (struct cohort_tensor){.type = COHORT_F32, .rank = in->shape.rank, .data = in->data};
+        from = (struct cohort_tensor){
+            .type = (enum cohort_type)in->type, .rank = in->shape.rank, .data = in->data};
         for (int i = 0; i < in->shape.rank; i++)
             from.dims[i] = in->shape.dim[i];
     }
@@ -131,14 +135,14 @@ static int round_to(double v, int step) {
 }
 
 /* Paddle's normalisation: blue first, ImageNet's figures in that order. */
+static const struct cohort_pixels page_pixels = {
+    .scale = 1.0f / 255, .mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}};
+
 static enum cohort_code page_tensor(struct reading *r, struct tensor *t, int width, int height,
                                     struct cohort_error *err) {
-    struct preprocess p = {.fit = FIT_STRETCH,
-                           .bgr = true,
-                           .scale = 1.0f / 255,
-                           .mean = {0.485f, 0.456f, 0.406f},
-                           .std = {0.229f, 0.224f, 0.225f}};
-    return preprocess_image(t, &r->where, &r->page, &p, 3, height, width, err);
+    const struct preprocess p = {.fit = FIT_STRETCH, .bgr = true};
+    bool exact;
+    return preprocess_pixels(t, &exact, &r->where, &r->page, &p, 3, height, width, err);
 }
 
 static enum cohort_code keep_regions(struct reading *r, const struct tensor *map,
@@ -174,7 +178,7 @@ static enum cohort_code detect(struct reading *r, struct cohort_error *err) {
         code = page_tensor(r, &in, width, height, err);
     }
     TRY(cli_agree(&r->ranks, code, err));
-    TRY(stage_open(r, &s, r->detector, height, width, err));
+    TRY(stage_open(r, &s, r->detector, height, width, &page_pixels, err));
     double start = clock_ms();
     TRY(stage_run(r, &s, &in, &map, err));
     r->detect_ms = clock_ms() - start;
@@ -234,7 +238,7 @@ static enum cohort_code read_width(struct reading *r, int width, int count,
     struct stage s = {0};
     enum cohort_code code = COHORT_OK;
     int at = 0;
-    TRY(stage_open(r, &s, r->recognizer, LINE_HEIGHT, width, err));
+    TRY(stage_open(r, &s, r->recognizer, LINE_HEIGHT, width, NULL, err));
     for (int k = 0; k < count; k++, at++) {
         struct tensor out = {0};
         while (is_root(r) && r->lines[at].width != width)

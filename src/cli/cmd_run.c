@@ -4,6 +4,7 @@
 #include "cli/inputs.h"
 #include "cli/profiled_plan.h"
 #include "cli/results.h"
+#include "cli/wire_choice.h"
 
 #include "base/file.h"
 #include "base/json.h"
@@ -25,8 +26,9 @@ struct run_options {
 struct run {
     const struct run_options *o;
     struct cli_ranks ranks;
-    struct cohort_model *model; /* rank 0 */
-    struct cohort_plan *plan;   /* rank 0 */
+    struct cohort_model *model;           /* rank 0 */
+    struct cohort_plan *plans[CLI_WIRES]; /* rank 0: the first, or for --wire auto one a type */
+    struct wire_choice choice;
     struct profiled profiled;
     long runs; /* that were made, warm-up included */
     struct cohort_session *session;
@@ -43,6 +45,7 @@ struct run {
 static enum cohort_code open_on_root(struct run *r, const char *model, struct cohort_error *err) {
     const struct run_options *o = r->o;
     enum cohort_code code = COHORT_OK;
+    TRY(wire_check_options(&o->common, err));
     TRY(result_check_target("--save-plan", o->common.save_plan, err));
     TRY(result_check_target("--trace", o->trace, err));
     TRY(cli_open_model(&r->model, model, &o->common, err));
@@ -53,18 +56,6 @@ static enum cohort_code open_on_root(struct run *r, const char *model, struct co
     r->ms = mem_zalloc((size_t)r->set_count * (size_t)o->common.repeat + 1, sizeof *r->ms);
     if (r->outputs == NULL || r->ms == NULL)
         code = error_memory(err, 64, "results");
-out:
-    return code;
-}
-
-/* Rank 0.  As measurements say where there are any, else as the options do. */
-static enum cohort_code plan_on_root(struct run *r, struct cohort_error *err) {
-    const struct cli_options *o = &r->o->common;
-    enum cohort_code code = COHORT_OK;
-    if (r->plan == NULL)
-        TRY(cli_make_plan(&r->plan, r->model, o, r->ranks.size, r->names, err));
-    if (o->save_plan != NULL)
-        code = cohort_plan_save(r->plan, o->save_plan, err);
 out:
     return code;
 }
@@ -128,6 +119,8 @@ static enum cohort_code report(struct run *r, struct results *results, struct co
     TRY(cohort_report(r->session, &json, err));
     if (r->ranks.rank == 0)
         code = cli_warn_late(json, err);
+    if (r->ranks.rank == 0 && code == COHORT_OK && r->choice.tolerance > 0)
+        code = wire_choice_report(&json, &r->choice, err);
     if (r->ranks.rank == 0 && code == COHORT_OK)
         code = results_finish(results, &r->o->result, r->ms, r->ms_count, json,
                               r->o->report || r->o->common.repeat > 1, err);
@@ -172,16 +165,23 @@ static enum cohort_code run(struct run *r, const char *model, struct cohort_erro
     if (code == COHORT_OK && r->ranks.rank == 0)
         code = open_on_root(r, model, err);
     TRY(cli_agree(&r->ranks, code, err));
+    if (r->ranks.rank == 0)
+        inputs_describe(&session, &r->sets[0]);
     long sets = r->set_count;
     TRY(cli_broadcast(&r->ranks, &sets, err));
     r->set_count = (int)sets;
-    TRY(cli_profiled_plan(&r->plan, &r->profiled, r->model, &r->o->common, &r->o->profile,
+    TRY(cli_profiled_plan(r->plans, &r->profiled, r->model, &r->o->common, &r->o->profile,
                           &r->ranks, &session, err));
     session.profile = r->profiled.profile;
-    if (r->ranks.rank == 0)
-        code = plan_on_root(r, err);
-    TRY(cli_agree(&r->ranks, code, err));
-    TRY(cohort_prepare(&r->session, r->model, r->plan, r->ranks.comm, &session, err));
+    const bool root = r->ranks.rank == 0;
+    const struct wire_trial trial = {.ranks = &r->ranks,
+                                     .model = r->model,
+                                     .plans = r->plans,
+                                     .input = root ? r->sets[0].tensors : NULL,
+                                     .input_count = root ? r->sets[0].count : 0,
+                                     .session = &session,
+                                     .tolerance = r->o->common.tolerance};
+    TRY(wire_prepare(&r->choice, &r->session, &trial, &r->o->common, r->names, err));
     TRY(use_profile(r, err));
     TRY(run_all(r, &results, err));
     TRY(report(r, &results, err));
@@ -194,7 +194,8 @@ out:
 
 static void release(struct run *r) {
     cohort_close(&r->session);
-    cohort_plan_free(&r->plan);
+    for (int w = 0; w < CLI_WIRES; w++)
+        cohort_plan_free(&r->plans[w]);
     cohort_profile_free(&r->profiled.profile);
     cohort_model_free(&r->model);
     inputs_release(&r->sets, r->ranks.rank == 0 ? r->set_count : 0);
@@ -210,6 +211,7 @@ int cmd_run(const struct cli_command *self, int argc, char **argv) {
     const char *model = NULL;
     int count, status;
     cli_options_init(&o.common);
+    o.input.made_up = MADE_UP_NUMBERS;
     const struct option_spec specs[] = {
         {"input", 'i', OPTION_LIST, &o.inputs, "[NAME=]FILE",
          "JPEG, PNG, .npy or .pb; several files are several runs (none: made-up numbers)", 0, 0},
@@ -238,7 +240,8 @@ int cmd_run(const struct cli_command *self, int argc, char **argv) {
          "between runs, change to a better plan when boards or links have changed", 0, 0},
         {"adapt-threshold", 0, OPTION_DOUBLE, &o.profile.threshold, "PERCENT",
          "the least gain that is worth another plan (5)", 0.1, 99},
-        CLI_PLAN_OPTIONS(o.common),
+        CLI_PLAN_OPTIONS(o.common, CLI_WIRES_AUTO_TEXT),
+        CLI_TOLERANCE_OPTION(o.common),
         CLI_BOARD_OPTIONS(o.common),
         CLI_MODEL_OPTIONS(o.common),
         CLI_COMMON_OPTIONS(o.common),

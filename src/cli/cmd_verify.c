@@ -318,7 +318,7 @@ int cmd_verify(const struct cli_command *self, int argc, char **argv) {
         {"tolerance", 0, OPTION_DOUBLE, &v.tolerance, "T",
          "largest |a-b| / max|b| that passes (1e-4)", 0, 1},
         {"json", 0, OPTION_FLAG, &v.common.json, NULL, "print one JSON document instead", 0, 0},
-        CLI_PLAN_OPTIONS(v.common),
+        CLI_PLAN_OPTIONS(v.common, CLI_WIRES_TEXT),
         CLI_BOARD_OPTIONS(v.common),
         {"keep-nodes", 0, OPTION_FLAG, &v.common.keep_nodes, NULL,
          "no fusing: every node as in the file, by its reference (slow)", 0, 0},

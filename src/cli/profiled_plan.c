@@ -1,5 +1,7 @@
 #include "cli/profiled_plan.h"
 
+#include "cli/wire_choice.h"
+
 #include "base/mem.h"
 #include "runtime/model.h"
 
@@ -32,8 +34,11 @@ static enum cohort_code check(const struct cli_options *o, const struct profile_
     return COHORT_OK;
 }
 
-static void tell(const struct plan *p) {
+void cli_tell_plan(const struct cohort_plan *plan) {
+    const struct plan *p = cohort_plan_of(plan);
     int busy = plan_busy_boards(p);
+    if (p->predicted_ms < 0)
+        return;
     fprintf(stderr, "cohort: note: plan %s: %d segment%s on %d of %d boards%s, %.1f ms predicted\n",
             p->strategy, p->segment_count, p->segment_count == 1 ? "" : "s", busy, p->boards,
             busy == 1 && p->boards > 1 ? " (one alone is the fastest)" : "", p->predicted_ms);
@@ -43,17 +48,27 @@ struct cohort_search_options cli_search_options(const struct cli_options *o,
                                                 const struct profile_options *p) {
     return (struct cohort_search_options){.strategy = p->strategy,
                                           .root_feeds = o->root == 1,
-                                          .wire = o->wire > 0 ? (enum cohort_wire)o->wire
-                                                              : COHORT_WIRE_F32};
+                                          .wire = o->wire > 0 && o->wire != CLI_WIRE_AUTO
+                                                      ? (enum cohort_wire)o->wire
+                                                      : COHORT_WIRE_F32};
 }
 
 static enum cohort_code search(struct cohort_plan **plan, const struct cohort_model *model,
                                const struct cohort_profile *profile, const struct cli_options *o,
-                               const struct profile_options *p, struct cohort_error *err) {
-    const struct cohort_search_options s = cli_search_options(o, p);
+                               const struct profile_options *p,
+                               const struct cohort_session_options *session,
+                               struct cohort_error *err) {
+    const bool each = o->wire == CLI_WIRE_AUTO;
+    struct cohort_search_options s = cli_search_options(o, p);
+    s.pixels = session->pixels;
+    s.pixel_count = session->pixel_count;
     enum cohort_code code = cohort_plan_search(plan, model, profile, &s, err);
-    if (code == COHORT_OK)
-        tell(cohort_plan_of(*plan));
+    for (int w = 1; w < CLI_WIRES && each && code == COHORT_OK; w++) {
+        s.wire = (enum cohort_wire)w;
+        code = cohort_plan_search(&plan[w], model, profile, &s, err);
+    }
+    if (code == COHORT_OK && !each)
+        cli_tell_plan(*plan);
     return code;
 }
 
@@ -93,7 +108,7 @@ enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct profiled *p
     profiled->made = true;
     profiled->adapts = (wish & ADAPT) != 0;
     if (ranks->rank == 0 && (wish & PLAN) != 0)
-        code = search(plan, model, profiled->profile, o, p, err);
+        code = search(plan, model, profiled->profile, o, p, session, err);
     code = cli_agree(ranks, code, err);
 out:
     return code;

@@ -40,8 +40,9 @@ struct profiled {
 
 /* Collective.  *plan stays NULL, on rank 0 too, where nothing is to be measured: on one rank, and
  * where --plan, --groups, --ratio or --no-profile says how to divide; or where one of these says so
- * and the profile is only for --adapt.  Says in a line what the plan is expected to take.  Errors:
- * usage (options that conflict), those of cohort_profile_make(). */
+ * and the profile is only for --adapt.  With --wire auto it is the first of CLI_WIRES plans, one
+ * for each type on the wire; else it says in a line what the plan is expected to take
+ * (cli_tell_plan). Errors: usage (options that conflict), those of cohort_profile_make(). */
 enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct profiled *profiled,
                                    struct cohort_model *model, const struct cli_options *o,
                                    const struct profile_options *p, struct cli_ranks *ranks,
@@ -51,5 +52,9 @@ enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct profiled *p
 /* What the options say of the search for plans. */
 struct cohort_search_options cli_search_options(const struct cli_options *o,
                                                 const struct profile_options *p);
+
+/* "plan auto: 3 segments on 2 of 3 boards, 12.3 ms predicted" on stderr; nothing of a plan that was
+ * not predicted. */
+void cli_tell_plan(const struct cohort_plan *plan);
 
 #endif

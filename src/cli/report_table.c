@@ -124,6 +124,17 @@ static bool boards_say(const cJSON *root, const char *key) {
     return false;
 }
 
+/* "wire f16: 3.0e-04 off, tolerance 0.001", where --wire auto chose it. */
+static void print_wire_choice(FILE *out, const cJSON *root) {
+    const cJSON *o = cJSON_GetObjectItem(root, "wire_choice");
+    const char *wire = text(root, "wire");
+    char key[32];
+    if (o == NULL)
+        return;
+    snprintf(key, sizeof key, "%.8s_error", wire);
+    fprintf(out, "wire %s: %.1e off, tolerance %g\n", wire, number(o, key), number(o, "tolerance"));
+}
+
 enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_error *err) {
     cJSON *root = NULL;
     const cJSON *o, *cell;
@@ -172,6 +183,7 @@ enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_err
         print_half(out, width, root);
     if (boards_say(root, "arithmetic"))
         print_arithmetic(out, width, root);
+    print_wire_choice(out, root);
     fprintf(out, "prepared in %.1f ms, of which weights %.1f ms\n", number(root, "prepare_ms"),
             number(root, "weights_ms"));
     json_free(&root);

@@ -5,6 +5,7 @@
 #define COHORT_MEDIA_MEDIA_H
 
 #include "base/error.h"
+#include "graph/pixels.h"
 #include "graph/tensor.h"
 
 struct image { /* 8-bit RGB, [height][width][3] */
@@ -78,6 +79,9 @@ struct preprocess {
 bool preprocess_preset(struct preprocess *p, const char *name);
 const char *const *preprocess_presets(int *count);
 
+/* The part of it that is about numbers. */
+struct pixel_scale preprocess_scale(const struct preprocess *p);
+
 /* How the image was placed in the input, to map boxes back: input = image*scale + offset. */
 struct placement {
     float scale_x, scale_y, offset_x, offset_y;
@@ -87,6 +91,17 @@ struct placement {
 enum cohort_code preprocess_image(struct tensor *t, struct placement *where, const struct image *im,
                                   const struct preprocess *p, int channels, int height, int width,
                                   struct cohort_error *err);
+
+/* The same before bytes become numbers: uint8 [1,H,W,C].  Grey is rounded to whole levels, by the
+ * weights of ITU-R BT.601, as Pillow's "L" is.  *exact: these bytes stand for just those numbers;
+ * not so where the fill shows and is no whole number. */
+enum cohort_code preprocess_pixels(struct tensor *t, bool *exact, struct placement *where,
+                                   const struct image *im, const struct preprocess *p, int channels,
+                                   int height, int width, struct cohort_error *err);
+/* Bytes [N,H,W,C] to a new float32 [N,C,H,W], or [N,H,W,C]. */
+enum cohort_code pixels_to_numbers(struct tensor *t, const struct tensor *pixels,
+                                   const struct pixel_scale *scale, bool channels_last,
+                                   struct cohort_error *err);
 
 /* ---- results -------------------------------------------------------------------------------- */
 

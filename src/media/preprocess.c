@@ -151,64 +151,54 @@ static enum cohort_code fit(struct image *out, struct placement *where, const st
 
 /* ---- numbers -------------------------------------------------------------------------------- */
 
-/* A number for each value of a byte, so that nothing is divided pixel by pixel. */
-struct byte_numbers {
-    float of[256];
-};
-
-static float number_of(float value, const struct preprocess *p, int c) {
-    float scale = p->scale == 0 ? 1 : p->scale, std = p->std[c] == 0 ? 1 : p->std[c];
-    return (value * scale - p->mean[c]) / std;
-}
-
-/* Pixels of one row, for channel c of the network's input.  Grey: the weights of ITU-R BT.601. */
-static void convert_row(float *out, size_t step, const uint8_t *rgb, int pixels,
-                        const struct preprocess *p, const struct byte_numbers *numbers, int c,
-                        int channels) {
-    const uint8_t *from = rgb + (p->bgr ? 2 - c : c);
-    for (int x = 0; channels != 1 && x < pixels; x++, from += 3, out += step)
-        *out = numbers->of[*from];
-    for (int x = 0; channels == 1 && x < pixels; x++, rgb += 3, out += step)
-        *out = number_of(0.299F * rgb[0] + 0.587F * rgb[1] + 0.114F * rgb[2], p, c);
+struct pixel_scale preprocess_scale(const struct preprocess *p) {
+    struct pixel_scale s = {.scale = p->scale};
+    memcpy(s.mean, p->mean, sizeof p->mean);
+    memcpy(s.std, p->std, sizeof p->std);
+    return s;
 }
 
 static int between(int v, int low, int high) {
     return v < low ? low : v > high ? high : v;
 }
 
-/* One channel plane: element (y, x) goes to out[(y*width + x)*step]. */
-static void convert_channel(float *out, size_t step, const struct image *im,
-                            const struct placement *where, const struct preprocess *p, int c,
-                            int channels, int height, int width) {
-    struct byte_numbers numbers;
-    for (int i = 0; i < 256; i++)
-        numbers.of[i] = number_of((float)i, p, c);
-    float outside = number_of(p->fill, p, c);
+/* What of the input the fitted image covers; the rest is filled. */
+struct frame {
+    int x0, x1, y0, y1;
+};
+
+static struct frame frame_of(const struct image *fitted, const struct placement *where,
+                             const struct preprocess *p, int height, int width) {
     int left = p->fit == FIT_LETTERBOX ? (int)where->offset_x : 0;
     int top = p->fit == FIT_LETTERBOX ? (int)where->offset_y : 0;
-    int x0 = between(left, 0, width), x1 = between(left + im->width, x0, width);
-    for (int y = 0; y < height; y++, out += (size_t)width * step) {
-        bool inside = y >= top && y - top < im->height && x0 < x1;
-        int begin = inside ? x0 : width, end = inside ? x1 : width;
-        for (int x = 0; x < begin; x++)
-            out[(size_t)x * step] = outside;
-        if (inside)
-            convert_row(out + (size_t)x0 * step, step,
-                        im->pixels +
-                            ((size_t)(y - top) * (size_t)im->width + (size_t)(x0 - left)) * 3,
-                        x1 - x0, p, &numbers, c, channels);
-        for (int x = end; x < width; x++)
-            out[(size_t)x * step] = outside;
-    }
+    struct frame f = {.x0 = between(left, 0, width), .y0 = between(top, 0, height)};
+    f.x1 = between(left + fitted->width, f.x0, width);
+    f.y1 = between(top + fitted->height, f.y0, height);
+    return f;
 }
 
-enum cohort_code preprocess_image(struct tensor *t, struct placement *where, const struct image *im,
-                                  const struct preprocess *p, int channels, int height, int width,
-                                  struct cohort_error *err) {
+static bool covers(const struct frame *f, int height, int width) {
+    return f->x0 == 0 && f->y0 == 0 && f->x1 == width && f->y1 == height;
+}
+
+/* Grey of whole levels: 0.299 R + 0.587 G + 0.114 B in 16 bits behind the point. */
+static uint8_t grey(const uint8_t *rgb) {
+    return (uint8_t)((19595u * rgb[0] + 38470u * rgb[1] + 7471u * rgb[2] + 32768u) >> 16);
+}
+
+/* A row of the fitted image as the input's channels. */
+static void copy_row(uint8_t *out, const uint8_t *rgb, int pixels, bool bgr, int channels) {
+    for (int x = 0; x < pixels; x++, rgb += 3, out += channels)
+        for (int c = 0; c < channels; c++)
+            out[c] = channels == 1 ? grey(rgb) : rgb[bgr ? 2 - c : c];
+}
+
+/* t: new bytes [1,H,W,C]; what the frame leaves is filled with the nearest whole number. */
+static enum cohort_code place(struct tensor *t, struct frame *f, struct placement *where,
+                              const struct image *im, const struct preprocess *p, int channels,
+                              int height, int width, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct image fitted = {0};
-    struct tensor made = {0};
-    struct placement place = {0};
     if (channels != 1 && channels != 3)
         return error_set(err, COHORT_ERR_SHAPE,
                          "an image cannot be the input of %d channels; 1 or 3 are possible",
@@ -216,20 +206,94 @@ enum cohort_code preprocess_image(struct tensor *t, struct placement *where, con
     if (height < 1 || width < 1)
         return error_set(err, COHORT_ERR_SHAPE, "an image cannot be an input of %dx%d", height,
                          width);
-    TRY(fit(&fitted, &place, im, p, height, width, err));
-    struct shape shape = p->nhwc ? shape_of(4, (int64_t[]){1, height, width, channels})
-                                 : shape_of(4, (int64_t[]){1, channels, height, width});
-    TRY(tensor_init(&made, DT_F32, &shape, err));
-    size_t plane = (size_t)height * (size_t)width;
-    for (int c = 0; c < channels; c++)
-        convert_channel(tensor_f32(&made) + (p->nhwc ? (size_t)c : (size_t)c * plane),
-                        p->nhwc ? (size_t)channels : 1, &fitted, &place, p, c, channels, height,
-                        width);
-    *t = made;
-    if (where)
-        *where = place;
+    TRY(fit(&fitted, where, im, p, height, width, err));
+    struct shape shape = shape_of(4, (int64_t[]){1, height, width, channels});
+    TRY(tensor_init(t, DT_U8, &shape, err));
+    *f = frame_of(&fitted, where, p, height, width);
+    const size_t row = (size_t)width * (size_t)channels;
+    uint8_t *bytes = t->data;
+    if (!covers(f, height, width))
+        memset(bytes, (int)fminf(fmaxf(roundf(p->fill), 0), 255), (size_t)height * row);
+    for (int y = f->y0; y < f->y1; y++)
+        copy_row(bytes + (size_t)y * row + (size_t)f->x0 * (size_t)channels,
+                 fitted.pixels + (size_t)(y - f->y0) * (size_t)fitted.width * 3, f->x1 - f->x0,
+                 p->bgr, channels);
 out:
     image_release(&fitted);
+    return code;
+}
+
+enum cohort_code preprocess_pixels(struct tensor *t, bool *exact, struct placement *where,
+                                   const struct image *im, const struct preprocess *p, int channels,
+                                   int height, int width, struct cohort_error *err) {
+    struct placement placed = {0};
+    struct frame f;
+    enum cohort_code code = place(t, &f, &placed, im, p, channels, height, width, err);
+    if (code != COHORT_OK)
+        return code;
+    *exact =
+        covers(&f, height, width) || (p->fill == floorf(p->fill) && p->fill >= 0 && p->fill <= 255);
+    if (where != NULL)
+        *where = placed;
+    return code;
+}
+
+enum cohort_code pixels_to_numbers(struct tensor *t, const struct tensor *pixels,
+                                   const struct pixel_scale *scale, bool channels_last,
+                                   struct cohort_error *err) {
+    const int64_t *d = pixels->shape.dim;
+    struct shape shape =
+        channels_last ? pixels->shape : shape_of(4, (const int64_t[]){d[0], d[3], d[1], d[2]});
+    float table[PIXEL_CHANNELS * PIXEL_VALUES];
+    BUG_UNLESS(pixels->type == DT_U8 && pixels->shape.rank == 4 && d[3] <= PIXEL_CHANNELS);
+    enum cohort_code code = tensor_init(t, DT_F32, &shape, err);
+    if (code != COHORT_OK)
+        return code;
+    pixel_table(scale, (int)d[3], table);
+    const size_t plane = (size_t)(d[1] * d[2]), channels = (size_t)d[3];
+    const uint8_t *in = pixels->data;
+    float *out = t->data;
+    for (int64_t n = 0; n < d[0]; n++, out += plane * channels)
+        for (size_t i = 0; i < plane; i++)
+            for (size_t c = 0; c < channels; c++)
+                out[channels_last ? i * channels + c : c * plane + i] =
+                    table[c * PIXEL_VALUES + *in++];
+    return code;
+}
+
+/* Numbers that no byte stands for: the fill's. */
+static void fill_outside(struct tensor *t, const struct frame *f, const struct preprocess *p,
+                         int channels, int height, int width) {
+    const struct pixel_scale scale = preprocess_scale(p);
+    const size_t plane = (size_t)height * (size_t)width;
+    float *out = t->data;
+    for (int c = 0; c < channels; c++)
+        for (int y = 0; y < height; y++)
+            for (int x = 0; x < width; x++) {
+                size_t i = (size_t)y * (size_t)width + (size_t)x;
+                if (y < f->y0 || y >= f->y1 || x < f->x0 || x >= f->x1)
+                    out[p->nhwc ? i * (size_t)channels + (size_t)c : (size_t)c * plane + i] =
+                        pixel_number(&scale, p->fill, c);
+            }
+}
+
+enum cohort_code preprocess_image(struct tensor *t, struct placement *where, const struct image *im,
+                                  const struct preprocess *p, int channels, int height, int width,
+                                  struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct tensor pixels = {0}, made = {0};
+    struct placement placed = {0};
+    struct frame f;
+    const struct pixel_scale scale = preprocess_scale(p);
+    TRY(place(&pixels, &f, &placed, im, p, channels, height, width, err));
+    TRY(pixels_to_numbers(&made, &pixels, &scale, p->nhwc, err));
+    if (!covers(&f, height, width))
+        fill_outside(&made, &f, p, channels, height, width);
+    *t = made;
+    if (where != NULL)
+        *where = placed;
+out:
+    tensor_release(&pixels);
     return code;
 }
 

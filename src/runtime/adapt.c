@@ -154,6 +154,7 @@ static enum cohort_code propose(struct proposal *p, struct cohort_session *s,
     const struct planner_options o = {
         .cost = {.boards = s->size,
                  .wire = s->plan->wire,
+                 .pixel_inputs = session_pixel_bits(s),
                  .root_feeds = a->search.root_feeds != 0,
                  .memory_limit = a->search.memory_limit_bytes},
     };

@@ -62,6 +62,14 @@ static bool keeps(const struct compiler *c, const struct plan_part *part) {
     return c->s->rank == 0 || !part->to_root;
 }
 
+/* Rank 0 reads these rows itself, should it be an input of the network. */
+static void reads_input(struct compiler *c, int id, struct rows rows) {
+    const struct graph *g = c->s->graph;
+    for (int i = 0; i < g->input_count; i++)
+        if (g->inputs[i] == id)
+            c->s->input_rows[i] = rows_hull(c->s->input_rows[i], rows);
+}
+
 static void extend(struct compiler *c, int id, struct rows rows, bool whole) {
     c->extent[id] = rows_hull(c->extent[id], rows);
     c->lives[id] |= whole || !rows_empty(rows);
@@ -76,9 +84,12 @@ static bool runs_whole(const struct compiler *c, const struct plan_part *part) {
 static void extend_part(struct compiler *c, const struct plan_part *part) {
     const bool root = c->s->rank == 0, whole = runs_whole(c, part);
     plan_part_rows(part, c->s->rank, c->need);
-    for (int i = 0; i < part->input_count; i++)
+    for (int i = 0; i < part->input_count; i++) {
         if (root || !deals_out(c, part->segment, part->inputs[i]))
             extend(c, part->inputs[i], c->need[part->inputs[i]], whole);
+        if (root)
+            reads_input(c, part->inputs[i], c->need[part->inputs[i]]);
+    }
     for (int i = 0; i < part->output_count; i++) {
         int id = part->outputs[i];
         if (root && (part->to_root || c->pinned[id]))
@@ -450,6 +461,8 @@ static void find_ends(struct compiler *c) {
         int id = i < g->input_count ? g->inputs[i] : g->outputs[i - g->input_count];
         c->pinned[id] = true;
         extend(c, id, plan_all_rows(g, id), true);
+        if (i >= g->input_count) /* an input may go out as it is */
+            reads_input(c, id, plan_all_rows(g, id));
     }
 }
 
@@ -496,9 +509,10 @@ enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *
     c.ports = mem_zalloc(most_ports(g), sizeof *c.ports);
     s->input_slots = mem_zalloc((size_t)g->input_count + 1, sizeof(int));
     s->output_slots = mem_zalloc((size_t)g->output_count + 1, sizeof(int));
+    s->input_rows = mem_zalloc((size_t)g->input_count + 1, sizeof *s->input_rows);
     if (s->moves == NULL || s->segments == NULL || c.extent == NULL || c.lives == NULL ||
         c.kept == NULL || c.slot == NULL || c.pinned == NULL || c.need == NULL ||
-        s->input_slots == NULL || s->output_slots == NULL) {
+        s->input_slots == NULL || s->output_slots == NULL || s->input_rows == NULL) {
         code = error_memory(err, values * 64, "compiling the plan");
         goto out;
     }

@@ -44,6 +44,7 @@ static enum cohort_code store_constant_outputs(struct cohort_session *s, struct 
 static enum cohort_code make_ready(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     tell_choices(s);
+    TRY(session_make_pixels(s, err));
     TRY(store_constant_outputs(s, err));
     if (s->outputs == NULL)
         s->outputs = mem_zalloc((size_t)s->graph->output_count + 1, sizeof *s->outputs);
@@ -91,6 +92,7 @@ struct division {
     int step_count;
     size_t step_capacity;
     int *input_slots, *output_slots;
+    struct rows *input_rows;
 };
 
 /* Puts these parts into the session, and what it had into `d`. */
@@ -107,7 +109,8 @@ static void exchange_division(struct cohort_session *s, struct division *d) {
                                  .step_count = s->step_count,
                                  .step_capacity = s->step_capacity,
                                  .input_slots = s->input_slots,
-                                 .output_slots = s->output_slots};
+                                 .output_slots = s->output_slots,
+                                 .input_rows = s->input_rows};
     s->plan = d->plan;
     s->forecast = d->forecast;
     s->program = d->program;
@@ -121,6 +124,7 @@ static void exchange_division(struct cohort_session *s, struct division *d) {
     s->step_capacity = d->step_capacity;
     s->input_slots = d->input_slots;
     s->output_slots = d->output_slots;
+    s->input_rows = d->input_rows;
     *d = had;
 }
 
@@ -129,7 +133,9 @@ void session_release_division(struct cohort_session *s) {
     exec_destroy(&s->program);
     mem_free(s->input_slots);
     mem_free(s->output_slots);
+    mem_free(s->input_rows);
     s->input_slots = s->output_slots = NULL;
+    s->input_rows = NULL;
     plan_destroy(&s->plan);
     simulation_destroy(&s->forecast);
     s->wire_bytes = 0;

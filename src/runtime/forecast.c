@@ -3,7 +3,8 @@
 
 enum cohort_code session_cost(struct cost_model **m, const struct cohort_session *s,
                               const struct profile *p, struct cohort_error *err) {
-    const struct cost_options o = {.boards = s->size, .wire = s->plan->wire};
+    const struct cost_options o = {
+        .boards = s->size, .wire = s->plan->wire, .pixel_inputs = session_pixel_bits(s)};
     return cost_create(m, s->graph, p, &o, err);
 }
 
@@ -37,7 +38,7 @@ double forecast_board_ms(const struct cohort_session *s, int board) {
 static double bytes_received(const struct cohort_session *s, const struct transition *t,
                              int board) {
     return (double)transition_rows_received(t, board, s->size) *
-           (double)wire_row_bytes(s->graph, t->value, s->wire);
+           (double)session_row_bytes(s, t->value);
 }
 
 /* The segment that a transition belongs to, and whether it goes out of it: as in the report. */

@@ -17,4 +17,10 @@ enum cohort_code cohort_plan_wrap(struct cohort_plan **out, struct plan **plan,
 
 const struct profile *cohort_profile_of(const struct cohort_profile *p);
 
+/* A bit for each of the first 64 inputs that will be given as pixels, as planners want it.  Errors:
+ * usage (no such input). */
+enum cohort_code cohort_pixel_bits(uint64_t *bits, const struct cohort_model *m,
+                                   const struct cohort_pixels *pixels, int count,
+                                   struct cohort_error *err);
+
 #endif

@@ -113,11 +113,27 @@ const char *step_tensor(const struct cohort_session *s, const struct step *t) {
                : graph_value(s->graph, s->transitions.list[t->move].value)->name;
 }
 
-static cJSON *new_step(cJSON *steps, int segment, const char *kind, const char *tensor) {
+static const char *const wires[] = {"f32", "f16", "i8"};
+
+/* What a value is on its way. */
+static const char *wire_of(const struct cohort_session *s, int value) {
+    if (session_pixels_of(s, value) != NULL)
+        return "u8";
+    if (wire_converts(s->graph, value, s->wire))
+        return wires[s->wire];
+    const enum dtype type = graph_value(s->graph, value)->type;
+    return type == DT_F32 ? wires[WIRE_F32] : dtype_name(type);
+}
+
+/* wire: NULL where nothing travels. */
+static cJSON *new_step(cJSON *steps, int segment, const char *kind, const char *tensor,
+                       const char *wire) {
     cJSON *o = cJSON_CreateObject();
     cJSON_AddNumberToObject(o, "segment", segment);
     cJSON_AddStringToObject(o, "kind", kind);
     cJSON_AddStringToObject(o, "tensor", tensor);
+    if (wire != NULL)
+        cJSON_AddStringToObject(o, "wire", wire);
     json_append(steps, o);
     return cJSON_AddArrayToObject(o, "boards");
 }
@@ -131,7 +147,7 @@ static void add_known(cJSON *o, const char *key, double ms) {
 static void add_move(cJSON *steps, const struct report *r, int i, int segment) {
     const struct transition *t = &r->s->transitions.list[i];
     cJSON *boards = new_step(steps, segment, transition_names[t->kind],
-                             graph_value(r->s->graph, t->value)->name);
+                             graph_value(r->s->graph, t->value)->name, wire_of(r->s, t->value));
     for (int b = 0; b < r->s->size; b++) {
         const struct move_row *row = &move_rows(r, b)[i];
         cJSON *cell = cJSON_CreateObject();
@@ -145,7 +161,7 @@ static void add_move(cJSON *steps, const struct report *r, int i, int segment) {
 }
 
 static void add_compute(cJSON *steps, const struct report *r, int segment) {
-    cJSON *boards = new_step(steps, segment, "compute", r->s->plan->segments[segment].until);
+    cJSON *boards = new_step(steps, segment, "compute", r->s->plan->segments[segment].until, NULL);
     for (int b = 0; b < r->s->size; b++) {
         const struct segment_row *row = &segment_rows(r, b)[segment];
         cJSON *cell = cJSON_CreateObject();
@@ -273,7 +289,6 @@ static void add_boards(cJSON *root, const struct report *r, const struct board_r
 
 static enum cohort_code print_report(const struct report *r, const struct board_row *boards,
                                      char **text, struct cohort_error *err) {
-    static const char *const wires[] = {"f32", "f16", "i8"};
     const struct cohort_session *s = r->s;
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "format", "cohort-report");

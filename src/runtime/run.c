@@ -4,24 +4,17 @@
 #include "base/mem.h"
 
 #include <math.h>
-#include <string.h>
-
-/* The index of the graph input called `name`; -1 when there is none. */
-static int input_index(const struct graph *g, const char *name) {
-    for (int i = 0; i < g->input_count; i++)
-        if (strcmp(graph_value(g, g->inputs[i])->name, name) == 0)
-            return i;
-    return -1;
-}
 
 static enum cohort_code store_input(struct cohort_session *s, const struct cohort_tensor *in, int k,
                                     struct cohort_error *err) {
-    int i = in->name != NULL ? input_index(s->graph, in->name) : k;
+    int i = in->name != NULL ? session_find_input(s->graph, in->name) : k;
     if (i < 0)
         return error_set(err, COHORT_ERR_USAGE, "the network has no input called '%s'", in->name);
     if (in->rank < 0 || in->rank > RANK_MAX || in->data == NULL)
         return error_set(err, COHORT_ERR_USAGE, "input %d has no data, or a rank of %d", k,
                          in->rank);
+    if (session_pixels_of(s, s->graph->inputs[i]) != NULL)
+        return session_give_pixels(s, i, in, err);
     struct tensor t = {
         .type = (enum dtype)in->type, .shape = shape_of(in->rank, in->dims), .data = in->data};
     return exec_slot_store(s->program, s->input_slots[i], &t, err);
@@ -69,6 +62,7 @@ static enum cohort_code run_step(struct cohort_session *s, struct step *step,
         return COHORT_OK;
     switch (step->kind) {
     case STEP_COMPUTE:
+        session_take_pixels(s);
         return exec_run(s->program, step->first_op, step->last_op, err);
     case STEP_EXPECT:
         return comm_exchange_expect(transfer, err);
@@ -139,6 +133,7 @@ enum cohort_code cohort_run(struct cohort_session *s, const struct cohort_tensor
     }
     TRY(run_steps(s, err));
     if (s->rank == 0) {
+        session_take_pixels(s); /* where nothing was computed here */
         pool_dilate_begin(s->pool);
         TRY(fetch_outputs(s, outputs, output_count, err));
         pool_dilate_end(s->pool);

@@ -58,13 +58,14 @@ out:
 }
 
 /* What rank 0 tells the others: u32 scatter method, u8 whether kernels were tuned, u32 type of
- * weights, u32 arithmetic, plan as text, serialised graph. */
+ * weights, u32 arithmetic, inputs that are pixels, plan as text, serialised graph. */
 static enum cohort_code root_message(struct cohort_session *s, const struct cohort_plan *plan,
                                      struct buf *b, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     char *text = NULL;
     TRY(root_plan(s, plan, err));
     TRY(session_read_tuning(s, err));
+    TRY(session_open_pixels(s, err));
     if (s->comm == NULL)
         goto out;
     TRY(plan_print(s->plan, &text, err));
@@ -72,6 +73,7 @@ static enum cohort_code root_message(struct cohort_session *s, const struct coho
     buf_u8(b, s->tuned);
     buf_u32(b, (uint32_t)s->options.weights_type);
     buf_u32(b, (uint32_t)s->options.arithmetic);
+    session_write_pixels(s, b);
     buf_string(b, text);
     TRY(graph_serialize(s->graph, b, err));
     if (b->failed)
@@ -89,6 +91,7 @@ static enum cohort_code take_message(struct cohort_session *s, const struct buf 
     s->tuned = read_u8(&r) != 0;
     s->options.weights_type = (enum cohort_weights_type)read_u32(&r);
     s->options.arithmetic = (enum cohort_arithmetic)read_u32(&r);
+    struct reader pixels = session_skip_pixels(&r); /* they can be checked when there is a graph */
     char *text = read_string(&r);
     if (text == NULL) {
         code = error_set(err, r.failed ? COHORT_ERR_INTERNAL : COHORT_ERR_MEMORY,
@@ -98,6 +101,7 @@ static enum cohort_code take_message(struct cohort_session *s, const struct buf 
     TRY(plan_parse(&s->plan, text, strlen(text), "plan", err));
     TRY(graph_deserialize(&s->graph, r.at, (size_t)(r.end - r.at), err));
     s->owns_graph = true;
+    TRY(session_read_pixels(s, &pixels, err));
     TRY(plan_check(s->plan, s->graph, s->size, err));
 out:
     mem_free(text);
@@ -306,6 +310,7 @@ void cohort_close(struct cohort_session **session) {
     for (int i = 0; s->outputs != NULL && i < s->graph->output_count; i++)
         tensor_release(&s->outputs[i]);
     mem_free(s->outputs);
+    session_release_pixels(s);
     if (s->owns_graph)
         graph_destroy(&s->graph);
     for (int i = 0; i < s->weight_map_count; i++)

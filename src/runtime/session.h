@@ -8,11 +8,13 @@
 
 #include "cohort.h"
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "board/board.h"
 #include "board/pool.h"
 #include "comm/comm.h"
 #include "exec/exec.h"
+#include "exec/pixels.h"
 #include "exec/tuning.h"
 #include "exec/wire.h"
 #include "graph/graph.h"
@@ -73,6 +75,16 @@ struct segment_rows {
     int64_t halo_rows; /* input rows that it needs beyond its share */
 };
 
+/* An input that is given as pixels; all zero: it is not. */
+struct session_pixels {
+    struct pixel_scale scale;
+    float *table;         /* [C][256] */
+    bool channels_last;   /* the network's input is [N,H,W,C] */
+    uint8_t *bytes;       /* rank 0: the image at hand, in the order of the input's rows; NULL: the
+                             caller's serve */
+    const uint8_t *given; /* rank 0, during a run: no numbers were made of these yet */
+};
+
 struct weight_map {
     struct file_map map;
     int value;
@@ -99,6 +111,8 @@ struct cohort_session {
     int step_count;
     size_t step_capacity;
     int *input_slots, *output_slots; /* rank 0: of the graph's inputs and outputs */
+    struct rows *input_rows;         /* rank 0: which rows of each input it reads itself */
+    struct session_pixels *pixels;   /* one for each input; NULL: no input is given as pixels */
     struct tensor *outputs;          /* rank 0: fetched, reused by the next run */
     struct weight_map *weight_maps;  /* cache files that constants borrow from */
     int weight_map_count;
@@ -150,6 +164,27 @@ enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_
 void session_encode_move(struct cohort_session *s, int move);
 void session_decode_move(struct cohort_session *s, int move);
 void session_release_steps(struct cohort_session *s);
+/* Bytes of a row of this value on its way. */
+size_t session_row_bytes(const struct cohort_session *s, int value);
+
+/* pixels.c.  find_input: its number, or -1.  open: on rank 0, local; what the caller says of
+ * inputs. write, read: the same for other ranks.  make: local, when the program is prepared.  of:
+ * NULL where this value is no such input. */
+int session_find_input(const struct graph *g, const char *name);
+enum cohort_code session_open_pixels(struct cohort_session *s, struct cohort_error *err);
+void session_write_pixels(const struct cohort_session *s, struct buf *b);
+struct reader session_skip_pixels(struct reader *r); /* what read() will read */
+enum cohort_code session_read_pixels(struct cohort_session *s, struct reader *r,
+                                     struct cohort_error *err);
+enum cohort_code session_make_pixels(struct cohort_session *s, struct cohort_error *err);
+const struct session_pixels *session_pixels_of(const struct cohort_session *s, int value);
+uint64_t session_pixel_bits(const struct cohort_session *s); /* as planners want it */
+/* Rank 0.  give: this input's image, which stays the caller's during the run; errors: shape.  take:
+ * makes numbers of all that was given, where it was not done. */
+enum cohort_code session_give_pixels(struct cohort_session *s, int input,
+                                     const struct cohort_tensor *t, struct cohort_error *err);
+void session_take_pixels(struct cohort_session *s);
+void session_release_pixels(struct cohort_session *s);
 
 /* report.c.  "scatter", where it is waited for; the tensor that the step moves, or computes up to.
  */

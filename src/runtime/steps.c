@@ -59,6 +59,11 @@ static int slot_of(const struct move *m) {
     return m->slot >= 0 ? m->slot : m->root_slot;
 }
 
+size_t session_row_bytes(const struct cohort_session *s, int value) {
+    return session_pixels_of(s, value) != NULL ? pixels_row_bytes(s->graph, value)
+                                               : wire_row_bytes(s->graph, value, s->wire);
+}
+
 static void encode(struct cohort_session *s, int move, struct rows rows) {
     const struct move *m = &s->moves[move];
     wire_encode(s->program, slot_of(m), rows, s->wire, m->out_rows, m->out_first,
@@ -66,7 +71,12 @@ static void encode(struct cohort_session *s, int move, struct rows rows) {
 }
 static void decode(struct cohort_session *s, int move, struct rows rows) {
     const struct move *m = &s->moves[move];
-    wire_decode(s->program, slot_of(m), rows, s->wire, m->in_rows, m->in_first);
+    const struct session_pixels *pixels = session_pixels_of(s, s->transitions.list[move].value);
+    if (pixels != NULL)
+        pixels_unpack(s->program, slot_of(m), rows, pixels->table, pixels->channels_last,
+                      (const uint8_t *)m->in_rows, m->in_first);
+    else
+        wire_decode(s->program, slot_of(m), rows, s->wire, m->in_rows, m->in_first);
 }
 
 void session_encode_move(struct cohort_session *s, int move) {
@@ -88,15 +98,17 @@ void session_decode_move(struct cohort_session *s, int move) {
 static enum cohort_code make_buffers(struct cohort_session *s, int i, size_t row_bytes,
                                      struct cohort_error *err) {
     struct move *m = &s->moves[i];
+    const int value = s->transitions.list[i].value;
+    const bool pixels = session_pixels_of(s, value) != NULL;
     each_range(s, i, true, extend_out);
     each_range(s, i, false, extend_in);
-    if (!wire_converts(s->graph, s->transitions.list[i].value, s->wire))
+    if (!pixels && !wire_converts(s->graph, value, s->wire))
         return COHORT_OK;
     /* The root's memory of a scatter or gather begins at row 0, as its map does. */
     const bool whole = s->rank == 0 && s->transitions.list[i].kind != TRANSITION_EXCHANGE;
     m->out_first = whole ? 0 : m->out.begin;
     m->in_first = whole ? 0 : m->in.begin;
-    size_t out = (size_t)(m->out.end - m->out_first) * row_bytes;
+    size_t out = pixels ? 0 : (size_t)(m->out.end - m->out_first) * row_bytes; /* they lie there */
     size_t in = (size_t)(m->in.end - m->in_first) * row_bytes;
     if (out > 0)
         m->out_rows = mem_zalloc(1, out);
@@ -110,12 +122,16 @@ static enum cohort_code make_buffers(struct cohort_session *s, int i, size_t row
 
 /* ---- transfers ------------------------------------------------------------------------------- */
 
-/* Where a move's rows lie that go out, or come in; data NULL: none do. */
-static struct comm_rows memory_of(const struct cohort_session *s, const struct move *m, bool out) {
+/* Where the rows of move i lie that go out, or come in; data NULL: none do. */
+static struct comm_rows memory_of(const struct cohort_session *s, int i, bool out) {
+    const struct move *m = &s->moves[i];
+    const struct session_pixels *pixels = session_pixels_of(s, s->transitions.list[i].value);
     char *own = out ? m->out_rows : m->in_rows;
     int slot = slot_of(m);
     if (slot < 0 || rows_empty(out ? m->out : m->in))
         return (struct comm_rows){0};
+    if (pixels != NULL && out)
+        return (struct comm_rows){.data = pixels->bytes};
     if (own != NULL)
         return (struct comm_rows){.data = own, .first = out ? m->out_first : m->in_first};
     return (struct comm_rows){.data = exec_slot_data(s->program, slot),
@@ -135,7 +151,7 @@ static enum cohort_code make_row_transfer(struct cohort_session *s, int i, size_
     const struct transition *t = &s->transitions.list[i];
     struct move *m = &s->moves[i];
     const bool scatter = t->kind == TRANSITION_SCATTER, root = s->rank == 0;
-    const struct comm_rows at = memory_of(s, m, scatter == root);
+    const struct comm_rows at = memory_of(s, i, scatter == root);
     int64_t *begin = mem_zalloc((size_t)s->size * 2, sizeof *begin), *end = begin + s->size;
     if (begin == NULL)
         return no_memory(s, (size_t)s->size * 2 * sizeof *begin, err);
@@ -165,7 +181,7 @@ static enum cohort_code make_exchange(struct cohort_session *s, int i, size_t ro
                                       struct cohort_error *err) {
     const struct transition *t = &s->transitions.list[i];
     struct move *m = &s->moves[i];
-    const struct comm_rows send = memory_of(s, m, true), receive = memory_of(s, m, false);
+    const struct comm_rows send = memory_of(s, i, true), receive = memory_of(s, i, false);
     struct comm_move *moves = mem_alloc((size_t)t->move_count * sizeof *moves);
     if (moves == NULL)
         return no_memory(s, (size_t)t->move_count * sizeof *moves, err);
@@ -184,12 +200,11 @@ static enum cohort_code make_exchange(struct cohort_session *s, int i, size_t ro
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     for (int i = 0; i < s->transitions.count && code == COHORT_OK; i++)
-        code = make_buffers(s, i, wire_row_bytes(s->graph, s->transitions.list[i].value, s->wire),
-                            err);
+        code = make_buffers(s, i, session_row_bytes(s, s->transitions.list[i].value), err);
     code = session_agree(s, code, err);
     for (int i = 0; i < s->transitions.count && s->comm != NULL && code == COHORT_OK; i++) {
         const struct transition *t = &s->transitions.list[i];
-        size_t row_bytes = wire_row_bytes(s->graph, t->value, s->wire);
+        size_t row_bytes = session_row_bytes(s, t->value);
         code = (t->kind == TRANSITION_EXCHANGE ? make_exchange : make_row_transfer)(s, i, row_bytes,
                                                                                     err);
     }

@@ -56,6 +56,13 @@ fails "unknown option" 2 "unknown option --shpe: did you mean --shape" run net.o
 fails "option without its value" 2 "--repeat needs a value" run net.onnx --repeat
 fails "not a number" 2 "--threads x: not a whole number" run net.onnx --threads x
 fails "number out of range" 2 "--threads 0: must be between" run net.onnx --threads 0
+fails "a wire that there is not" 2 "--wire f8: .*f32, f16, i8, auto" run net.onnx --wire f8
+fails "a wire to be measured where nothing runs" 2 "--wire auto: " plan net.onnx --boards 2 --wire auto
+fails "--tolerance alone" 2 "--tolerance belongs to --wire auto" run net.onnx --tolerance 0.01
+fails "bench --tolerance alone" 2 "--tolerance belongs to --wire auto" bench net.onnx --wire f16 --tolerance 0.01
+fails "a tolerance of nothing" 2 "--tolerance 0: must be between" run net.onnx --wire auto --tolerance 0
+fails "a tolerance that is none" 2 "--tolerance x: not a number" run net.onnx --wire auto --tolerance x
+fails "pixels where no picture fits" 2 "--input-type u8: the network has no input for a picture" bench sum.onnx --input-type u8
 fails "choice" 2 "--scatter ordred: .*scatterv, ordered" run net.onnx --scatter ordred
 fails "one argument too many" 2 "other.onnx" run net.onnx other.onnx
 fails "no network" 2 "no network" run
@@ -142,6 +149,8 @@ npy '<f4' '(1, 1, 16, 16)' 1000 >short.npy
 fails "an array that is cut" 1 "short.npy: " run net.onnx --input short.npy
 npy '<f4' '(1, 1, 16, 16' 1024 >header.npy
 fails "an array with a corrupt header" 1 "header.npy: " run net.onnx --input header.npy
+npy '|u1' '(15, 16, 1)' 240 >pixels.npy
+fails "pixels of another size" 1 "pixels.npy: 15x16x1 bytes, but input 'input' is 1x1x16x16" run net.onnx --input pixels.npy
 npy '<c8' '(1, 1, 16, 16)' 2048 >complex.npy
 fails "an array of complex numbers" 1 "complex.npy: .*<c8" run net.onnx --input complex.npy
 fails "a picture for two numbers a row" 2 "say which: NAME=FILE" run sum.onnx --input picture.png

@@ -103,6 +103,12 @@ for strategy in single layerwise early-fused legion aofl coedge; do
     tap_run "  is what is run" said "note: plan $strategy: "
     tap_run "  and the bits are one board's" cmp "$scratch/one.npy" "$scratch/three.npy"
 done
+tap_run "--wire auto plans for every type" three run "$net" --wire auto --tolerance 0.5 --save-plan "$scratch/auto.json"
+tap_run "  takes the one of fewest bytes" grep -q '"wire": "i8"' "$scratch/auto.json"
+tap_run "  and says so" said 'note: wire i8: [0-9.e+-]+ off, tolerance 0.5; measured in [0-9]+ ms$'
+tap_run "  beside the plan" said 'note: plan auto: [0-9]+ segments? on [123] of 3 boards.*, [0-9.]+ ms predicted$'
+tap_run "bench --strategies chooses once" three bench "$net" --strategies auto,coedge --wire auto --tolerance 0.5 --repeat 2 --rounds 1
+tap_run "  and says what it sends" shown 'input u8, wire i8$'
 tap_run "--no-profile" three run "$net" --no-profile --save-plan "$scratch/plan.json" -v
 tap_run "  takes the default plan" grep -q '"strategy": "default"' "$scratch/plan.json"
 tap_run "  and measures nothing" test "$(grep -c 'profiled in' "$scratch/err")" -eq 0

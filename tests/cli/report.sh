@@ -36,6 +36,9 @@ tap_run "run --json" keep run "$cohort" run "$net" --json
 documented run cohort-run
 tap_run "run --json on three ranks" keep run3 "${three[@]}" "$cohort" run "$net" --repeat 3 --as top5 --json
 documented run3 cohort-run
+tap_run "run --wire auto --json" keep wire "${three[@]}" "$cohort" run "$net" --wire auto --json
+documented wire cohort-run
+tap_run "which has the choice" grep -q '"i8_error": [0-9]' "$scratch/wire.json"
 tap_run "run --as json" keep values "$cohort" run "$net" --as json
 documented values cohort-run
 tap_run "bench --json" keep bench "$cohort" bench "$net" --repeat 2 --json

@@ -73,6 +73,69 @@ on 2 run net.onnx -i a.npy --as json -o kept.json
 tap_run "--as json -o FILE writes it there" grep -q '"values"' kept.json
 is "and nothing to standard output" "" "$(cat out)"
 
+# ---- pixels --------------------------------------------------------------------------------------
+
+# The same bytes as pixels, channels last and first, a batch of two, and as the numbers that --preset raw
+# makes of them: as .npy.
+perl -e '
+    sub save {
+        my ($name, $type, $shape, $data) = @_;
+        my $head = "{\x27descr\x27: \x27$type\x27, \x27fortran_order\x27: False, \x27shape\x27: ($shape), }";
+        $head .= " " x (63 - (10 + length $head) % 64) . "\n";
+        open my $f, ">:raw", $name or die;
+        print $f "\x93NUMPY\x01\x00", pack("v", length $head), $head, $data;
+    }
+    my @last = map { ($_ * 7919 + ($_ >> 5) * 31) % 256 } 0 .. 12287;
+    my @first = map { my $c = $_; map { $last[$_ * 3 + $c] } 0 .. 4095 } 0 .. 2;
+    save("last.npy", "|u1", "64, 64, 3", pack("C*", @last));
+    save("first.npy", "|u1", "1, 3, 64, 64", pack("C*", @first));
+    save("two.npy", "|u1", "2, 64, 64, 3", pack("C*", @last, reverse @last));
+    save("floats.npy", "<f4", "1, 3, 64, 64", pack("f<*", @first));'
+on 1 run net.onnx -i floats.npy --as npy -o want.npy
+for ranks in 1 2 3; do
+    for i in last first floats; do
+        on $ranks run net.onnx -i $i.npy --preset raw --as npy -o got.npy
+        tap_run "$i.npy has the bits of the numbers, np $ranks" cmp want.npy got.npy
+    done
+done
+on 3 run net.onnx -i last.npy --preset raw --json
+is "pixels travel as bytes" u8 "$(grep -oE '"wire": "u8"' out | cut -d '"' -f 4 | sort -u)"
+rm -f want.npy got.npy
+on 3 run net.onnx -i floats.npy --as json
+runs_only out | grep -v '"input"' | sed -n '/"values"/,/]/p' >floats
+on 3 run net.onnx -i floats.npy -i last.npy --preset raw --as json
+runs_only out | sed -n '/"values"/,/]/p' | sed -n '/"values"/,/]/p' >both
+tap_run "pixels beside numbers are numbers, with the same answer" cmp <(cat floats floats) both
+is "and travel so" 0 "$(grep -c '"wire": "u8"' out)"
+on 3 run net.onnx -i two.npy --preset raw --as json
+is "a batch of pixels is two runs" "two.npy[0] two.npy[1]" \
+    "$(grep -oE '"input": "[^"]*"' out | cut -d '"' -f 4 | xargs)"
+runs_only out | sed -n '/"values"/,/]/p' >batch
+tap_run "of which the first is the pixels' own" cmp <(head -n "$(wc -l <floats)" batch) floats
+
+# ---- a wire within a tolerance -------------------------------------------------------------------
+
+on 3 run net.onnx -i a.npy --wire auto --tolerance 1e-9 --json --save-plan plan.json
+is "--wire auto takes f32 where nothing else is exact" f32 "$(grep -oE '"wire": "[a-z0-9]+"' plan.json | cut -d '"' -f 4)"
+tap_run "and says how far off the others are" grep -qE 'note: wire f32: 0.0e\+00 off, tolerance 1e-09, f16 is [0-9.e-]+ off, i8 is [1-9]' err
+f16=$(json_numbers f16_error out) i8=$(json_numbers i8_error out)
+tap_run "f16 is nearer than i8" awk -v a="$f16" -v b="$i8" 'BEGIN { exit !(0 < a && a < b) }'
+on 3 run net.onnx -i a.npy --wire auto --tolerance "$f16" --json --save-plan plan.json
+is "it takes f16 where that is near enough" "f16 f16" \
+    "$(grep -oE '"wire": "f16"' plan.json | cut -d '"' -f 4) $(grep -A 20 '"report"' out | grep -oE '"wire": "f16"' | head -n 1 | cut -d '"' -f 4)"
+on 3 run net.onnx -i a.npy --plan plan.json --as npy -o by-plan.npy
+on 3 run net.onnx -i a.npy --wire auto --tolerance "$f16" --as npy -o auto.npy
+tap_run "and gives what the plan that it saves gives" cmp by-plan.npy auto.npy
+on 2 run net.onnx -i a.npy --wire auto --tolerance 0.9 --report
+tap_run "i8 where much is allowed" grep -qE '^wire i8: [0-9.e-]+ off, tolerance 0.9$' out
+on 1 run net.onnx -i a.npy --wire auto --as npy -o one.npy
+tap_run "one board measures nothing" bash -c '! grep -q wire err'
+on 3 bench net.onnx lenet.onnx --repeat 2 --wire auto --json
+is "bench chooses for each network" 2 "$(grep -cE '"wire": "(f32|f16|i8)"' out)"
+is "and makes pixels up" 2 "$(grep -c '"input": "u8"' out)"
+on 3 bench net.onnx --repeat 2 --input-type f32 --json
+is "or numbers, when told" 1 "$(grep -c '"input": "f32"' out)"
+
 # ---- inputs and outputs by name ----------------------------------------------------------------
 
 onnx=${COHORT_ONNX_DATA:-/usr/lib/python3/dist-packages/onnx/backend/test/data}

@@ -109,7 +109,7 @@ static void layouts(void **state) {
         .fit = FIT_STRETCH, .scale = 1, .mean = {10, 99, 99}, .std = {2, 99, 99}};
     assert_int_equal(preprocess_image(&t, &w, &im, &p, 1, 2, 3, &err), COHORT_OK); /* grey */
     assert_true(t.shape.dim[1] == 1 && t.shape.dim[2] == 2 && t.shape.dim[3] == 3);
-    is_about(tensor_f32(&t)[1], (0.299 * 30 + 0.587 * 40 + 0.114 * 50 - 10) / 2);
+    is_about(tensor_f32(&t)[1], (38 - 10) / 2); /* 0.299 * 30 + 0.587 * 40 + 0.114 * 50 = 38.15 */
     tensor_release(&t);
     assert_int_equal(preprocess_image(&t, &w, &im, &p, 4, 2, 3, &err), COHORT_ERR_SHAPE);
     assert_string_equal(err.message,
@@ -149,6 +149,49 @@ static void letterbox(void **state) {
     is_about(w.offset_x, 15);
     is_about(w.scale_x, 0.032);
     tensor_release(&t);
+    image_release(&im);
+}
+
+/* The bytes of a picture, and the numbers that are made of them, against the picture's numbers. */
+static void pixels(void **state) {
+    (void)state;
+    struct image im = {0};
+    int count = 0;
+    const char *const *names = preprocess_presets(&count);
+    assert_int_equal(image_init(&im, 37, 21, &err), COHORT_OK);
+    for (int i = 0; i < 37 * 21 * 3; i++)
+        im.pixels[i] = (uint8_t)(i * 7919 >> 3);
+    for (int i = 0; i < count * 4; i++) {
+        struct tensor want = {0}, bytes = {0}, got = {0};
+        struct placement there, here;
+        struct preprocess p;
+        bool exact = false;
+        const int channels = i & 1 ? 3 : 1;
+        assert_true(preprocess_preset(&p, names[i / 4]));
+        p.nhwc = (i & 2) != 0;
+        const struct pixel_scale scale = preprocess_scale(&p);
+        assert_int_equal(preprocess_image(&want, &there, &im, &p, channels, 24, 32, &err),
+                         COHORT_OK);
+        assert_int_equal(preprocess_pixels(&bytes, &exact, &here, &im, &p, channels, 24, 32, &err),
+                         COHORT_OK);
+        assert_true(exact == (strcmp(names[i / 4], "ppocr-rec") != 0)); /* filled with 127.5 */
+        assert_memory_equal(&there, &here, sizeof here);
+        assert_true(bytes.type == DT_U8 && bytes.shape.rank == 4 && bytes.shape.dim[1] == 24 &&
+                    bytes.shape.dim[2] == 32 && bytes.shape.dim[3] == channels);
+        assert_int_equal(pixels_to_numbers(&got, &bytes, &scale, p.nhwc, &err), COHORT_OK);
+        assert_true(shape_equal(&want.shape, &got.shape));
+        if (exact)
+            assert_memory_equal(want.data, got.data, tensor_bytes(&want));
+        for (int k = 0; exact && k < 24 * 32 * channels; k++) { /* by the formula */
+            const int c = k % channels, at = k / channels;
+            const float v = (float)((const uint8_t *)bytes.data)[k];
+            assert_true(tensor_f32(&want)[p.nhwc ? k : c * 24 * 32 + at] ==
+                        pixel_number(&scale, v, c));
+        }
+        tensor_release(&want);
+        tensor_release(&bytes);
+        tensor_release(&got);
+    }
     image_release(&im);
 }
 
@@ -336,11 +379,11 @@ static void nothing_left(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(presets),      cmocka_unit_test(layouts),
-        cmocka_unit_test(letterbox),    cmocka_unit_test(centre_crop),
-        cmocka_unit_test(label_files),  cmocka_unit_test(best_scores),
-        cmocka_unit_test(printed),      cmocka_unit_test(failing_memory),
-        cmocka_unit_test(nothing_left),
+        cmocka_unit_test(presets),     cmocka_unit_test(layouts),
+        cmocka_unit_test(letterbox),   cmocka_unit_test(centre_crop),
+        cmocka_unit_test(label_files), cmocka_unit_test(best_scores),
+        cmocka_unit_test(printed),     cmocka_unit_test(failing_memory),
+        cmocka_unit_test(pixels),      cmocka_unit_test(nothing_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

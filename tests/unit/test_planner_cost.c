@@ -175,6 +175,12 @@ static void test_wire(void **state) {
         assert_close(m->values[input].wire_bytes, in_row / 4, 0);
         cost_destroy(&m);
     }
+    for (uint64_t bits = 0; bits < 4; bits++) { /* the first input, and one that there is not */
+        struct cost_model *m = model(g, p, (struct cost_options){.pixel_inputs = bits});
+        assert_close(m->values[input].wire_bytes, bits & 1 ? in_row / 4 : in_row, 0);
+        assert_close(m->values[conv].wire_bytes, row, 0);
+        cost_destroy(&m);
+    }
     profile_destroy(&p);
     graph_destroy(&g);
 }
