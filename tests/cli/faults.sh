@@ -85,6 +85,15 @@ for rank in 0 2; do
     sweep "3 ranks profiling, memory of rank $rank" alloc "@$rank" 89 20000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again
     sweep "3 ranks profiling, MPI of rank $rank" mpi "@$rank" 71 4000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again
 done
+"$cohort" synth resnet18 --size 32 --width 0.25 --features -o adapted.onnx
+adapting=(env -u COHORT_NO_PROFILE "$mpirun" --bind-to none -n 3 "$cohort" run adapted.onnx --cpu-share 0.3 --adapt --ratio 1:1:1 --repeat 6)
+slower=",share:0.02:2@1" # so that there is another plan
+COHORT_INJECT=${slower#,} timeout -k 2 $limit "${adapting[@]}" >out 2>err
+tap_run "3 ranks have another plan" grep -q '^cohort: note: after 4 runs another plan' err
+for rank in 0 2; do
+    sweep "3 ranks adapting, memory of rank $rank" alloc "@$rank$slower" $((rank == 0 ? 1993 : 797)) 40000 "${adapting[@]}"
+done
+sweep "3 ranks adapting, MPI of rank 2" mpi "@2$slower" 61 4000 "${adapting[@]}"
 limit=10
 sweep "1 rank under mpirun, memory" alloc "@0" 97 20000 "$mpirun" -n 1 "$cohort" run net.onnx
 inject mpi:20@1 "${three[@]}" --timeout 5
