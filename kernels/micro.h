@@ -54,7 +54,7 @@ struct micro_args {
 struct micro {
     int pixels; /* how many it works on at once: longer lines are better than shorter ones */
     int blocks; /* and how many channel blocks at most */
-    int line;   /* of lines as short as this it takes two at once; 0: it does not */
+    int line;   /* of lines of this length it takes two at once; 0: it does not */
     int chunk;  /* multiply-adds of a pixel and lane that one call should have at most */
     void (*run)(const struct micro_args *a, int pixels); /* any number of pixels, at least 1 */
 };

@@ -653,6 +653,18 @@ static void sweep_depthwise(struct tally *n) {
             }
 }
 
+/* Maps of 7 and 14 pixels, whose lines micro-kernels take by twos: an odd and an even number of
+ * them, whole blocks, parts of blocks, several groups in one. */
+static void sweep_lines(struct tally *n) {
+    static const int c[][3] = {{16, 32, 1}, {40, 24, 1}, {16, 8, 1}, {24, 24, 3}, {300, 16, 1}};
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++)
+        for (int w = 7; w <= 14; w += 7)
+            for (int h = 4; h <= 5; h++)
+                for (int kernel = 1; kernel <= 3; kernel += 2)
+                    try_shape(n, square(n, c[i][0], c[i][1], c[i][2], h, w + kernel - 1, kernel, 1,
+                                        0, 1));
+}
+
 /* Deep and wide enough for several visits of the output, and for several row groups. */
 static void sweep_large(struct tally *n) {
     try_shape(n, square(n, 300, 40, 1, 4, 5, 3, 1, 1, 1));
@@ -694,6 +706,7 @@ static void sweep(bool transposed) {
     sweep_random(&n, 400);
     sweep_three_wide(&n);
     sweep_depthwise(&n);
+    sweep_lines(&n);
     sweep_large(&n);
     every_kernel_ran(&n);
 }
