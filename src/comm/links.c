@@ -190,10 +190,10 @@ static enum cohort_code lead(struct pair *p, const struct comm_link_request *r,
                 k == 0 ? 0 : 1e-3 * ms[way][k - 1] * (double)r->bytes[k] / (double)r->bytes[k - 1];
             if (expected > r->longest_s)
                 break;
+            const int least_often = r->repeats + (k == 0) - (r->long_s > 0 && expected > r->long_s);
             double begin = clock_s();
             for (int i = 0;
-                 i < r->repeats + (k == 0) || (i < MORE * r->repeats && clock_s() - begin < MORE_S);
-                 i++) {
+                 i < least_often || (i < MORE * r->repeats && clock_s() - begin < MORE_S); i++) {
                 TRY(measure_message(p, way == 0, k, r->bytes[k], latency, &t, err));
                 if (i > 0 || k > 0)
                     least = t < least ? t : least;

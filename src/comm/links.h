@@ -15,6 +15,7 @@ struct comm_link_request {
     size_t bytes[COMM_LINK_SIZES_MAX]; /* rising */
     int count;
     int repeats;      /* of each message; the first of a size warms the connection up */
+    double long_s;    /* messages that take longer are repeated once less; 0: none is */
     double longest_s; /* sizes that would take longer by the last one's rate are left out */
     int rounds;       /* at most so many of the tournament's rounds; 0: all */
 };

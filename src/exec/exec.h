@@ -20,13 +20,16 @@ struct exec_options {
     unsigned isa_mask;  /* allowed ISAs (1 << kernel_isa); 0: all available */
     const char *kernel; /* --kernel: an ISA's or kernel's name, or NULL */
     bool zero_weights;  /* pack made-up numbers: for memory and timing without weights */
-    bool half_weights;  /* of products with constant matrices: kept as float16 */
-    bool fp16;          /* dense convolutions, and products with constant matrices (unless those
-                         * are half_weights), in float16 arithmetic where this CPU has it; also
-                         * when `kernel` names such kernels */
-    bool own_buffers;   /* no slots share memory: for comparison */
-    double test_ns;     /* the pool's poll shall run so often while an operator computes; 0: as it
-                           comes */
+    /* With zero_weights: operators' weights lie one behind the other in so much memory, or as much
+     * as the largest has, from its begin again where it ends; 0: each has its own. */
+    size_t made_up_bytes;
+    bool half_weights; /* of products with constant matrices: kept as float16 */
+    bool fp16;         /* dense convolutions, and products with constant matrices (unless those
+                        * are half_weights), in float16 arithmetic where this CPU has it; also
+                        * when `kernel` names such kernels */
+    bool own_buffers;  /* no slots share memory: for comparison */
+    double test_ns;    /* the pool's poll shall run so often while an operator computes; 0: as it
+                          comes */
     /* Second-level cache of a core: where maps between operators do not stay in it, these are
      * computed in strips (exec/chain.h); 0: never. */
     size_t cache_bytes;

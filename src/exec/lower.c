@@ -248,16 +248,51 @@ enum cohort_code vector_from_constant(float **out, const struct tensor *t, int64
 
 #define PATTERN_WORDS 1024
 
-void *made_up_weights(size_t bytes) {
+static void make_up(char *weights, size_t bytes) {
     uint32_t pattern[PATTERN_WORDS], state = 1;
-    char *weights = mem_alloc(bytes);
     for (int i = 0; i < PATTERN_WORDS; i++) {
         state = state * 1664525u + 1013904223u;
         pattern[i] = 0x3c003c00u | (state & 0x80008000u) | (state >> 9 & 0x007f0000u);
     }
-    for (size_t at = 0; weights != NULL && at < bytes; at += sizeof pattern)
+    for (size_t at = 0; at < bytes; at += sizeof pattern)
         memcpy(weights + at, pattern, bytes - at < sizeof pattern ? bytes - at : sizeof pattern);
-    return weights;
+}
+
+/* What the largest constant may take when it is packed: transformed for Winograd's algorithm, 8/3
+ * of it, and whole blocks of channels. */
+static size_t most_packed(const struct graph *g) {
+    size_t most = 0;
+    for (int i = 0; i < g->value_count; i++) {
+        const struct value *v = graph_value(g, i);
+        const size_t count = v->is_constant ? (size_t)shape_count(&v->constant.shape) : 0;
+        most = count > most ? count : most;
+    }
+    return most * sizeof(float) / 3 * 9;
+}
+
+void *made_up_weights(struct program *p, struct bound *b, size_t bytes) {
+    const size_t soft = p->options.made_up_bytes;
+    const size_t padded = (bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
+    struct made_up *m = &p->made_up;
+    if (soft > 0 && m->data == NULL) {
+        const size_t most = most_packed(p->graph), all = most > soft ? most : soft;
+        m->data = mem_alloc(all);
+        m->bytes = m->data != NULL ? all : 0;
+    }
+    if (padded > m->bytes) {
+        char *weights = mem_alloc(padded);
+        if (weights != NULL)
+            make_up(weights, padded);
+        return weights;
+    }
+    const size_t at = m->next + padded <= soft ? m->next : 0;
+    if (at + padded > m->filled) {
+        make_up(m->data + m->filled, at + padded - m->filled);
+        m->filled = at + padded;
+    }
+    m->next = at + padded;
+    b->borrowed = true;
+    return m->data + at;
 }
 
 #define DONE_BYTES 65536 /* less is not worth a system call */

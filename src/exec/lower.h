@@ -44,6 +44,7 @@ struct bound {
     int64_t rows_least;     /* that its part should get at once, where there are as many */
     struct exec_half half;  /* of its weights */
     bool fp16;              /* the kernel's arithmetic is float16 */
+    bool borrowed;          /* its weights are in the program's made_up */
     int *sharers; /* other programs that have this state too (rival.c); NULL: none ever had */
 };
 
@@ -56,6 +57,12 @@ struct exec_op {
     int chain;       /* the number of the chain that begins here, from 1 on; 0: none */
     double takes_ms; /* on the board that a dilated one stands for; below 0: unknown */
     struct bound *bound;
+};
+
+/* Where weights for timing lie: of so many bytes those are filled; the next operator's place. */
+struct made_up {
+    char *data;
+    size_t bytes, filled, next;
 };
 
 struct program {
@@ -88,7 +95,8 @@ struct program {
     struct strip_state *strip_states; /* one a thread */
     bool strip_times;                 /* those of a chain's operators are wanted */
     double row_ns;                    /* of the operator that runs */
-    double encode_ms, decode_ms;      /* exec_wire_takes(); below 0: unknown */
+    struct made_up made_up;
+    double encode_ms, decode_ms; /* exec_wire_takes(); below 0: unknown */
     bool prepared;
 };
 
@@ -197,9 +205,10 @@ static inline int64_t *thread_saturated(const struct program *p, int thread) {
     return p->saturated + (size_t)thread * SATURATED_APART;
 }
 
-/* Packed weights for timing, new (mem_free): numbers of both signs near 0.01 (as float16: of 1), so
- * that every page is there and nothing is denormal.  NULL: memory is short. */
-void *made_up_weights(size_t bytes);
+/* Packed weights for timing, new (mem_free) unless they are b->borrowed (options.made_up_bytes;
+ * then no other program may have them): numbers of both signs near 0.01 (as float16: of 1), so that
+ * every page is there and nothing is denormal.  NULL: memory is short. */
+void *made_up_weights(struct program *p, struct bound *b, size_t bytes);
 
 /* The node's epilogue for kernels, its residual bound to `residual` (filled in when there is one).
  */

@@ -76,6 +76,7 @@ void exec_destroy(struct program **pp) {
     mem_free(p->strips);
     mem_free(p->strip_states);
     mem_free(p->saturated);
+    mem_free(p->made_up.data);
     mem_free(p);
     *pp = NULL;
 }

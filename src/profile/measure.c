@@ -24,7 +24,10 @@
 #define WHOLE_MS    50.0 /* smaller networks are measured more often … */
 #define TIMES_MAX   20   /* … but not more than so often */
 #define SYSFS       "/sys"
-#define STEPS       1000 /* progress */
+/* Weights come from memory, as in a network that is larger than all caches, but there is no need to
+ * fill all of them; so much of them, and at least two third-level caches. */
+#define WEIGHTS_LEAST ((size_t)32 << 20)
+#define STEPS         1000 /* progress */
 
 static enum cohort_code agree(const struct profile_job *job, enum cohort_code code,
                               struct cohort_error *err) {
@@ -73,13 +76,12 @@ static enum cohort_code gather(const struct profile_job *job, const void *mine, 
 /* ---- who measures what ----------------------------------------------------------------------- */
 
 /* How many times each pass is run by all boards of a type together: about 2 inferences a board for
- * two of them, 1.1 for six; one board alone takes 3.3. */
+ * two of them, 1 for six; one board alone takes 3.3. */
 static int turns_of(int level, int boards) {
     static const int alone[COMPUTE_LEVELS] = {2, 1, 2, 2, 2};
-    int turns = boards < 4 ? boards : 4;
     if (boards == 1)
         return alone[level];
-    return level == 0 ? (turns < 3 ? turns : 3) : turns < 3 ? 3 : turns;
+    return level == 0 ? 2 : 3;
 }
 
 /* The longest first, each to whoever has least to do; but two boards do each of them, because one
@@ -416,7 +418,11 @@ static enum cohort_code prepare(struct measuring *m, struct cohort_error *err) {
         m->mine[i] = -1;
     m->index = m->type + size;
     m->count = m->index + size;
-    return compute_create(&m->compute, job->graph, job->pool, job->exec, err);
+    struct exec_options exec = *job->exec;
+    exec.made_up_bytes = 2 * job->board->l3_bytes;
+    if (exec.made_up_bytes < WEIGHTS_LEAST)
+        exec.made_up_bytes = WEIGHTS_LEAST;
+    return compute_create(&m->compute, job->graph, job->pool, &exec, err);
 }
 
 /* Collective.  Who is equal to whom, as rank 0's profile has it. */

@@ -14,6 +14,7 @@
 #define SAME_MS        0.02 /* by how much clocks and wake-ups disturb a short message */
 #define SAME           0.03 /* links that differ by less share a curve */
 #define REPEATS        3
+#define LONG_S         0.008 /* longer messages are measured twice: little disturbs them */
 #define LONGEST_S      0.030 /* a message */
 #define STAR_S         0.030 /* all messages of the star, about */
 #define STAR_MOST      (256 * KB)
@@ -157,6 +158,7 @@ enum cohort_code profile_measure_links(struct profile *p, const struct profile_j
     const struct comm_link_request r = {.bytes = {KB, 16 * KB, 48 * KB, 192 * KB, 1024 * KB},
                                         .count = 5,
                                         .repeats = REPEATS,
+                                        .long_s = LONG_S,
                                         .longest_s = LONGEST_S};
     size_t times = (size_t)job->size * (size_t)job->size * COMM_LINK_SIZES_MAX;
     if (job->comm == NULL || job->size == 1)
