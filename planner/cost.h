@@ -202,7 +202,8 @@ double traffic_ms(struct traffic *t);
 /* FLOPs of an operator of [first, end) that is worth waiting with. */
 double cost_heavy(const struct cost_model *m, int first, int end);
 /* How many of the last operators of tiled segment [first, end) compute for others first; at most
- * COST_DEPTH_MAX. */
+ * COST_DEPTH_MAX; 0 where these are the first ones, too, and the segment before lay on the boards:
+ * then they compute first what needs nobody's rows. */
 #define COST_DEPTH_MAX 4
 int cost_tail_depth(const struct cost_model *m, int first, int end, double heavy);
 

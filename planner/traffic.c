@@ -1,6 +1,7 @@
 /* What travels between boards in one transition, how long that takes, and what of it computing
  * hides. */
 #include "planner/cost.h"
+#include "planner/transitions.h"
 
 #include "base/mem.h"
 
@@ -202,10 +203,21 @@ double cost_heavy(const struct cost_model *m, int first, int end) {
 }
 
 int cost_tail_depth(const struct cost_model *m, int first, int end, double heavy) {
-    int depth = 1;
+    int depth = 1, head = first;
     while (depth < COST_DEPTH_MAX && end - depth > first && m->nodes[end - depth].flops < heavy)
         depth++;
-    return depth;
+    while (first > 0 && head < end - 1 && m->nodes[head].flops < heavy)
+        head++;
+    /* Most of it was computed before the board waited for its own rows: those of others come last.
+     */
+    return first > 0 && head >= end - depth ? 0 : depth;
+}
+
+/* As src/runtime/phases.c has it: has a board rows enough of a node for its weights? */
+static bool taken_apart(const struct cost_model *m, int node, int64_t rows) {
+    const struct cost_node *n = &m->nodes[node];
+    return n->rows > 0 &&
+           n->flops * (double)rows / (double)n->rows >= n->weight_bytes * TRANSITION_FLOPS_PER_BYTE;
 }
 
 double window_tail_ms(const struct traffic *t, const struct layout *where, int b) {
@@ -217,9 +229,13 @@ double window_tail_ms(const struct traffic *t, const struct layout *where, int b
         return 0;
     const double stays = (double)(own - t->sent[b]) / (double)own;
     const int last = m->values[t->main].producer;
-    double ms = cost_node_ms(m, b, last, own);
-    for (int k = last - 1; k > last - t->depth; k--) /* their rows, in proportion */
-        ms += cost_node_ms(m, b, k, m->nodes[k].rows * own / m->values[t->main].rows);
+    double ms = 0;
+    for (int k = last; k > last - t->depth; k--) { /* their rows, in proportion */
+        const int64_t rows = k == last ? own : m->nodes[k].rows * own / m->values[t->main].rows;
+        if (!taken_apart(m, k, rows))
+            return 0;
+        ms += cost_node_ms(m, b, k, rows);
+    }
     return ms * stays;
 }
 
@@ -277,6 +293,8 @@ double window_head_ms(const struct cost_model *m, const struct overlap *w, int b
         for (int i = 0; i < n->out_count; i++)
             if (n->out[i] >= 0)
                 out = rows_hull(out, need[n->out[i]]);
+        if (!taken_apart(m, k, rows_count(out)))
+            return 0;
         struct rows ready = out;
         for (int i = 0; i < n->in_count && !rows_empty(ready); i++) {
             const int id = n->in[i];

@@ -268,6 +268,19 @@ out:
     return code;
 }
 
+/* While the network's inputs travel the root goes on: they stay as they are until the run ends. */
+static bool may_end_late(const struct compiler *c, const struct transition *t) {
+    return t->kind == TRANSITION_SCATTER && graph_value(c->s->graph, t->value)->producer < 0;
+}
+
+static enum cohort_code wait_for_inputs(struct compiler *c, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++)
+        if (may_end_late(c, transition(c, i)))
+            code = add_move_step(c, STEP_WAIT, i, transition(c, i)->before, c->s->rank != 0, err);
+    return code;
+}
+
 /* Steps of one kind for all of a part's scatters, or gathers: on the root, or on the others. */
 static enum cohort_code add_row_steps(struct compiler *c, const struct plan_part *part,
                                       enum transition_kind which, enum step_kind kind, bool on_root,
@@ -277,7 +290,8 @@ static enum cohort_code add_row_steps(struct compiler *c, const struct plan_part
     for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++) {
         const struct transition *t = transition(c, i);
         int segment = which == TRANSITION_GATHER ? t->made : t->before;
-        if (t->kind != which || segment != part->segment)
+        if (t->kind != which || segment != part->segment ||
+            (kind == STEP_WAIT && on_root && may_end_late(c, t)))
             continue;
         if (which == TRANSITION_GATHER && !idle)
             code = find_gather_slots(c, i, err);
@@ -479,6 +493,7 @@ static enum cohort_code compile_all(struct compiler *c, struct cohort_error *err
             TRY(kept_slot(c, g->outputs[i], err));
     TRY(each_part(c, compile_part, err));
     TRY(add_waits(c, true, s->plan->segment_count, s->plan->segment_count - 1, err));
+    TRY(wait_for_inputs(c, err));
     for (int i = 0; s->rank == 0 && i < g->input_count; i++)
         s->input_slots[i] = c->kept[g->inputs[i]];
     for (int i = 0; s->rank == 0 && i < g->output_count; i++)

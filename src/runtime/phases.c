@@ -7,11 +7,6 @@
 /* The first and the last operators go on until one of them is worth waiting with: one that does at
  * least this share of the work of the segment's largest. */
 #define HEAVY 0.2
-/* Every piece of an operator's rows reads all its weights.  A core multiplies and adds about ten
- * times while it reads a byte from memory; an operator that does less than this for each byte of
- * weights would lose more by being taken apart than waiting costs.  On six emulated boards VGG-16's
- * layers of 28 x 28, five rows each, took twice as long in three pieces. */
-#define FLOPS_PER_BYTE 200
 /* Where most rows are for others there is nothing to compute meanwhile. */
 #define EDGES_MOST 0.7
 
@@ -155,7 +150,7 @@ static bool can_be_taken_apart(const struct maker *m, int node) {
         if (n->out[k] >= 0)
             rows = (double)rows_count(plan_all_rows(g, n->out[k]));
     return rows > 0 && flops_of(m, node) * (double)rows_count(rows_of_node(m, node)) / rows >=
-                           bytes * FLOPS_PER_BYTE;
+                           bytes * TRANSITION_FLOPS_PER_BYTE;
 }
 
 /* The first (or last) heavy operator of the part, if everything up to it can be taken apart; -1. */

@@ -125,7 +125,28 @@ static double heavy(const struct stepsum *s, int first, int end) {
     return 0.2 * most;
 }
 
-/* The last operators of the segment before, up to four, back to one that is heavy. */
+/* Does a node do 500 FLOPs for each byte of its constants, with so many rows? */
+static bool apart(const struct stepsum *s, int node, int64_t rows) {
+    const struct node *n = &s->g->nodes[node];
+    double bytes = 0;
+    for (int i = 0; i < n->in_count; i++) {
+        const struct value *v = node_in(s->g, n, i);
+        if (v != NULL && v->is_constant)
+            bytes += (double)shape_count(&v->shape) * (double)dtype_bytes(v->type);
+    }
+    return flops(s, node) * (double)rows / (double)rows_of(s, n->out[0]) >= 500 * bytes;
+}
+
+/* The first heavy operator from `first` on. */
+static int first_heavy(const struct stepsum *s, int first, int end) {
+    int k = first;
+    while (k < end - 1 && flops(s, k) < heavy(s, first, end))
+        k++;
+    return k;
+}
+
+/* The last operators of the segment before, up to four, back to one that is heavy; unless that
+ * waited for others' rows itself, and did the same operators before. */
 static double tail_ms(const struct stepsum *s, const struct move *m, int b) {
     double ms = 0;
     if (s->last < 0 || !s->tiled)
@@ -136,6 +157,8 @@ static double tail_ms(const struct stepsum *s, const struct move *m, int b) {
     const int last = graph_value(s->g, s->last)->producer;
     for (int k = last; k >= s->first && k > last - 4; k--) {
         const int64_t rows = k == last ? own : rows_of(s, s->g->nodes[k].out[0]) * own / all;
+        if (!apart(s, k, rows) || (s->first > 0 && first_heavy(s, s->first, last + 1) >= k))
+            return 0;
         ms += profile_node_ms(s->p, b, k, rows);
         if (flops(s, k) >= heavy(s, s->first, last + 1))
             break;
@@ -159,6 +182,10 @@ static double head_ms(const struct stepsum *s, int end, int b, const struct rows
     for (int k = s->node; k < end; k++) {
         const struct node *n = &s->g->nodes[k];
         const struct rows out = node_rows(s->g, k, need);
+        if (!apart(s, k, rows_count(out))) {
+            ms = 0;
+            break;
+        }
         struct rows ready = {0, 0};
         int64_t count = 0;
         for (int64_t y = out.begin; y < out.end; y++) {
