@@ -226,7 +226,7 @@ void constant_done(const struct program *p, const struct tensor *t, int64_t firs
 
 /* Rows of lowering tables, one array per file, each ended by op == NULL. */
 extern const struct lowering lowerings_conv[], lowerings_gemm[], lowerings_product[],
-    lowerings_pool[], lowerings_elementwise[], lowerings_plain[], lowerings_move[],
-    lowerings_normalise[], lowering_reference[];
+    lowerings_pool[], lowerings_elementwise[], lowerings_function[], lowerings_plain[],
+    lowerings_move[], lowerings_normalise[], lowering_reference[];
 
 #endif

@@ -114,9 +114,9 @@ run_set() { # LABEL RANKS FLOOR FOLDER OPTION...
 }
 
 if [ -d "$onnx/node" ]; then
-    run_set "onnx-1.12" 1 633 "$onnx/node"
-    run_set "onnx-1.12 node by node" 1 633 "$onnx/node" --keep-nodes
-    run_set "onnx-1.12 on 3 ranks" 3 633 "$onnx/node"
+    run_set "onnx-1.12" 1 772 "$onnx/node"
+    run_set "onnx-1.12 node by node" 1 772 "$onnx/node" --keep-nodes
+    run_set "onnx-1.12 on 3 ranks" 3 772 "$onnx/node"
     for set in pytorch-converted:66 pytorch-operator:24 simple:7; do
         run_set "${set%:*}" 1 "${set#*:}" "$onnx/${set%:*}"
         run_set "${set%:*} on 3 ranks" 3 "${set#*:}" "$onnx/${set%:*}"
@@ -125,9 +125,9 @@ else
     tap_skip "ONNX's operator tests" "no $onnx: install libonnx-testdata"
 fi
 if [ -d "$shared/conformance/node" ]; then
-    run_set "onnx-newer" 1 748 "$shared/conformance/node"
-    run_set "onnx-newer node by node" 1 748 "$shared/conformance/node" --keep-nodes
-    run_set "onnx-newer on 3 ranks" 3 748 "$shared/conformance/node"
+    run_set "onnx-newer" 1 988 "$shared/conformance/node"
+    run_set "onnx-newer node by node" 1 988 "$shared/conformance/node" --keep-nodes
+    run_set "onnx-newer on 3 ranks" 3 988 "$shared/conformance/node"
 else
     tap_skip "newer operator tests" "no $shared/conformance: set COHORT_SHARED to a folder that has it"
 fi

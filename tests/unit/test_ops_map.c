@@ -153,7 +153,9 @@ static const struct map_case cases[] = {
     {"Relu", 14, {{false, DT_F32, {2, {1, 20}}}, NONE}, false},
     {"Relu", 14, {{false, DT_I32, {4, {1, 20, 5, 7}}}, NONE}, false},
     {"Relu", 14, {MAP(1, 0, 5, 7), NONE}, false},
-    {"Log", 13, {MAP(1, 20, 5, 7), NONE}, false}, /* no kernel */
+    {"Log", 13, {MAP(1, 20, 5, 7), NONE}, true}, /* by its evaluator */
+    {"Mish", 18, {MAP3(1, 20, 5), NONE}, true},
+    {"IsNaN", 13, {MAP(1, 20, 5, 7), NONE}, false},
     {"Clip", 13, {MAP(1, 3, 5, 7), NUMBER, NUMBER}, true},
     {"Clip", 13, {MAP(1, 3, 5, 7), {false, DT_F32, {0, {0}}}, NONE}, false},
     {"PRelu", 13, {MAP(1, 3, 5, 7), CONST3(3, 1, 1), NONE}, true},

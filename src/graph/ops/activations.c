@@ -288,14 +288,6 @@ static enum cohort_code unary_eval(const struct node *n, const struct tensor *co
     return COHORT_OK;
 }
 
-static bool gelu_map_ok(const struct graph *g, const struct node *n) {
-    return !gelu_is_tanh(n) && map_unary_ok(g, n);
-}
-
-static bool swish_map_ok(const struct graph *g, const struct node *n) {
-    return node_attr_float(n, "alpha", 1) == 1 && map_unary_ok(g, n);
-}
-
 #define ROW(onnx, first, infer_fn, map_fn)                                                         \
     {                                                                                              \
         .name = onnx, .domain = "", .since = first, .until = OPSET_LAST, .min_inputs = 1,          \
@@ -304,44 +296,44 @@ static bool swish_map_ok(const struct graph *g, const struct node *n) {
     }
 
 const struct op_desc op_abs = ROW("Abs", 6, unary_infer, map_unary_ok);
-const struct op_desc op_acos = ROW("Acos", 7, unary_infer, NULL);
-const struct op_desc op_acosh = ROW("Acosh", 9, unary_infer, NULL);
-const struct op_desc op_asin = ROW("Asin", 7, unary_infer, NULL);
-const struct op_desc op_asinh = ROW("Asinh", 9, unary_infer, NULL);
-const struct op_desc op_atan = ROW("Atan", 7, unary_infer, NULL);
-const struct op_desc op_atanh = ROW("Atanh", 9, unary_infer, NULL);
+const struct op_desc op_acos = ROW("Acos", 7, unary_infer, map_unary_ok);
+const struct op_desc op_acosh = ROW("Acosh", 9, unary_infer, map_unary_ok);
+const struct op_desc op_asin = ROW("Asin", 7, unary_infer, map_unary_ok);
+const struct op_desc op_asinh = ROW("Asinh", 9, unary_infer, map_unary_ok);
+const struct op_desc op_atan = ROW("Atan", 7, unary_infer, map_unary_ok);
+const struct op_desc op_atanh = ROW("Atanh", 9, unary_infer, map_unary_ok);
 const struct op_desc op_bitwise_not = ROW("BitwiseNot", 18, unary_infer, NULL);
-const struct op_desc op_ceil = ROW("Ceil", 6, unary_infer, NULL);
-const struct op_desc op_celu = ROW("Celu", 12, unary_infer, NULL);
-const struct op_desc op_cos = ROW("Cos", 7, unary_infer, NULL);
-const struct op_desc op_cosh = ROW("Cosh", 9, unary_infer, NULL);
-const struct op_desc op_elu = ROW("Elu", 6, unary_infer, NULL);
+const struct op_desc op_ceil = ROW("Ceil", 6, unary_infer, map_unary_ok);
+const struct op_desc op_celu = ROW("Celu", 12, unary_infer, map_unary_ok);
+const struct op_desc op_cos = ROW("Cos", 7, unary_infer, map_unary_ok);
+const struct op_desc op_cosh = ROW("Cosh", 9, unary_infer, map_unary_ok);
+const struct op_desc op_elu = ROW("Elu", 6, unary_infer, map_unary_ok);
 const struct op_desc op_erf = ROW("Erf", 9, unary_infer, map_unary_ok);
 const struct op_desc op_exp = ROW("Exp", 6, unary_infer, map_unary_ok);
-const struct op_desc op_floor = ROW("Floor", 6, unary_infer, NULL);
-const struct op_desc op_gelu = ROW("Gelu", 20, gelu_infer, gelu_map_ok);
+const struct op_desc op_floor = ROW("Floor", 6, unary_infer, map_unary_ok);
+const struct op_desc op_gelu = ROW("Gelu", 20, gelu_infer, map_unary_ok);
 const struct op_desc op_hard_sigmoid = ROW("HardSigmoid", 6, unary_infer, map_unary_ok);
 const struct op_desc op_hard_swish = ROW("HardSwish", 14, unary_infer, map_unary_ok);
 const struct op_desc op_is_inf = ROW("IsInf", 10, predicate_infer, NULL);
 const struct op_desc op_is_nan = ROW("IsNaN", 9, predicate_infer, NULL);
 const struct op_desc op_leaky_relu = ROW("LeakyRelu", 6, unary_infer, map_unary_ok);
-const struct op_desc op_log = ROW("Log", 6, unary_infer, NULL);
-const struct op_desc op_mish = ROW("Mish", 18, unary_infer, NULL);
+const struct op_desc op_log = ROW("Log", 6, unary_infer, map_unary_ok);
+const struct op_desc op_mish = ROW("Mish", 18, unary_infer, map_unary_ok);
 const struct op_desc op_neg = ROW("Neg", 6, unary_infer, map_unary_ok);
 const struct op_desc op_not = ROW("Not", 1, unary_infer, NULL);
-const struct op_desc op_reciprocal = ROW("Reciprocal", 6, unary_infer, NULL);
+const struct op_desc op_reciprocal = ROW("Reciprocal", 6, unary_infer, map_unary_ok);
 const struct op_desc op_relu = ROW("Relu", 6, unary_infer, map_unary_ok);
-const struct op_desc op_round = ROW("Round", 11, unary_infer, NULL);
-const struct op_desc op_selu = ROW("Selu", 6, unary_infer, NULL);
-const struct op_desc op_shrink = ROW("Shrink", 9, unary_infer, NULL);
+const struct op_desc op_round = ROW("Round", 11, unary_infer, map_unary_ok);
+const struct op_desc op_selu = ROW("Selu", 6, unary_infer, map_unary_ok);
+const struct op_desc op_shrink = ROW("Shrink", 9, unary_infer, map_unary_ok);
 const struct op_desc op_sigmoid = ROW("Sigmoid", 6, unary_infer, map_unary_ok);
-const struct op_desc op_sign = ROW("Sign", 9, unary_infer, NULL);
-const struct op_desc op_sin = ROW("Sin", 7, unary_infer, NULL);
-const struct op_desc op_sinh = ROW("Sinh", 9, unary_infer, NULL);
-const struct op_desc op_softplus = ROW("Softplus", 1, unary_infer, NULL);
-const struct op_desc op_softsign = ROW("Softsign", 1, unary_infer, NULL);
+const struct op_desc op_sign = ROW("Sign", 9, unary_infer, map_unary_ok);
+const struct op_desc op_sin = ROW("Sin", 7, unary_infer, map_unary_ok);
+const struct op_desc op_sinh = ROW("Sinh", 9, unary_infer, map_unary_ok);
+const struct op_desc op_softplus = ROW("Softplus", 1, unary_infer, map_unary_ok);
+const struct op_desc op_softsign = ROW("Softsign", 1, unary_infer, map_unary_ok);
 const struct op_desc op_sqrt = ROW("Sqrt", 6, unary_infer, map_unary_ok);
-const struct op_desc op_swish = ROW("Swish", 24, unary_infer, swish_map_ok);
-const struct op_desc op_tan = ROW("Tan", 7, unary_infer, NULL);
+const struct op_desc op_swish = ROW("Swish", 24, unary_infer, map_unary_ok);
+const struct op_desc op_tan = ROW("Tan", 7, unary_infer, map_unary_ok);
 const struct op_desc op_tanh = ROW("Tanh", 6, unary_infer, map_unary_ok);
-const struct op_desc op_thresholded_relu = ROW("ThresholdedRelu", 10, unary_infer, NULL);
+const struct op_desc op_thresholded_relu = ROW("ThresholdedRelu", 10, unary_infer, map_unary_ok);
