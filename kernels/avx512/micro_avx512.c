@@ -68,10 +68,12 @@ MICRO_INLINE const float *pixel_at(const float *base, const struct pitch *s, int
     } while (0)
 /* Where pixel p lies. */
 #define AT(pitch, beyond) (p < HALF ? p * (pitch) : (beyond) + (p - HALF) * (pitch))
-#define ADD(from)         *v = _mm512_add_ps(*v, _mm512_maskz_loadu_ps(lanes, from));
+#define ADD(from)                                                                                  \
+    *v = _mm512_add_ps(*v, all ? _mm512_loadu_ps(from) : _mm512_maskz_loadu_ps(lanes, from));
 
-MICRO_INLINE void store(const struct micro_args *a, const int pixels, const int blocks,
-                        __m512 sum[PIXELS][2]) {
+/* `all`: of 16 lanes, for which loads and stores without a mask are faster. */
+MICRO_INLINE void store_lanes(const struct micro_args *a, const int pixels, const int blocks,
+                              const bool all, __m512 sum[PIXELS][2]) {
     const __mmask16 lanes = (__mmask16)((0xffffu << a->lane0) & ((1u << a->lane1) - 1u));
     const __m512 zero = _mm512_setzero_ps(), low = _mm512_set1_ps(a->act_a),
                  high = _mm512_set1_ps(a->act_b);
@@ -96,7 +98,18 @@ MICRO_INLINE void store(const struct micro_args *a, const int pixels, const int 
         EACH_SUM(*v = _mm512_min_ps(high, _mm512_max_ps(low, *v)););
     if (residual && a->residual_last)
         EACH_SUM(ADD(residual + AT(r_pixel, r_far) + b * r_block));
-    EACH_SUM(_mm512_mask_storeu_ps(out + AT(pixel, far) + b * block, lanes, *v););
+    if (all)
+        EACH_SUM(_mm512_storeu_ps(out + AT(pixel, far) + b * block, *v););
+    else
+        EACH_SUM(_mm512_mask_storeu_ps(out + AT(pixel, far) + b * block, lanes, *v););
+}
+
+MICRO_INLINE void store(const struct micro_args *a, const int pixels, const int blocks,
+                        __m512 sum[PIXELS][2]) {
+    if (a->lane0 == 0 && a->lane1 == BLOCK)
+        store_lanes(a, pixels, blocks, true, sum);
+    else
+        store_lanes(a, pixels, blocks, false, sum);
 }
 
 /* Constant `pixels`, `blocks` and `half` after inlining, so that the sums live in registers.  half:
