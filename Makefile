@@ -242,21 +242,42 @@ check-arm64 check-armhf: check-%:
 	$(again) all
 	@scripts/cross-check $* $(BUILD)
 
-# Readers of files against made-up bytes, with clang: make fuzz SECONDS=600, or make fuzz-tuning.
+# Readers of files and the passes against made-up bytes, with clang: make fuzz SECONDS=600, or
+# make fuzz-tuning.  build/fuzz/NAME keeps what was found interesting, and is where a later run begins.
 SECONDS ?= 60
-FUZZ_BASE := $(addprefix src/base/,buf.c error.c file.c hash.c mem.c options.c)
+FUZZ_BASE  := $(filter-out src/base/json%,$(wildcard src/base/*.c))
+FUZZ_JSON  := $(wildcard src/base/*.c)
+FUZZ_GRAPH := $(FUZZ_BASE) $(wildcard src/graph/*.c src/graph/onnx/*.c src/graph/ops/*.c)
+FUZZ_SRC_cluster := $(FUZZ_JSON) src/cli/cluster.c
+FUZZ_SRC_image   := $(FUZZ_BASE) src/media/image.c src/media/jpeg.c src/media/png.c
+FUZZ_SRC_network := $(FUZZ_GRAPH)
+FUZZ_SRC_npy     := $(FUZZ_BASE) src/media/npy.c src/graph/tensor.c
 FUZZ_SRC_onnx    := $(FUZZ_BASE) src/graph/tensor.c src/graph/graph.c src/graph/op.c $(wildcard src/graph/onnx/*.c src/graph/ops/*.c)
-FUZZ_SRC_tuning  := $(FUZZ_BASE) $(wildcard src/base/json*.c) src/exec/tuning.c src/exec/signature.c
-FUZZ_SEEDS_onnx   ?= $(wildcard /usr/lib/python3/dist-packages/onnx/backend/test/data/simple)
-FUZZ_SEEDS_tuning ?= tests/data/tuning
-FUZZ_TARGETS := fuzz-onnx fuzz-tuning
+FUZZ_SRC_plan    := $(FUZZ_JSON) planner/plan.c planner/plan_json.c $(filter-out $(FUZZ_BASE),$(FUZZ_GRAPH))
+FUZZ_SRC_profile := $(FUZZ_JSON) planner/profile.c planner/profile_json.c $(filter-out $(FUZZ_BASE),$(FUZZ_GRAPH))
+FUZZ_SRC_tuning  := $(FUZZ_JSON) src/exec/tuning.c src/exec/signature.c
+ONNX_TESTS := /usr/lib/python3/dist-packages/onnx/backend/test/data
+FUZZ_SEEDS_cluster ?= hostfiles
+FUZZ_SEEDS_network ?= $(BUILD)/fuzz/seeds
+FUZZ_SEEDS_onnx    ?= $(wildcard $(ONNX_TESTS)/simple)
+FUZZ_SEEDS_plan    ?= tests/data/plans
+FUZZ_SEEDS_profile ?= tests/data/profiles
+FUZZ_SEEDS_image   ?= $(wildcard /usr/share/pixmaps)
+FUZZ_SEEDS_tuning  ?= tests/data/tuning
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,fuzz-%,$(wildcard tests/fuzz/fuzz_*.c))
 .PHONY: fuzz $(FUZZ_TARGETS)
 fuzz: $(FUZZ_TARGETS)
 $(FUZZ_TARGETS): fuzz-%: | $(BUILD)/.libraries
 	@mkdir -p $(BUILD)/fuzz/$*
-	clang -g -O1 -std=c11 $(NEED_CPPFLAGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-	    -o $(BUILD)/fuzz/fuzz_$* tests/fuzz/fuzz_$*.c $(FUZZ_SRC_$*) -lxxhash -lcjson -lm
-	$(BUILD)/fuzz/fuzz_$* -max_total_time=$(SECONDS) -max_len=8192 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/$* $(FUZZ_SEEDS_$*)
+	clang -g -O1 -std=c11 $(NEED_CPPFLAGS) $(MPI_CFLAGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+	    -o $(BUILD)/fuzz/fuzz_$* tests/fuzz/fuzz_$*.c $(FUZZ_SRC_$*) -lxxhash -lcjson -lpng -ljpeg -lm
+	$(BUILD)/fuzz/fuzz_$* -max_total_time=$(SECONDS) -max_len=8192 -timeout=20 -artifact_prefix=$(BUILD)/fuzz/ \
+	    $(BUILD)/fuzz/$* $(FUZZ_SEEDS_$*)
+fuzz-network: | $(BUILD)/fuzz/seeds
+# The networks of ONNX's operator tests: one operator each, of every kind.
+$(BUILD)/fuzz/seeds:
+	@mkdir -p $@
+	@for f in $(ONNX_TESTS)/node/*/model.onnx; do [ -e "$$f" ] && cp "$$f" "$@/$$(basename "$$(dirname "$$f")").onnx"; done; true
 
 # ---- measuring ---------------------------------------------------------------------------------
 

@@ -16,12 +16,20 @@ const char *cohort_code_name(enum cohort_code code) {
     return (unsigned)code < COHORT_CODE_COUNT ? code_names[code] : "unknown";
 }
 
+/* Names from files may hold anything; a message is one line that does nothing to a terminal. */
+static void one_line(char *text) {
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = '?';
+}
+
 enum cohort_code error_set(struct cohort_error *err, enum cohort_code code, const char *fmt, ...) {
     if (err != NULL) {
         va_list args;
         va_start(args, fmt);
         vsnprintf(err->message, sizeof err->message, fmt, args);
         va_end(args);
+        one_line(err->message);
         err->code = code;
     }
     return code;
@@ -49,6 +57,7 @@ enum cohort_code error_wrap(struct cohort_error *err, const char *fmt, ...) {
         rest = room;
     memcpy(err->message + used + 2, tail, rest);
     err->message[used + 2 + rest] = '\0';
+    one_line(err->message);
     return err->code;
 }
 

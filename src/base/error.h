@@ -13,7 +13,7 @@
 #define COHORT_PRINTF(fmt, args)
 #endif
 
-/* Sets code and message (err may be NULL) and returns the code. */
+/* Sets code and message (err may be NULL; control characters become "?") and returns the code. */
 enum cohort_code error_set(struct cohort_error *err, enum cohort_code code, const char *fmt, ...)
     COHORT_PRINTF(3, 4);
 

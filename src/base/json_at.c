@@ -40,9 +40,6 @@ enum cohort_code json_fail(const struct json_at *at, struct cohort_error *err,
     path[0] = 0;
     size_t length = print_path(at, path, sizeof path);
     error_set(err, code, "%s: %s%s%s", at->name, path, length ? ": " : "", what);
-    for (char *c = err ? err->message : path; *c; c++) /* a key may hold anything */
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
     return code;
 }
 

@@ -13,11 +13,17 @@ elif ! echo 'int LLVMFuzzerTestOneInput(const char *d, long n) { return d && n <
 fi
 fuzz() { # TARGET SECONDS WHAT
     if [ -n "$without" ]; then
-        tap_skip "$3 takes made-up bytes" "$without"
+        tap_skip "made-up bytes for $3" "$without"
     else
-        tap_run "$3 takes made-up bytes for $2 s" make --no-print-directory "fuzz-$1" "SECONDS=$2" "BUILD=${build#"$PWD"/}"
+        tap_run "made-up bytes for $3, $2 s" make --no-print-directory "fuzz-$1" "SECONDS=$2" "BUILD=${build#"$PWD"/}"
     fi
 }
-fuzz onnx 20 "the ONNX reader"
-fuzz tuning 10 "the reader of tuning files"
+fuzz network 20 "passes and operators"
+fuzz onnx 15 "the ONNX reader"
+fuzz plan 5 "the reader of plans"
+fuzz profile 5 "the reader of profiles"
+fuzz tuning 5 "the reader of tuning files"
+fuzz cluster 5 "the reader of cluster files"
+fuzz npy 5 "the reader of arrays"
+fuzz image 5 "the reader of pictures"
 tap_end

@@ -21,7 +21,7 @@ static enum cohort_code one_hot_infer(struct node *n, const struct tensor *const
     if (shape_known(&in[2]->shape) && (in[2]->shape.rank != 1 || in[2]->shape.dim[0] != 2))
         return error_set(err, COHORT_ERR_SHAPE, "values must be two, for off and on");
     if (in[1]->data != NULL) {
-        depth = dtype_is_float(in[1]->type) ? (int64_t)tensor_get_f64(in[1], 0)
+        depth = dtype_is_float(in[1]->type) ? op_f64_to_i64(tensor_get_f64(in[1], 0))
                                             : tensor_get_i64(in[1], 0);
         if (depth < 1)
             return error_set(err, COHORT_ERR_SHAPE, "depth is %lld", (long long)depth);

@@ -78,6 +78,8 @@ enum cohort_code op_axes(const struct node *n, const struct tensor *const in[], 
 /* Elements are computed in one of three types, so that an operator is three short loops at most. */
 enum op_class { CLASS_F64, CLASS_I64, CLASS_U64 }; /* floats; bool and integers; uint64 */
 enum op_class op_class_of(enum dtype t);
+/* Towards zero; NaN becomes 0, what is too large the most or least that there is. */
+int64_t op_f64_to_i64(double v);
 
 #define OP_CHUNK 256 /* elements converted at a time; the buffers live on the stack */
 union op_chunk {

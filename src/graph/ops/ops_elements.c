@@ -74,7 +74,7 @@ static float bf16_to_float(uint16_t h) {
     }
 
 /* C leaves float to integer undefined outside the range; 2^63 and 2^64 are exact in double. */
-static int64_t f64_to_i64(double v) {
+int64_t op_f64_to_i64(double v) {
     if (isnan(v))
         return 0;
     if (v >= 9223372036854775808.0)
@@ -97,7 +97,7 @@ void op_load(enum op_class c, const struct tensor *t, int64_t first, int64_t ste
         op_load(CLASS_F64, t, first, step, count, &floats);
         for (int64_t j = 0; j < count; j++)
             if (c == CLASS_I64)
-                chunk->i[j] = f64_to_i64(floats.f[j]);
+                chunk->i[j] = op_f64_to_i64(floats.f[j]);
             else
                 chunk->u[j] = f64_to_u64(floats.f[j]);
     } else if (c == CLASS_I64) {
@@ -160,7 +160,7 @@ static void store_f64(struct tensor *t, int64_t first, int64_t count, const doub
         STORE(uint16_t, float_to_bf16(odd_float(v[j])));
         break;
     case DT_I64:
-        STORE(int64_t, f64_to_i64(v[j]));
+        STORE(int64_t, op_f64_to_i64(v[j]));
         break;
     case DT_U64:
         STORE(uint64_t, f64_to_u64(v[j]));
