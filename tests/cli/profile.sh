@@ -62,7 +62,7 @@ wrong() { # NAME PATTERN SED-SCRIPT
 }
 wrong "another version" 'version 2, but this program reads version 1' 's/"version": 1/"version": 2/'
 wrong "another format" "format is 'cohort-plan'" 's/cohort-profile/cohort-plan/'
-wrong "another network" 'another network' 's/"signature": "./"signature": "x/; s/"signature": "x/"signature": "0/; s/"signature": "00/"signature": "01/'
+wrong "another network" 'another network' 's/"signature": "0/"signature": "1/; t; s/"signature": "./"signature": "0/'
 wrong "a number that is none" ':[0-9]+:[0-9]+: expected' 's/"threads": 1/"threads": 1x/'
 wrong "a key that is none" "unknown.*'sclae'|sclae" 's/"scale"/"sclae"/'
 wrong "a curve that is none" 'curve_of' 's/"curve_of": \[0/"curve_of": [99999/'
@@ -123,6 +123,17 @@ tap_run "a saved profile, planned without MPI" "$cohort" plan "$net" --profile "
 tap_run "  is a plan for three" grep -q '"boards": 3' "$scratch/plan.json"
 tap_run "  that runs" three run "$net" --plan "$scratch/plan.json" --as npy -o "$scratch/three.npy"
 tap_run "  with one board's bits" cmp "$scratch/one.npy" "$scratch/three.npy"
+# Planned and measured memory of every board, within a megabyte.
+as_planned() {
+    "$cohort" plan "$net" --profile "$scratch/three.json" --strategy "$1" --json -o "$scratch/plan.json" >"$scratch/planned" &&
+        three run "$net" --plan "$scratch/plan.json" --json &&
+        awk '/"peak_bytes"/ { gsub(/[^0-9,]/, ""); boards = split($0, planned, ",") }
+            /"(activation|weights|other)_bytes"/ { if (/activation/) board++; gsub(/[^0-9]/, ""); sum[board] += $0 }
+            END { for (b = 1; b <= 3; b++) { off = planned[b] - sum[b]; print "# board " b - 1 ": planned " planned[b] ", measured " sum[b]; bad += off > 1e6 || off < -1e6 || sum[b] == 0 } exit boards < 3 || bad }' \
+            <(grep '"peak_bytes"' "$scratch/planned") "$scratch/out"
+}
+tap_run "memory is as planned: coedge" as_planned coedge
+tap_run "  legion" as_planned legion
 tap_run "a run by a saved profile" three run "$net" --profile "$scratch/three.json"
 tap_fails "a profile for another number of boards" 'one\.json: it is of 1 boards, now there are 3' \
     sh -c "timeout 60 $mpirun --bind-to none -n 3 $cohort run $net --threads 1 --profile $scratch/one.json 2>&1 | grep -E '^cohort: [^wn]'; exit 1"
