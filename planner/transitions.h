@@ -35,7 +35,6 @@ struct transition {
     int move_count;
 };
 
-/* By segments, and there first what comes in and then what goes out.  The order of all boards. */
 /* Every piece of an operator's rows reads all its weights.  A core multiplies and adds about ten
  * times while it reads a byte from memory; an operator that does less than this for each byte of
  * weights would lose more by being taken apart, so that rows travel while it computes, than waiting
@@ -43,6 +42,7 @@ struct transition {
  * a quarter longer in three pieces, which was more than the wait. */
 #define TRANSITION_FLOPS_PER_BYTE 500
 
+/* By segments, and there first what comes in and then what goes out.  The order of all boards. */
 struct transitions {
     struct transition *list;
     int count;

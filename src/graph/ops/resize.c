@@ -292,9 +292,10 @@ static void eval_nearest(const struct tensor *x, struct tensor *y, const struct 
         }
         for (int64_t j = 0; j < y->shape.dim[last]; j++, out++) {
             int64_t i = source_at(&t[last], j);
-            const unsigned char *from = (const unsigned char *)x->data + (size_t)(row + i) * size;
-            memcpy((unsigned char *)y->data + (size_t)out * size, row < 0 || i < 0 ? outside : from,
-                   size);
+            const unsigned char *from = outside;
+            if (row >= 0 && i >= 0)
+                from = (const unsigned char *)x->data + (size_t)(row + i) * size;
+            memcpy((unsigned char *)y->data + (size_t)out * size, from, size);
         }
     } while (next_row(&y->shape, at));
 }
