@@ -20,6 +20,7 @@ end_farm() {
 why=""
 [ "$(id -u)" -eq 0 ] || why="not root"
 [ -n "$why" ] || [ -n "$mpirun" ] || why="no mpirun"
+[ -n "$why" ] || command -v python3 >/dev/null || why="no python3"
 if [ -z "$why" ] && ! farm up 4 --share 0.05 >"$work/up" 2>&1; then
     why="bench/farm up: $(tail -n 1 "$work/up")"
     case $why in *namespace* | *tbf* | *permitted* | *iproute2*) ;; *)
@@ -59,16 +60,25 @@ tap_run "a board's share is halved, the plan stays" four run "$net" --repeat 24 
 slow=$(each | tail -n 9 | median)
 tap_run "a board's share is halved, the plan is adapted" four run "$net" --adapt --repeat 30 --json
 after=$(each | tail -n 5 | median)
-tap_run "  a line says so" grep -qE 'note: after 1[0-9] runs another plan, because b3 \(rank 2\) takes [12]\.[0-9]+ times as long' "$work/err"
+tap_run "  a line says so" grep -qE 'note: after 1[0-9] runs another plan, because b3 \(rank 2\) takes [12](\.[0-9]+)? times as long' "$work/err"
 grep 'another plan' "$work/err" | sed 's/^/# /'
 four run "$net" --adapt --repeat 30 --as npy -o "$work/four.npy"
 tap_run "  the answer is one board's" cmp "$work/one.npy" "$work/four.npy"
 unset COHORT_INJECT
 
-# The same boards as they are then, profiled and planned for from the beginning.
-farm down >/dev/null 2>&1
-farm up 4 --share 0.05,0.05,0.025,0.05 >"$work/up" 2>&1 || tap_not_ok "four boards, one at half" "$(tail -n 1 "$work/up")"
-tap_run "a fresh plan for the slower board" four run "$net" --repeat 9 --json
+# The same boards as they are then, known from the beginning: the profile that the runs above had, but
+# b3 takes twice as long.  (Profiled once more they would differ by a few percent, and dilated boards
+# take what was profiled.)
+four profile "$net" -o "$work/profile.json"
+tap_run "a profile of the slower board" python3 -c '
+import json, sys
+p = json.load(open(sys.argv[1]))
+for b in p["boards"]:
+    if b["host"] == "b3":
+        b["scale"] = 2 * b.get("scale", 1)
+json.dump(p, open(sys.argv[2], "w"))
+' "$work/profile.json" "$work/slower.json"
+tap_run "a fresh plan for it" four run "$net" --profile "$work/slower.json" --repeat 9 --json
 fresh=$(each | median)
 echo "# ms: $before before, $slow with the plan as it was, $after adapted, $fresh with a fresh plan"
 tap_run "  the latency had suffered" at_most "$fresh" "$slow" 0.92
