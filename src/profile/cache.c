@@ -133,16 +133,37 @@ static void free_links(struct profile *p) {
 
 /* ---- one board of many ----------------------------------------------------------------------- */
 
+/* What board b takes for the rows to which type `like` was measured, operator by operator. */
+static double whole_ms(const struct profile *p, int b, const struct profile_type *like) {
+    const struct profile_board *board = &p->boards[b];
+    const struct profile_type *t = &p->types[board->type];
+    double ms = 0;
+    for (int i = 0; i < p->node_count; i++) {
+        if (t->curve_of[i] < 0 || like->curve_of[i] < 0)
+            continue;
+        const struct profile_curve *c = &like->curves[like->curve_of[i]];
+        ms += profile_curve_ms(&t->curves[t->curve_of[i]], c->points[c->count - 1].x);
+    }
+    return ms * board->scale;
+}
+
+/* The fastest board like this one: whatever slowed the others down while they were measured is not
+ * what a board alone should be held to. */
 static int find_board(const struct profile *p, const struct profile_facts *f,
                       char why[PROFILE_WHY_BYTES]) {
     int best = -1;
+    double least = 0;
+    const struct profile_type *like = NULL;
     for (int b = 0; b < p->board_count; b++) {
         const struct profile_board *board = &p->boards[b];
         if (!profile_type_fits(&p->types[board->type], f, why))
             continue;
-        if (best < 0 || board->type < p->boards[best].type || /* not one that was set apart */
-            (board->type == p->boards[best].type && board->scale < p->boards[best].scale))
+        like = like != NULL ? like : &p->types[board->type];
+        double ms = whole_ms(p, b, like);
+        if (best < 0 || ms < least) {
             best = b;
+            least = ms;
+        }
     }
     return best;
 }

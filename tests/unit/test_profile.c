@@ -325,6 +325,16 @@ static void types_collapse(void **state) {
 }
 
 /* One board of a cluster: the fastest of its type that was not set apart. */
+/* Every node of the type takes so long for 10 rows. */
+static void give_times(struct profile *p, int type, double ms) {
+    struct profile_type *t = &p->types[type];
+    t->curves = mem_zalloc(1, sizeof *t->curves);
+    t->curve_count = t->curves[0].count = 1;
+    t->curves[0].points = mem_zalloc(1, sizeof *t->curves[0].points);
+    t->curves[0].points[0] = (struct profile_point){10, ms};
+    t->curve_of = mem_zalloc((size_t)p->node_count, sizeof *t->curve_of);
+}
+
 static void a_profile_is_narrowed(void **state) {
     (void)state;
     struct cohort_error err = {0};
@@ -336,6 +346,8 @@ static void a_profile_is_narrowed(void **state) {
     snprintf(alone.host, sizeof alone.host, "here");
     p->boards[0].scale = 1.04;
     p->boards[1].scale = 1.01;
+    give_times(p, 0, 2);
+    give_times(p, 1, 1); /* another kind of board, which does not count */
     p->links = mem_zalloc(1, sizeof *p->links);
     p->links[0].points = mem_zalloc(1, sizeof *p->links[0].points);
     p->links[0].count = p->link_count = 1;
