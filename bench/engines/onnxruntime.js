@@ -1,5 +1,6 @@
 // ONNX Runtime (npm: onnxruntime-node) as an engine of bench/single; engine.h says what it is told.
 // Its defaults, but for the number of threads.  onnxruntime-node is looked for along NODE_PATH.
+// ENGINE_PROFILE=PREFIX: what each node took in all runs goes to a file of that prefix when told `end`.
 'use strict';
 const fs = require('fs');
 const readline = require('readline');
@@ -20,6 +21,8 @@ async function main() {
     interOpNumThreads: 1,
     executionMode: 'sequential',
     graphOptimizationLevel: 'all',
+    enableProfiling: Boolean(process.env.ENGINE_PROFILE),
+    profileFilePrefix: process.env.ENGINE_PROFILE || '',
   });
   const openMs = performance.now() - start;
   const feeds = {};
@@ -42,6 +45,9 @@ async function main() {
       const t = performance.now();
       for (let i = 0; i < Number(n); i++) await session.run(feeds);
       console.log(`ms ${((performance.now() - t) / Number(n)).toFixed(6)}`);
+    } else if (command === 'end') {
+      session.endProfiling();
+      console.log('ended 0');
     } else {
       console.log(`kb ${peakKb()}`);
     }
