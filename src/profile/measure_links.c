@@ -81,8 +81,9 @@ static enum cohort_code make_curves(struct profile *p, const struct comm_link_re
             TRY(error_memory(err, (size_t)count * sizeof *c->points, "a profile"));
         c->count = count;
     }
-    for (int k = 0; k < p->link_count; k++)
-        for (int at = 0; at < p->links[k].count; at++) {
+    for (int k = 0; k < p->link_count; k++) {
+        double most = INFINITY; /* less takes no longer than more: what says so was disturbed */
+        for (int at = p->links[k].count - 1; at >= 0; at--) {
             double sum = 0;
             int members = 0;
             for (int i = 0; i < links; i++)
@@ -90,9 +91,11 @@ static enum cohort_code make_curves(struct profile *p, const struct comm_link_re
                     sum += ms[(size_t)i * COMM_LINK_SIZES_MAX + (size_t)at];
                     members++;
                 }
-            p->links[k].points[at] = (struct profile_point){.x = (double)r->bytes[at],
-                                                            .ms = profile_rounded(sum / members)};
+            most = fmin(most, sum / members);
+            p->links[k].points[at] =
+                (struct profile_point){.x = (double)r->bytes[at], .ms = profile_rounded(most)};
         }
+    }
 out:
     mem_free(first);
     return code;

@@ -83,9 +83,11 @@ static void with_threads(int threads) {
     assert_true(cut(&p, 0, 28, 4, false, &seen) >= 14);
     p.options.test_ns = 0;
     pool_set_share(p.pool, 0.5); /* a dilated board sleeps between items that are worth it */
+    pool_dilate_begin(p.pool);
     assert_true(cut(&p, 0, 28, 4, true, &seen) >= (threads > 2 ? threads : 7));
     p.row_ns = 1;
     assert_true(cut(&p, 0, 28, 4, true, &seen) <= 3 * threads);
+    pool_dilate_end(p.pool);
     pool_destroy(&p.pool);
 }
 
