@@ -83,7 +83,7 @@ done
 limit=20 # messages that were on their way may hold MPI_Finalize() up on each rank in turn
 for rank in 0 2; do
     sweep "3 ranks profiling, memory of rank $rank" alloc "@$rank" 89 20000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again
-    sweep "3 ranks profiling, MPI of rank $rank" mpi "@$rank" 71 4000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again
+    sweep "3 ranks profiling, MPI of rank $rank" mpi "@$rank" 149 4000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again
 done
 "$cohort" synth resnet18 --size 32 --width 0.25 --features -o adapted.onnx
 adapting=(env -u COHORT_NO_PROFILE "$mpirun" --bind-to none -n 3 "$cohort" run adapted.onnx --cpu-share 0.3 --adapt --ratio 1:1:1 --repeat 6)
