@@ -408,7 +408,8 @@ static void check_kernel(const struct conv_kernel *k, const struct conv_case *t,
     run_kernel(k, t, packed, &t->in, &out, 0, s->out_h, 0, blocks);
     assert_true(test_map_only(&out, &before, 0, s->out_h, 0, blocks));
     assert_true(close_to_reference(k, t, &out, 0, s->out_h, 0, blocks));
-    check_caches(k, t, packed, &out);
+    if (s->in_c >= 64 || random_int(r, 0, 5) == 0)
+        check_caches(k, t, packed, &out);
     if (k->scale != NULL && s->groups == 1)
         check_scale(k, t, packed, r);
     if (k->factors && s->groups == 1)
@@ -656,7 +657,7 @@ static void sweep_depthwise(struct tally *n) {
 /* Maps of 7 and 14 pixels, whose lines micro-kernels take by twos: an odd and an even number of
  * them, whole blocks, parts of blocks, several groups in one. */
 static void sweep_lines(struct tally *n) {
-    static const int c[][3] = {{16, 32, 1}, {40, 24, 1}, {16, 8, 1}, {24, 24, 3}, {300, 16, 1}};
+    static const int c[][3] = {{16, 32, 1}, {40, 24, 1}, {16, 8, 1}, {24, 24, 3}, {100, 16, 1}};
     for (size_t i = 0; i < sizeof c / sizeof *c; i++)
         for (int w = 7; w <= 14; w += 7)
             for (int h = 4; h <= 5; h++)
@@ -703,7 +704,8 @@ static void sweep(bool transposed) {
     sweep_points(&n);
     sweep_widths(&n);
     sweep_groups(&n);
-    sweep_random(&n, 400);
+    sweep_random(&n,
+                 getenv("COHORT_EMULATOR") != NULL ? 150 : 400); /* an emulated CPU takes minutes */
     sweep_three_wide(&n);
     sweep_depthwise(&n);
     sweep_lines(&n);

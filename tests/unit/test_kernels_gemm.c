@@ -160,11 +160,13 @@ static void check_caches(const struct gemm_kernel *k, const struct gemm_case *t,
         here.s.board = &board;
         struct test_map out = test_map_tokens(0, t->s.rows, t->s.n, 3);
         run_kernel(k, &here, packed, &t->in, &out, 0, t->s.rows, 0, t->s.n);
+        bool same = true;
         for (int64_t y = 0; y < t->s.rows; y++)
             for (int n = 0; n < t->s.n; n++) {
                 float p = test_map_at(&out, y, n, 0), q = test_map_at(whole, y, n, 0);
-                assert_memory_equal(&p, &q, sizeof p);
+                same = same && memcmp(&p, &q, sizeof p) == 0;
             }
+        assert_true(same);
         test_map_free(&out);
     }
 }
@@ -190,7 +192,8 @@ static void check_kernel(const struct gemm_kernel *k, const struct gemm_case *t,
     run_kernel(k, t, packed, &t->in, &out, 0, t->s.rows, 0, t->s.n);
     assert_true(only_changed(&out, &before, 0, t->s.rows, 0, t->s.n));
     assert_true(close_to_reference(k, t, &out, 0, t->s.rows, 0, t->s.n));
-    check_caches(k, t, packed, &out);
+    if (random_int(r, 0, 5) == 0)
+        check_caches(k, t, packed, &out);
     for (int i = 0; i < 3; i++) {
         int y0 = random_int(r, 0, (int)t->s.rows - 1), b0 = random_int(r, 0, blocks - 1);
         int y1 = i == 0 ? y0 + 1 : random_int(r, y0 + 1, (int)t->s.rows);
