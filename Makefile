@@ -245,17 +245,15 @@ check-arm64 check-armhf: check-%:
 # Readers of files and the passes against made-up bytes, with clang: make fuzz SECONDS=600, or
 # make fuzz-tuning.  build/fuzz/NAME keeps what was found interesting, and is where a later run begins.
 SECONDS ?= 60
-FUZZ_BASE  := $(filter-out src/base/json%,$(wildcard src/base/*.c))
-FUZZ_JSON  := $(wildcard src/base/*.c)
-FUZZ_GRAPH := $(FUZZ_BASE) $(wildcard src/graph/*.c src/graph/onnx/*.c src/graph/ops/*.c)
-FUZZ_SRC_cluster := $(FUZZ_JSON) src/cli/cluster.c
-FUZZ_SRC_image   := $(FUZZ_BASE) src/media/image.c src/media/jpeg.c src/media/png.c
+FUZZ_GRAPH := $(wildcard src/base/*.c src/graph/*.c src/graph/onnx/*.c src/graph/ops/*.c)
+FUZZ_SRC_cluster := $(wildcard src/base/*.c) src/cli/cluster.c
+FUZZ_SRC_image   := $(wildcard src/base/*.c) src/media/image.c src/media/jpeg.c src/media/png.c
 FUZZ_SRC_network := $(FUZZ_GRAPH)
-FUZZ_SRC_npy     := $(FUZZ_BASE) src/media/npy.c src/graph/tensor.c
-FUZZ_SRC_onnx    := $(FUZZ_BASE) src/graph/tensor.c src/graph/graph.c src/graph/op.c $(wildcard src/graph/onnx/*.c src/graph/ops/*.c)
-FUZZ_SRC_plan    := $(FUZZ_JSON) planner/plan.c planner/plan_json.c $(filter-out $(FUZZ_BASE),$(FUZZ_GRAPH))
-FUZZ_SRC_profile := $(FUZZ_JSON) planner/profile.c planner/profile_json.c $(filter-out $(FUZZ_BASE),$(FUZZ_GRAPH))
-FUZZ_SRC_tuning  := $(FUZZ_JSON) src/exec/tuning.c src/exec/signature.c
+FUZZ_SRC_npy     := $(wildcard src/base/*.c) src/media/npy.c src/graph/tensor.c
+FUZZ_SRC_onnx    := $(FUZZ_GRAPH)
+FUZZ_SRC_plan    := $(FUZZ_GRAPH) planner/plan.c planner/plan_json.c
+FUZZ_SRC_profile := $(FUZZ_GRAPH) planner/profile.c planner/profile_json.c
+FUZZ_SRC_tuning  := $(wildcard src/base/*.c) src/exec/tuning.c src/exec/signature.c
 ONNX_TESTS := /usr/lib/python3/dist-packages/onnx/backend/test/data
 FUZZ_SEEDS_cluster ?= hostfiles
 FUZZ_SEEDS_network ?= $(BUILD)/fuzz/seeds
@@ -265,14 +263,22 @@ FUZZ_SEEDS_profile ?= tests/data/profiles
 FUZZ_SEEDS_image   ?= $(wildcard /usr/share/pixmaps)
 FUZZ_SEEDS_tuning  ?= tests/data/tuning
 FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,fuzz-%,$(wildcard tests/fuzz/fuzz_*.c))
-.PHONY: fuzz $(FUZZ_TARGETS)
+FUZZ_FLAGS   := -g -O1 -std=c11 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FUZZ_OBJ = $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,tests/fuzz/fuzz_$(1).c $(FUZZ_SRC_$(1)))
+.PHONY: fuzz fuzz-objects $(FUZZ_TARGETS)
 fuzz: $(FUZZ_TARGETS)
-$(FUZZ_TARGETS): fuzz-%: | $(BUILD)/.libraries
+fuzz-objects: $(foreach t,$(FUZZ_TARGETS:fuzz-%=%),$(call FUZZ_OBJ,$(t)))
+$(BUILD)/fuzz/obj/%.o: %.c | $(BUILD)/.libraries
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link $(NEED_CPPFLAGS) $(MPI_CFLAGS) -MMD -MP -c -o $@ $<
+.SECONDEXPANSION:
+$(FUZZ_TARGETS): fuzz-%: $$(call FUZZ_OBJ,$$*)
 	@mkdir -p $(BUILD)/fuzz/$*
-	clang -g -O1 -std=c11 $(NEED_CPPFLAGS) $(MPI_CFLAGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-	    -o $(BUILD)/fuzz/fuzz_$* tests/fuzz/fuzz_$*.c $(FUZZ_SRC_$*) -lxxhash -lcjson -lpng -ljpeg -lm
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $(BUILD)/fuzz/fuzz_$* $^ -lxxhash -lcjson -lpng -ljpeg -lm
 	$(BUILD)/fuzz/fuzz_$* -max_total_time=$(SECONDS) -max_len=8192 -timeout=20 -artifact_prefix=$(BUILD)/fuzz/ \
 	    $(BUILD)/fuzz/$* $(FUZZ_SEEDS_$*)
+-include $(shell find $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
 fuzz-network: | $(BUILD)/fuzz/seeds
 # The networks of ONNX's operator tests: one operator each, of every kind.
 $(BUILD)/fuzz/seeds:

@@ -18,12 +18,13 @@ fuzz() { # TARGET SECONDS WHAT
         tap_run "made-up bytes for $3, $2 s" make --no-print-directory "fuzz-$1" "SECONDS=$2" "BUILD=${build#"$PWD"/}"
     fi
 }
-fuzz network 20 "passes and operators"
-fuzz onnx 15 "the ONNX reader"
-fuzz plan 5 "the reader of plans"
-fuzz profile 5 "the reader of profiles"
-fuzz tuning 5 "the reader of tuning files"
-fuzz cluster 5 "the reader of cluster files"
-fuzz npy 5 "the reader of arrays"
-fuzz image 5 "the reader of pictures"
+[ -n "$without" ] || make --no-print-directory -j"$(nproc)" fuzz-objects "BUILD=${build#"$PWD"/}" >/dev/null 2>&1
+fuzz network 15 "passes and operators"
+fuzz onnx 10 "the ONNX reader"
+fuzz plan 4 "the reader of plans"
+fuzz profile 4 "the reader of profiles"
+fuzz tuning 4 "the reader of tuning files"
+fuzz cluster 4 "the reader of cluster files"
+fuzz npy 4 "the reader of arrays"
+fuzz image 4 "the reader of pictures"
 tap_end
