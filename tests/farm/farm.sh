@@ -132,8 +132,8 @@ done
 
 # What was profiled is what it should take then; rows are converted to the network's layout, too.
 profiled_speed() { # SHARE
-    farm exec b1 "$cohort" profile resnet18 --cpu-share "$1" --again -o "$work/profile.json" >"$work/profile.out" || return 1
-    farm exec b1 "$cohort" run resnet18 --cpu-share "$1" --profile "$work/profile.json" --warmup 1 --repeat 2 --as json >"$work/profiled.json" || return 1
+    farm exec b1 env -u COHORT_NO_PROFILE "$cohort" profile resnet18 --cpu-share "$1" --again -o "$work/profile.json" >"$work/profile.out" || return 1
+    farm exec b1 env -u COHORT_NO_PROFILE "$cohort" run resnet18 --cpu-share "$1" --profile "$work/profile.json" --warmup 1 --repeat 2 --as json >"$work/profiled.json" || return 1
     grep -q '"dilated_by": "profile"' "$work/profiled.json" || return 1
     awk -v t="$(values "$work/profiled.json" run_ms)" -v w="$(values "$work/profiled.json" predicted_ms | head -n 1)" \
         -v l="$(values "$work/profiled.json" late_blocks)" -v b="$(values "$work/profiled.json" blocks)" 'BEGIN { printf "%.3f %.2f\n", t / w, 100 * l / b }'

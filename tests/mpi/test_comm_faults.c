@@ -1,5 +1,5 @@
 /* Failures over MPI: every rank ends with the same error, soon, whatever rank fails and where.
- * np: 1 2 3 4 */
+ * np: 1 2 4 */
 #include "tests/support/mpitest.h"
 
 #include "base/mem.h"
