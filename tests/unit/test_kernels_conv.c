@@ -704,8 +704,7 @@ static void sweep(bool transposed) {
     sweep_points(&n);
     sweep_widths(&n);
     sweep_groups(&n);
-    sweep_random(&n,
-                 getenv("COHORT_EMULATOR") != NULL ? 150 : 400); /* an emulated CPU takes minutes */
+    sweep_random(&n, getenv("COHORT_SHORT") != NULL ? 80 : 400);
     sweep_three_wide(&n);
     sweep_depthwise(&n);
     sweep_lines(&n);
