@@ -191,7 +191,7 @@ enum cohort_code lowering_run(struct program *p, const struct exec_op *op,
 
 const char *tuned_kernel(const struct program *p, const struct node *n) {
     struct signature s;
-    if (p->options.choices == NULL || !signature_of(p->graph, n, &s))
+    if (p->options.choices == NULL || !signature_of(p->graph, n->whole != NULL ? n->whole : n, &s))
         return NULL;
     signature_set_options(&s, p->options.half_weights, p->options.fp16);
     return kernel_chosen(p->options.choices, &s);

@@ -152,12 +152,19 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     const struct conv_kernel *(*choose)(const struct conv_shape *, unsigned, const char *) =
         transposed ? kernel_choose_deconv : kernel_choose_conv;
     s->scaled = strcmp(n->op->name, "ScaledConv") == 0;
-    s->kernel = choose(&s->shape, p->isa_mask, wanted_kernel(p, n));
+    struct conv_shape whole = s->shape;
+    if (n->whole != NULL) { /* all parts of a convolution are computed in one way */
+        whole = conv_shape_of(g, n->whole);
+        whole.board = p->options.board;
+    }
+    s->kernel = choose(&whole, p->isa_mask, wanted_kernel(p, n));
     if (s->kernel == NULL) /* --kernel may name one of another family */
-        s->kernel = choose(&s->shape, p->isa_mask, NULL);
+        s->kernel = choose(&whole, p->isa_mask, NULL);
     bool can = s->kernel != NULL && (s->kernel->scale != NULL || s->kernel->factors);
     if (s->scaled && !can) /* all direct ones can */
-        s->kernel = choose(&s->shape, p->isa_mask, "direct");
+        s->kernel = choose(&whole, p->isa_mask, "direct");
+    if (s->kernel != NULL && n->whole != NULL && s->kernel->rate(&s->shape) <= 0)
+        s->kernel = choose(&s->shape, p->isa_mask, s->scaled ? "direct" : NULL);
     if (s->kernel == NULL) {
         code = error_set(err, COHORT_ERR_UNSUPPORTED,
                          "no kernel for %d to %d channels, %dx%d, stride %dx%d, %d groups",

@@ -241,6 +241,22 @@ enum cohort_code choose_gemm(const struct gemm_kernel **kernel, unsigned isa_mas
     return COHORT_OK;
 }
 
+/* All parts of a product (graph/shard.h) are computed in one way, where its kernel can. */
+static enum cohort_code choose_kernel(const struct program *p, const struct node *n,
+                                      struct gemm_state *s, struct cohort_error *err) {
+    struct gemm_shape whole = s->shape;
+    struct matrix m;
+    if (n->whole != NULL && matrix_of(p->graph, n->whole, &m)) {
+        whole = gemm_shape_of(node_in(p->graph, n->whole, 0), &m);
+        whole.half = s->shape.half;
+        whole.board = s->shape.board;
+    }
+    enum cohort_code code = choose_gemm(&s->kernel, p->isa_mask, &whole, wanted_kernel(p, n), err);
+    if (code == COHORT_OK && n->whole != NULL && s->kernel->rate(&s->shape) <= 0)
+        code = choose_gemm(&s->kernel, p->isa_mask, &s->shape, NULL, err);
+    return code;
+}
+
 static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     float *factors = NULL;
@@ -261,7 +277,7 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     s->shape = gemm_shape_of(a, &m);
     s->shape.half = p->options.half_weights;
     s->shape.board = p->options.board;
-    TRY(choose_gemm(&s->kernel, p->isa_mask, &s->shape, wanted_kernel(p, b->node), err));
+    TRY(choose_kernel(p, b->node, s, err));
     b->kernel = s->kernel->name;
     b->rate = s->kernel->rate(&s->shape);
     b->fp16 = s->kernel->fp16;

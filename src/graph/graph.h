@@ -132,6 +132,8 @@ struct node {
     int weight_scale;      /* Conv: value number of [out channels] factors applied when the weights
                               are packed (a folded BatchNormalization), or -1 */
     struct rowmap *rowmap; /* one per input, filled in by graph_finish() */
+    const struct node *whole; /* it makes some channels of what this node makes, or reads some
+                                 (graph/shard.h); NULL: it is no such part */
 };
 
 /* ---- the graph ------------------------------------------------------------------------------ */

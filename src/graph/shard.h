@@ -1,0 +1,79 @@
+/* One board's shard of a network that is divided by channels, as a graph of its own.
+ *
+ * A shard has all values and nodes of the network, under their numbers, and behind them slices:
+ * some channels of a tensor, some of a weight, and nodes that compute with these.  So whoever runs
+ * graphs runs shards, and need not know that channels were divided.  A shard borrows from the
+ * network, which outlives it and must not change but for the contents of constants.
+ *
+ * Channels are ONNX's axis 1 of a map, and the last axis of a plain tensor.  A slice is whole
+ * blocks of MAP_BLOCK channels, the last one what is left beside them: never less than a block, so
+ * that it lies in memory as those channels lie in the whole. */
+#ifndef COHORT_GRAPH_SHARD_H
+#define COHORT_GRAPH_SHARD_H
+
+#include "graph/graph.h"
+
+/* Half-open. */
+struct channels {
+    int64_t begin, end;
+};
+
+/* How a node is divided. */
+enum shard_mode {
+    /* Some channels of the output, from all of the input: convolutions of one group, products with
+     * a constant matrix.  A residual comes in slices. */
+    SHARD_OUT,
+    /* Some channels of the output, from those channels of every input: pooling, activations,
+     * elementwise operators, grouped and depthwise convolutions. */
+    SHARD_CHANNELWISE,
+    /* What some channels of the input add to all of the output, before bias, residual and
+     * activation: convolutions of one group, products with a constant matrix. */
+    SHARD_IN,
+};
+
+struct shard;
+
+/* Local.  Errors: memory. */
+enum cohort_code shard_create(struct shard **s, const struct graph *network,
+                              struct cohort_error *err);
+void shard_destroy(struct shard **s);
+/* Stays valid; its arrays move when something is added. */
+const struct graph *shard_graph(const struct shard *s);
+
+/* How many channels a value has; 0 where it cannot be divided by them. */
+int64_t shard_channels(const struct graph *g, int id);
+/* May a board have these of `count` channels? */
+bool shard_fits(struct channels c, int64_t count);
+/* Channels of node input 0 (SHARD_OUT: all) behind channels `out` of output 0.  For SHARD_IN `out`
+ * are those of the input.  Errors: plan (the node cannot be divided so; the message says why). */
+enum cohort_code shard_input(const struct graph *g, const struct node *n, enum shard_mode mode,
+                             struct channels out, struct channels *in, struct cohort_error *err);
+
+/* The number of a value's slice; the value's own, when it is all of it.  The same slice has one
+ * number.  Errors: plan (no whole blocks), memory. */
+enum cohort_code shard_slice(struct shard *s, int id, struct channels c, int *slice,
+                             struct cohort_error *err);
+/* Adds a node that takes a slice out of the whole value.  Whole blocks of a map cost nothing. */
+enum cohort_code shard_take(struct shard *s, int id, struct channels c, int *node,
+                            struct cohort_error *err);
+/* Adds network node `node`, divided.  c: channels of output 0, for SHARD_IN of input 0.  The new
+ * node reads slices (shard_slice) and makes one; of SHARD_IN it makes shard_partial().  Errors:
+ * plan (it cannot be divided so), memory. */
+enum cohort_code shard_divide(struct shard *s, int node, enum shard_mode mode, struct channels c,
+                              int *added, struct cohort_error *err);
+/* The value that SHARD_IN of a node makes: an addend of the node's output, before its epilogue. */
+enum cohort_code shard_partial(struct shard *s, int node, int *partial, struct cohort_error *err);
+/* Adds what follows when the addends were added up: bias, residual and activation, for channels c
+ * of the output.  It reads these of shard_partial(), which may be all, and of the residual. */
+enum cohort_code shard_finish(struct shard *s, int node, struct channels c, int *added,
+                              struct cohort_error *err);
+
+/* Takes over the network's constants' contents as they are now, and with them those of slices.
+ * What lies together is borrowed, the rest is copied.  Errors: memory. */
+enum cohort_code shard_fetch(struct shard *s, struct cohort_error *err);
+/* The network's constant that constant `id` is a part of; `id` itself where it is none. */
+int shard_constant_source(const struct shard *s, int id);
+/* Frees the contents of a constant that was copied. */
+void shard_drop_constant(struct shard *s, int id);
+
+#endif
