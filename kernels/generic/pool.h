@@ -2,7 +2,7 @@
  *
  * 2x2 and 3x3 windows of the usual strides go by slide.h; any other by the taps of each pixel's
  * window that lie in the map, found once for each row and run of pixels (axis.h).  Sums go tap by
- * tap in row order.  A maximum passes over NaNs; a window with no tap in the map gives -infinity
+ * tap in row order.  A NaN is a window's maximum; a window with no tap in the map gives -infinity
  * (maximum) or 0 (average). */
 #include "kernels/axis.h"
 #include "kernels/generic/epilogue.h"
@@ -133,7 +133,7 @@ static void cell_narrow(const struct cell *c, enum pool_kind kind, float *out, i
             const float *in = c->in + ky * c->in_y + j;
             for (int kx = 0; kx < c->taps_x; kx++, in += c->in_x) {
                 if (kind == POOL_MAX)
-                    r = *in > r ? *in : r;
+                    r = greatest_of(r, *in);
                 else
                     r += *in;
             }

@@ -11,7 +11,7 @@
 #define CHAINS 4
 
 static ALWAYS_INLINE vec combine(const bool max, vec a, vec b) {
-    return max ? vec_max(b, a) : a + b;
+    return max ? vec_greatest(a, b) : a + b;
 }
 
 /* One vector of lanes over a row: `max` is constant after inlining. */
@@ -56,14 +56,14 @@ static float row_lane(bool max, const float *from, ptrdiff_t pitch, int width) {
     int x = chains, groups = width / chains * chains;
     for (; x < width; x++) {
         float f = from[x * pitch], *to = &r[x < groups ? x % chains : 0];
-        *to = max ? (f > *to ? f : *to) : *to + f;
+        *to = max ? greatest_of(*to, f) : *to + f;
     }
     if (chains == 1)
         return r[0];
     if (max) {
-        r[0] = r[1] > r[0] ? r[1] : r[0];
-        r[2] = r[3] > r[2] ? r[3] : r[2];
-        return r[2] > r[0] ? r[2] : r[0];
+        r[0] = greatest_of(r[0], r[1]);
+        r[2] = greatest_of(r[2], r[3]);
+        return greatest_of(r[0], r[2]);
     }
     return (r[0] + r[1]) + (r[2] + r[3]);
 }
@@ -84,7 +84,7 @@ static void global_reduce(enum reduce_op op, const struct view *in, int64_t in_h
             for (int64_t y = 1; y < in_h; y++) {
                 float r = row_lane(op == REDUCE_MAX, from + y * in->row_pitch + j, in->pixel_pitch,
                                    in->width);
-                all[j] = op == REDUCE_MAX ? (r > all[j] ? r : all[j]) : all[j] + r;
+                all[j] = op == REDUCE_MAX ? greatest_of(all[j], r) : all[j] + r;
             }
         }
         float *to = view_at(out, out_y, block * BLOCK, 0);
@@ -149,7 +149,9 @@ static void softmax_pixel(bool log, const struct view *in, const float *from,
         lane[j] += power;
         t[j] = log ? shifted : power;
     }
-    float sum = sum_lanes(lane), log_sum = log ? (float)math_log((double)sum) : 0;
+    float sum = sum_lanes(lane), log_sum = sum; /* of a NaN a NaN */
+    if (log && sum == sum)
+        log_sum = (float)math_log((double)sum);
     for (int b = 0; b < whole; b++)
         for (int i = 0; i < BLOCK; i += VL) {
             float *v = to + b * out->block_pitch + i;

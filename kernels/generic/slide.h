@@ -38,7 +38,7 @@ struct slide {
 static ALWAYS_INLINE vec slide_take(const enum slide_what what, vec r, vec in, vec w) {
     return what == SLIDE_WEIGHTED ? vec_fma(in, w, r)
            : what == SLIDE_SUM    ? vec_add(r, in)
-                                  : vec_max(in, r);
+                                  : vec_greatest(r, in);
 }
 
 /* All of `what`, taps, stride, pixels and edge are constant after inlining. */

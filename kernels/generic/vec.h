@@ -122,6 +122,18 @@ static ALWAYS_INLINE vec vec_min(vec a, vec b) {
     return vec_select(a < b, a, b);
 #endif
 }
+/* The greater of all numbers so far, `best`, and another: a NaN is the greatest, as in NumPy. */
+static ALWAYS_INLINE vec vec_greatest(vec best, vec x) {
+#if VEC_NEON32
+    float32x4_t v = (float32x4_t)x;
+    return (vec)vbslq_f32(vceqq_f32(v, v), (float32x4_t)vec_max(x, best), v);
+#else
+    return vec_if_equal(x, x, vec_max(x, best), x);
+#endif
+}
+static ALWAYS_INLINE float greatest_of(float best, float x) {
+    return x > best || x != x ? x : best;
+}
 /* a * b + c with one rounding where the instruction set can; with two in portable kernels, whatever
  * the target can: they define VEC_PORTABLE, and have the same bits on boards of every kind. */
 static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) {
