@@ -234,6 +234,10 @@ struct cohort_profile_options { /* all zero: defaults; rank 0's count */
                               one board it may be of a cluster that such a board belongs to */
     int again;             /* measure, whatever is kept */
     int kept;              /* measure nothing: *profile stays untouched where nothing is kept */
+    /* For the strategy "fss", measure groups of operators as segments, too: below 0 all of them,
+     * else those of at most so many parts that can stand alone; 0: none. */
+    int groups;
+    int root_feeds; /* groups: are for plans in which board 0 computes nothing */
 };
 
 /* Collective.  Times every operator of the network (with made-up weights, at several numbers of

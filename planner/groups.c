@@ -4,8 +4,10 @@
 #include "base/mem.h"
 
 #include <math.h>
+#include <stdio.h>
 
-#define EVERY_SIZE 8 /* all numbers of boards up to here */
+#define EVERY_SIZE 8     /* all numbers of boards up to here */
+#define SHARES_OFF 0.001 /* shares that differ by no more than that are the same rows */
 
 int cost_sizes(const struct cost_model *m, int *sizes) {
     int count = 0, next = 1;
@@ -70,7 +72,8 @@ struct entering {
     struct demand d;
     struct traffic t;
     struct layout *root, *made; /* where the group's inputs lie, and its outputs */
-    int64_t *split, *splits;    /* splits: of each tensor that goes on */
+    const int *measured; /* [i * n + j]: the profile's group, -1: none; NULL: by the cost model */
+    int64_t *split, *splits; /* splits: of each tensor that goes on */
 };
 
 /* Time of gathering what goes over the cut behind unit j; values that are on the root stay. */
@@ -90,6 +93,19 @@ static double gather_ms(struct entering *e, int j, int until) {
     return transition_wait_ms(&e->t, e->made, NULL, e->d.need);
 }
 
+/* The slowest board's computing of units i to j, to which e->d has come; INFINITY: unknown. */
+static double compute_ms(const struct entering *e, int i, int j) {
+    const struct cost_model *m = e->g->m;
+    double most = 0;
+    if (e->measured != NULL) {
+        const int group = e->measured[i * e->g->n + j];
+        return group < 0 ? INFINITY : m->p->groups->list[group].ms;
+    }
+    for (int b = 0; b < m->boards; b++)
+        most = fmax(most, e->d.ms[b]);
+    return most;
+}
+
 /* All groups that end with unit j. */
 static enum cohort_code enter_ending(struct entering *e, int j, int count, const bool *who,
                                      struct cohort_error *err) {
@@ -105,14 +121,12 @@ static enum cohort_code enter_ending(struct entering *e, int j, int count, const
     for (int i = j; i >= 0 && c->wide[i]; i--) {
         while (e->d.at > c->at[i])
             demand_step(&e->d);
-        double ms = gather, most = 0;
-        for (int b = 0; b < m->boards; b++)
-            most = fmax(most, e->d.ms[b]);
         traffic_clear(&e->t, -1, 0);
         traffic_add_all(&e->t, c->live + c->first[i], c->first[i + 1] - c->first[i], e->root,
                         e->d.need);
         const struct overlap w = {c->at[i], end, cost_heavy(m, c->at[i], end)};
-        ms += most + transition_wait_ms(&e->t, e->root, &w, e->d.need);
+        const double ms =
+            gather + compute_ms(e, i, j) + transition_wait_ms(&e->t, e->root, &w, e->d.need);
         if (ms < g->ms[i * g->n + j]) {
             g->ms[i * g->n + j] = ms;
             g->boards[i * g->n + j] = count;
@@ -121,10 +135,11 @@ static enum cohort_code enter_ending(struct entering *e, int j, int count, const
     return COHORT_OK;
 }
 
-enum cohort_code grouping_enter(struct grouping *g, int count, struct cohort_error *err) {
+static enum cohort_code enter(struct grouping *g, int count, const int *measured,
+                              struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     const size_t boards = (size_t)g->m->boards, values = (size_t)g->m->g->value_count + 1;
-    struct entering e = {.g = g};
+    struct entering e = {.g = g, .measured = measured};
     size_t widest = 0;
     for (int i = 0; i < g->cuts->count; i++) {
         const size_t live = (size_t)(g->cuts->first[i + 1] - g->cuts->first[i]);
@@ -153,6 +168,74 @@ out:
     mem_free(e.made);
     mem_free(e.root);
     mem_free(who);
+    return code;
+}
+
+enum cohort_code grouping_enter(struct grouping *g, int count, struct cohort_error *err) {
+    return enter(g, count, NULL, err);
+}
+
+/* ---- what was measured ---------------------------------------------------------------------- */
+
+void cost_shares(const struct cost_model *m, double *shares) {
+    double sum = 0;
+    for (int b = 0; b < m->boards; b++)
+        sum += m->usable[b] ? m->speed[b] : 0;
+    for (int b = 0; b < m->boards; b++)
+        shares[b] = m->usable[b] && sum > 0 ? m->speed[b] / sum : 0;
+}
+
+bool grouping_is_measured(const struct cost_model *m, char why[GROUPING_WHY_BYTES]) {
+    const struct profile_groups *g = m->p->groups;
+    double sum = 0, off = 0;
+    for (int b = 0; b < m->boards; b++)
+        sum += m->usable[b] ? m->speed[b] : 0;
+    for (int b = 0; g != NULL && b < m->p->board_count; b++) {
+        const double share = b < m->boards && m->usable[b] && sum > 0 ? m->speed[b] / sum : 0;
+        off = fmax(off, fabs(share - g->shares[b]));
+    }
+    if (why != NULL && g == NULL)
+        snprintf(why, GROUPING_WHY_BYTES, "the profile has no measured groups");
+    else if (why != NULL)
+        snprintf(why, GROUPING_WHY_BYTES,
+                 "the profile's groups were measured with other shares of the rows (other boards, "
+                 "speeds, or --root)");
+    return g != NULL && off <= SHARES_OFF;
+}
+
+/* The unit that begins (ends) at that node; -1 when none does. */
+static int unit_at(const struct cuts *c, int node) {
+    for (int i = 0; i < c->count; i++)
+        if (c->at[i] == node)
+            return i;
+    return -1;
+}
+
+enum cohort_code grouping_enter_measured(struct grouping *g, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const struct profile_groups *measured = g->m->p->groups;
+    const size_t n = (size_t)g->n + 1;
+    int *index = mem_alloc(n * n * sizeof *index);
+    if (index == NULL)
+        return error_memory(err, n * n * sizeof *index, "a search for groups");
+    for (size_t i = 0; i < n * n; i++)
+        index[i] = -1;
+    for (int k = 0; k < measured->count; k++) {
+        const int i = unit_at(g->cuts, measured->list[k].first);
+        const int j = unit_at(g->cuts, measured->list[k].last) - 1;
+        if (i >= 0 && j >= i) /* else it ends where several tensors go on: not in this space */
+            index[i * g->n + j] = k;
+    }
+    for (int u = 0; u < g->n; u++)
+        if (g->cuts->wide[u] && index[u * g->n + u] < 0) {
+            code = error_set(err, COHORT_ERR_PLAN,
+                             "the profile lacks the time of operators %d to %d as a group",
+                             g->cuts->at[u], g->cuts->at[u + 1] - 1);
+            goto out;
+        }
+    TRY(enter(g, g->m->usable_count, index, err));
+out:
+    mem_free(index);
     return code;
 }
 

@@ -22,10 +22,23 @@ enum cohort_code grouping_create(struct grouping **g, const struct cost_model *m
                                  struct cohort_error *err);
 void grouping_destroy(struct grouping **g);
 
+/* Of the rows, what each board computes: in proportion to speed.  shares[boards], which add up
+ * to 1.
+ */
+void cost_shares(const struct cost_model *m, double *shares);
+/* Were the profile's groups measured with just these shares?  false: why[] (may be NULL) says what
+ * is to be done. */
+#define GROUPING_WHY_BYTES 256
+bool grouping_is_measured(const struct cost_model *m, char why[GROUPING_WHY_BYTES]);
+
 /* Enters what groups among the `count` fastest boards cost by the cost model, as a sum of steps,
  * where that is less than what is there; rows in proportion to speed.  Units that cannot be divided
  * are entered as what the one board takes (grouping_enter_local). */
 enum cohort_code grouping_enter(struct grouping *g, int count, struct cohort_error *err);
+/* Likewise of those groups whose computing was measured, among all boards: its time is the measured
+ * one of the slowest board.  What travels costs what the cost model says, by measured links.
+ * Errors: plan (a unit was not measured), memory. */
+enum cohort_code grouping_enter_measured(struct grouping *g, struct cohort_error *err);
 /* Every unit that cannot be divided, on one board. */
 void grouping_enter_local(struct grouping *g);
 /* The groups with the least sum: fills in begin and best. */

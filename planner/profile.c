@@ -34,9 +34,36 @@ void profile_destroy(struct profile **pp) {
     mem_free(p->types);
     mem_free(p->boards);
     mem_free(p->link_of);
-    mem_free(p->groups);
+    profile_groups_destroy(&p->groups);
     mem_free(p);
     *pp = NULL;
+}
+
+void profile_groups_destroy(struct profile_groups **gg) {
+    struct profile_groups *g = *gg;
+    if (g == NULL)
+        return;
+    mem_free(g->shares);
+    mem_free(g->list);
+    mem_free(g);
+    *gg = NULL;
+}
+
+enum cohort_code profile_groups_create(struct profile *p, int count, struct cohort_error *err) {
+    const size_t n = (size_t)count + 1;
+    struct profile_groups *g = mem_zalloc(1, sizeof *g);
+    if (g != NULL) {
+        g->count = count;
+        g->shares = mem_zalloc((size_t)p->board_count + 1, sizeof *g->shares);
+        g->list = mem_zalloc(n, sizeof *g->list);
+    }
+    if (g == NULL || g->shares == NULL || g->list == NULL) {
+        profile_groups_destroy(&g);
+        return error_memory(err, n * sizeof *g->list, "times of groups");
+    }
+    profile_groups_destroy(&p->groups);
+    p->groups = g;
+    return COHORT_OK;
 }
 
 enum cohort_code profile_copy(struct profile **copy, const struct profile *p,

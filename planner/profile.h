@@ -58,11 +58,19 @@ struct profile_board {
     char *remark;          /* "throttled: 600 of 1500 MHz, 82 C"; NULL: nothing to say */
 };
 
-/* Measured time of nodes [first, last) as one segment in proportional tiles, for the strategy that
- * searches all configurations (`cohort profile --groups all`). */
+/* Measured computing times of groups of operators, each run as a segment in tiles is run, by boards
+ * that have their shares of the rows, halo rows included.  For the strategy that searches all
+ * configurations (`cohort profile --groups all`). */
 struct profile_group {
-    int first, last;
-    double ms; /* scatter, compute, gather */
+    int first, last; /* nodes [first, last) */
+    double ms;       /* of the slowest board */
+};
+struct profile_groups {
+    int longest;    /* so many units (planner/groups.h) in a group at most; 0: no limit */
+    double seconds; /* that measuring took */
+    double *shares; /* [board_count]: of the rows, adding up to 1; 0: computed nothing */
+    struct profile_group *list;
+    int count;
 };
 
 struct profile {
@@ -79,11 +87,13 @@ struct profile {
     int *link_of;                /* [from * board_count + to]: curve; -1 on the diagonal */
     /* Root to all at once and back: measured time over the sum of the links' own. */
     double scatter_factor, gather_factor;
-    struct profile_group *groups; /* NULL: none measured */
-    int group_count;
+    struct profile_groups *groups; /* NULL: none measured */
 };
 
 void profile_destroy(struct profile **p);
+/* Room for `count` groups, all zero, instead of what is there.  Errors: memory. */
+enum cohort_code profile_groups_create(struct profile *p, int count, struct cohort_error *err);
+void profile_groups_destroy(struct profile_groups **g);
 /* Errors: io, format (naming the file and the key), memory. */
 enum cohort_code profile_load(struct profile **p, const char *path, struct cohort_error *err);
 enum cohort_code profile_parse(struct profile **p, const char *text, size_t bytes, const char *what,

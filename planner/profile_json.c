@@ -84,7 +84,8 @@ out:
     return code;
 }
 
-static enum cohort_code read_sizes(const struct json_at *list, int count, double *to,
+/* `count` numbers from 0 to `most`. */
+static enum cohort_code read_reals(const struct json_at *list, int count, double most, double *to,
                                    struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     int n, i = 0;
@@ -92,7 +93,7 @@ static enum cohort_code read_sizes(const struct json_at *list, int count, double
     if (n != count)
         return json_fail(list, err, COHORT_ERR_FORMAT, "must have %d numbers, not %d", count, n);
     for (struct json_at e = {0}; json_next(&e, list); i++)
-        TRY(json_as_f64(&e, 0, X_MAX, &to[i], err));
+        TRY(json_as_f64(&e, 0, most, &to[i], err));
 out:
     return code;
 }
@@ -145,7 +146,7 @@ static enum cohort_code read_type(const struct json_at *at, int nodes, struct pr
         t->weight_bytes = mem_alloc(((size_t)nodes + 1) * sizeof *t->weight_bytes);
         if (t->weight_bytes == NULL)
             return error_memory(err, (size_t)nodes * sizeof *t->weight_bytes, "a profile");
-        TRY(read_sizes(&list, nodes, t->weight_bytes, err));
+        TRY(read_reals(&list, nodes, X_MAX, t->weight_bytes, err));
     }
 out:
     return code;
@@ -218,28 +219,48 @@ out:
     return code;
 }
 
+/* [first, last, ms] */
 static enum cohort_code read_group(const struct json_at *at, int nodes, struct profile_group *g,
                                    struct cohort_error *err) {
-    static const char *const keys[] = {"first", "last", "ms"};
     enum cohort_code code = COHORT_OK;
-    TRY(json_as_object(at, err));
-    TRY(json_known_keys(at, keys, sizeof keys / sizeof keys[0], err));
-    TRY(json_get_int(at, "first", 0, nodes - 1, &g->first, err));
-    TRY(json_get_int(at, "last", g->first + 1, nodes, &g->last, err));
-    TRY(json_get_f64(at, "ms", 0, MS_MAX, &g->ms, err));
+    struct json_at e = {0};
+    int n;
+    TRY(json_as_array(at, &n, err));
+    if (n != 3)
+        return json_fail(at, err, COHORT_ERR_FORMAT, "must be [first, last, ms], not %d numbers",
+                         n);
+    json_next(&e, at);
+    TRY(json_as_int(&e, 0, nodes - 1, &g->first, err));
+    json_next(&e, at);
+    TRY(json_as_int(&e, g->first + 1, nodes, &g->last, err));
+    json_next(&e, at);
+    TRY(json_as_f64(&e, 0, MS_MAX, &g->ms, err));
 out:
     return code;
 }
 
 static enum cohort_code read_groups(const struct json_at *root, struct profile *p,
                                     struct cohort_error *err) {
+    static const char *const keys[] = {"longest", "seconds", "shares", "ms"};
     enum cohort_code code = COHORT_OK;
-    struct json_at list;
-    if (!json_find(&list, root, "groups"))
+    struct json_at o, list;
+    int n, i = 0;
+    if (!json_find(&o, root, "groups"))
         return COHORT_OK;
-    TRY(need_list(&list, root, "groups", NODES_MAX, sizeof *p->groups, (void **)&p->groups, err));
-    for (struct json_at e = {0}; json_next(&e, &list);)
-        TRY(read_group(&e, p->node_count, &p->groups[p->group_count++], err));
+    TRY(json_as_object(&o, err));
+    TRY(json_known_keys(&o, keys, sizeof keys / sizeof keys[0], err));
+    TRY(json_need(&list, &o, "ms", err));
+    TRY(json_as_array(&list, &n, err));
+    if (n > NODES_MAX)
+        return json_fail(&list, err, COHORT_ERR_FORMAT, "must have at most %d entries, not %d",
+                         NODES_MAX, n);
+    TRY(profile_groups_create(p, n, err));
+    for (struct json_at e = {0}; json_next(&e, &list); i++)
+        TRY(read_group(&e, p->node_count, &p->groups->list[i], err));
+    TRY(json_get_int(&o, "longest", 0, NODES_MAX, &p->groups->longest, err));
+    TRY(json_get_f64(&o, "seconds", 0, MS_MAX, &p->groups->seconds, err));
+    TRY(json_need(&list, &o, "shares", err));
+    TRY(read_reals(&list, p->board_count, 1, p->groups->shares, err));
 out:
     return code;
 }
@@ -343,14 +364,17 @@ void profile_write_links(cJSON *container, const struct profile *p, bool *ok) {
 }
 
 static void write_groups(cJSON *root, const struct profile *p, bool *ok) {
-    if (p->group_count == 0)
+    const struct profile_groups *g = p->groups;
+    if (g == NULL)
         return;
-    cJSON *list = json_add_array(root, "groups", ok);
-    for (int i = 0; i < p->group_count; i++) {
-        cJSON *o = json_add_object(list, NULL, ok);
-        json_add_i64(o, "first", p->groups[i].first, ok);
-        json_add_i64(o, "last", p->groups[i].last, ok);
-        json_add_f64(o, "ms", p->groups[i].ms, ok);
+    cJSON *o = json_add_object(root, "groups", ok);
+    json_add_i64(o, "longest", g->longest, ok);
+    json_add_f64(o, "seconds", g->seconds, ok);
+    json_add_f64s(o, "shares", g->shares, (size_t)p->board_count, ok);
+    cJSON *list = json_add_array(o, "ms", ok);
+    for (int i = 0; i < g->count; i++) {
+        const double numbers[] = {g->list[i].first, g->list[i].last, g->list[i].ms};
+        json_add_f64s(list, NULL, numbers, 3, ok);
     }
 }
 

@@ -96,6 +96,18 @@ static enum cohort_code enter(struct contest *c, const char *name, struct plan *
 
 /* ---- the other strategies ------------------------------------------------------------------- */
 
+/* Without measured groups of all of it: by the model. */
+static enum cohort_code plan_fss(struct strategy_run *run, struct planner_options *options,
+                                 struct cohort_error *err) {
+    struct cohort_error reason = {0};
+    enum cohort_code code = strategy_fss(run, &reason);
+    if (code == COHORT_ERR_PLAN && !options->predicted) {
+        options->predicted = true;
+        return strategy_fss(run, err);
+    }
+    return code == COHORT_OK ? code : error_set(err, code, "%s", reason.message);
+}
+
 static enum cohort_code plan_others(struct contest *c, struct cohort_error *err) {
     int count;
     const struct strategy *table = strategy_table(&count);
@@ -109,11 +121,10 @@ static enum cohort_code plan_others(struct contest *c, struct cohort_error *err)
             options.objective =
                 options.objective == PLANNER_MEMORY ? PLANNER_LATENCY : PLANNER_MEMORY;
         }
-        if (table[i].make == strategy_fss) /* without measured groups: by the model */
-            options.predicted = c->run->options->predicted || c->run->m->p->groups == NULL;
         enum cohort_code code = plan_create(&run.plan, run.m, table[i].name, err);
         if (code == COHORT_OK)
-            code = table[i].make(&run, err);
+            code = table[i].make == strategy_fss ? plan_fss(&run, &options, err)
+                                                 : table[i].make(&run, err);
         mem_free(run.notes);
         c->run->states += run.states;
         struct rival *r = &c->others[c->other_count];

@@ -383,7 +383,7 @@ static void show_progress(void *context, const char *what, uint64_t done, uint64
         return;
     s->shown_ms = now;
     bool counts = strcmp(what, "tuning") == 0; /* all else is bytes, or thousandths */
-    bool shares = strcmp(what, "profiling") == 0 || strcmp(what, "measuring links") == 0;
+    bool shares = strncmp(what, "profiling", 9) == 0 || strcmp(what, "measuring links") == 0;
     double unit = counts ? 1 : 1024 * 1024;
     char text[64] = "", percent[32];
     snprintf(percent, sizeof percent, shares ? "%.0f %%" : " (%.0f %%)",

@@ -6,13 +6,17 @@
 #include "base/mem.h"
 #include "runtime/model.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#define GROUPS_MOST 1000000
 
 struct profiling {
     struct cli_options common;
     struct cli_ranks ranks;
     const char *name; /* of the network */
     const char *path, *file;
+    const char *groups; /* "all", or a number */
     bool show, again;
     struct cohort_model *model;     /* rank 0 */
     struct cohort_profile *profile; /* rank 0 */
@@ -57,16 +61,38 @@ out:
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
+/* "all" or a number, as cohort_profile_options has it. */
+static enum cohort_code read_groups(int *groups, const char *text, struct cohort_error *err) {
+    char *end;
+    const long n = text != NULL ? strtol(text, &end, 10) : 0;
+    *groups = text == NULL ? 0 : -1;
+    if (text == NULL || strcmp(text, "all") == 0)
+        return COHORT_OK;
+    if (end == text || *end != '\0' || n < 1 || n > GROUPS_MOST)
+        return error_set(err, COHORT_ERR_USAGE,
+                         "--groups: 'all', or the longest group's number of parts (1 to %d), not "
+                         "'%s'",
+                         GROUPS_MOST, text);
+    *groups = (int)n;
+    return COHORT_OK;
+}
+
 static enum cohort_code measure(struct profiling *w, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct cohort_session_options session;
     struct cli_session_state state = {0};
+    int groups = 0;
     code = cli_session_options(&session, &state, &w->common, &w->ranks, err);
+    if (code == COHORT_OK)
+        code = read_groups(&groups, w->groups, err);
     if (code == COHORT_OK && w->ranks.rank == 0)
         code = cli_open_model(&w->model, w->name, &w->common, err);
     TRY(cli_agree(&w->ranks, code, err));
-    const struct cohort_profile_options o = {
-        .directory = state.cache, .file = w->file, .again = w->again};
+    const struct cohort_profile_options o = {.directory = state.cache,
+                                             .file = w->file,
+                                             .again = w->again,
+                                             .groups = groups,
+                                             .root_feeds = w->common.root == 1};
     TRY(cohort_profile_make(&w->profile, w->model, w->ranks.comm, &o, &session, err));
     if (w->ranks.rank == 0)
         code = show(w, err);
@@ -91,6 +117,11 @@ int cmd_profile(const struct cli_command *self, int argc, char **argv) {
         {"show", 0, OPTION_FLAG, &w.show, NULL,
          "print the matrices S, R, E and alpha of every board, too", 0, 0},
         {"again", 0, OPTION_FLAG, &w.again, NULL, "measure, whatever was kept", 0, 0},
+        {"groups", 0, OPTION_TEXT, &w.groups, "all|N",
+         "measure groups of operators, too, for the strategy fss: all, or up to N parts long", 0,
+         0},
+        {"root", 0, OPTION_CHOICE, &w.common.root, "work|feed",
+         "groups: does rank 0 compute, or only feed the others?", 0, 0},
         {"profile", 0, OPTION_TEXT, &w.file, "FILE",
          "this profile instead of measuring; without mpirun it may be of any boards", 0, 0},
         {"json", 0, OPTION_FLAG, &w.common.json, NULL, "print the profile itself", 0, 0},
@@ -106,7 +137,11 @@ int cmd_profile(const struct cli_command *self, int argc, char **argv) {
         return cli_fail(&err);
     }
     enum cohort_code code = COHORT_OK;
-    if (w.file != NULL && cli_launch_size() == 0) {
+    if (w.common.root != 0 && w.groups == NULL) {
+        error_set(&err, COHORT_ERR_USAGE, "--root belongs to --groups");
+        return cli_fail(&err);
+    }
+    if (w.file != NULL && w.groups == NULL && cli_launch_size() == 0) {
         code = show_saved(&w, &err);
         release(&w);
         return code == COHORT_OK ? 0 : cli_fail(&err);

@@ -39,6 +39,16 @@ static void show_type(const struct profile_type *t) {
     printf("; kernels %s\n", t->kernels);
 }
 
+static void show_groups(const struct profile_groups *g, int boards) {
+    printf("\n%d groups of operators measured in %.1f s", g->count, g->seconds);
+    if (g->longest > 0)
+        printf(", of up to %d parts", g->longest);
+    printf("; shares of the rows:");
+    for (int b = 0; b < boards; b++)
+        printf(" %.3f", g->shares[b]);
+    printf("\n");
+}
+
 static void show_matrix(const struct profile *p, const char *title, double bytes) {
     printf("\n%s\n%-16s", title, "from \\ to");
     for (int to = 0; to < p->board_count; to++)
@@ -72,6 +82,8 @@ void profile_show_boards(const struct profile *p) {
         printf("type %d: ", t);
         show_type(&p->types[t]);
     }
+    if (p->groups != NULL)
+        show_groups(p->groups, p->board_count);
     if (p->board_count < 2)
         return;
     show_matrix(p, "Mbit/s of large messages (192 KB)", 192 * 1024);

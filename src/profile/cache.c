@@ -189,9 +189,7 @@ enum cohort_code profile_narrow(struct profile *p, const struct profile_facts *f
     p->board_count = 1;
     free_links(p);
     p->link_of[0] = -1;
-    mem_free(p->groups); /* of them all */
-    p->groups = NULL;
-    p->group_count = 0;
+    profile_groups_destroy(&p->groups); /* of them all */
     p->scatter_factor = p->gather_factor = 1;
     return COHORT_OK;
 }

@@ -145,8 +145,7 @@ static void fill(struct tensor *t) {
     }
 }
 
-/* Large constants did not come with the graph. */
-static enum cohort_code make_up_constants(struct graph *g, struct cohort_error *err) {
+enum cohort_code compute_make_up(struct graph *g, struct cohort_error *err) {
     for (int id = 0; id < g->value_count; id++) {
         struct value *v = graph_value(g, id);
         if (!v->is_constant || v->constant.data != NULL || v->type == DT_STRING ||
@@ -255,7 +254,7 @@ enum cohort_code compute_create(struct compute **out, struct graph *g, struct po
         TRY(error_memory(err, nodes * 64, "a profile"));
     for (size_t i = 0; i < COMPUTE_LEVELS * nodes; i++)
         c->alone[i] = c->tile[i] = -1;
-    TRY(make_up_constants(g, err));
+    TRY(compute_make_up(g, err));
     TRY(exec_create(&c->program, g, pool, &o, err));
     TRY(add_alone(c, slots, err));
     for (int level = 0; level < COMPUTE_LEVELS; level++)

@@ -18,6 +18,10 @@ int64_t compute_rows(const struct graph *g, int node, int level);
 /* The share of a whole inference that a pass takes, about. */
 double compute_share(int level);
 
+/* Local.  Makes up constants that did not come with the graph and that are read as they are, not
+ * only packed.  Errors: memory. */
+enum cohort_code compute_make_up(struct graph *g, struct cohort_error *err);
+
 struct compute;
 
 /* Local.  Makes up constants whose data is not here, binds kernels, fills the inputs.  `options`

@@ -29,11 +29,6 @@
 #define WEIGHTS_LEAST ((size_t)32 << 20)
 #define STEPS         1000 /* progress */
 
-static enum cohort_code agree(const struct profile_job *job, enum cohort_code code,
-                              struct cohort_error *err) {
-    return job->comm == NULL ? code : comm_agree(job->comm, code, err);
-}
-
 static void say(const struct profile_job *job, int level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 static void say(const struct profile_job *job, int level, const char *fmt, ...) {
@@ -47,9 +42,8 @@ static void say(const struct profile_job *job, int level, const char *fmt, ...) 
     job->log(job->context, level, line);
 }
 
-/* Rank 0's `count` numbers on all ranks. */
-static enum cohort_code share_ints(const struct profile_job *job, int *numbers, size_t count,
-                                   struct cohort_error *err) {
+enum cohort_code profile_share_ints(const struct profile_job *job, int *numbers, size_t count,
+                                    struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct buf b = {0};
     if (job->comm == NULL)
@@ -63,14 +57,6 @@ static enum cohort_code share_ints(const struct profile_job *job, int *numbers, 
 out:
     buf_release(&b);
     return code;
-}
-
-static enum cohort_code gather(const struct profile_job *job, const void *mine, size_t bytes,
-                               void *all, struct cohort_error *err) {
-    if (job->comm != NULL)
-        return comm_gather_bytes(job->comm, mine, bytes, all, err);
-    memcpy(all, mine, bytes);
-    return COHORT_OK;
 }
 
 /* ---- who measures what ----------------------------------------------------------------------- */
@@ -223,15 +209,15 @@ static enum cohort_code agree_on_times(struct measuring *m, double whole_ms,
     enum cohort_code code = COHORT_OK;
     const struct profile_job *job = m->job;
     double *all = mem_zalloc((size_t)job->size, sizeof *all), most = 0;
-    TRY(agree(job, all != NULL ? COHORT_OK : error_memory(err, sizeof *all, "a profile"), err));
-    TRY(gather(job, &whole_ms, sizeof whole_ms, all, err));
+    TRY(job_agree(job, all != NULL ? COHORT_OK : error_memory(err, sizeof *all, "a profile"), err));
+    TRY(job_gather(job, &whole_ms, sizeof whole_ms, all, err));
     for (int r = 0; job->rank == 0 && r < job->size; r++)
         most = fmax(most, all[r]);
     int agreed[] = {
         (int)fmin(TIMES_MAX, fmax(1, WHOLE_MS / fmax(most, 1e-3))), 1 + (int)fmin(1e6, most / 1e3),
         (int)fmin(SHORT_MOST,
                   fmax(SHORT_LEAST, SHORT_MS / fmax(most * compute_share(COMPUTE_SHORT), 1e-3)))};
-    TRY(share_ints(job, agreed, 3, err));
+    TRY(profile_share_ints(job, agreed, 3, err));
     m->times = agreed[0];
     m->short_passes = agreed[2];
     if (job->comm != NULL) /* a board that is silent for longer is lost */
@@ -333,20 +319,20 @@ static enum cohort_code compare(struct measuring *m, struct cohort_error *err) {
     int again = 1;
     if (scale == NULL)
         code = error_memory(err, (size_t)job->size * sizeof *scale, "a profile");
-    TRY(agree(job, code, err));
+    TRY(job_agree(job, code, err));
     for (int time = 0; time < COMPARISONS && again; time++) {
         for (int i = 0; m->count[job->rank] > 1 && i < m->short_passes && code == COHORT_OK; i++)
             code = compute_pass(m->compute, COMPUTE_SHORT, part_of(m, m->mine, SHORT), NULL, NULL,
                                 err);
-        TRY(agree(job, code, err));
-        TRY(gather(job, m->mine, m->doubles * sizeof *m->mine, m->all, err));
+        TRY(job_agree(job, code, err));
+        TRY(job_gather(job, m->mine, m->doubles * sizeof *m->mine, m->all, err));
         again = 0;
         if (job->rank == 0)
             code = find_scales(m, scale, err);
         for (int r = 0; job->rank == 0 && r < job->size; r++)
             again = again || is_off(scale[r]);
-        TRY(agree(job, code, err));
-        TRY(share_ints(job, &again, 1, err));
+        TRY(job_agree(job, code, err));
+        TRY(profile_share_ints(job, &again, 1, err));
     }
 out:
     mem_free(scale);
@@ -364,9 +350,9 @@ static enum cohort_code decide(struct measuring *m, struct profile *p, int *off,
     char *texts = mem_zalloc(size, sizeof health);
     if (scale == NULL || texts == NULL)
         code = error_memory(err, size * sizeof health, "a profile");
-    TRY(agree(job, code, err));
+    TRY(job_agree(job, code, err));
     board_health(job->board, SYSFS, health);
-    TRY(gather(job, health, sizeof health, texts, err));
+    TRY(job_gather(job, health, sizeof health, texts, err));
     if (job->rank == 0)
         code = find_scales(m, scale, err);
     for (int r = 0; job->rank == 0 && r < job->size && code == COHORT_OK; r++) {
@@ -375,8 +361,8 @@ static enum cohort_code decide(struct measuring *m, struct profile *p, int *off,
         if (off[r])
             code = set_apart(p, job, r, scale[r], texts + (size_t)r * sizeof health, err);
     }
-    TRY(agree(job, code, err));
-    TRY(share_ints(job, off, size, err));
+    TRY(job_agree(job, code, err));
+    TRY(profile_share_ints(job, off, size, err));
 out:
     mem_free(scale);
     mem_free(texts);
@@ -395,13 +381,22 @@ static enum cohort_code measure_apart(struct measuring *m, const int *off,
         return COHORT_OK;
     if (off[job->rank])
         code = run_schedule(m, 0, 1, err);
-    TRY(agree(job, code, err));
-    TRY(gather(job, m->mine, m->doubles * sizeof *m->mine, m->all, err));
+    TRY(job_agree(job, code, err));
+    TRY(job_gather(job, m->mine, m->doubles * sizeof *m->mine, m->all, err));
 out:
     return code;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
+
+struct exec_options profile_exec_options(const struct profile_job *job) {
+    struct exec_options exec = *job->exec;
+    exec.zero_weights = true;
+    exec.made_up_bytes = 2 * job->board->l3_bytes;
+    if (exec.made_up_bytes < WEIGHTS_LEAST)
+        exec.made_up_bytes = WEIGHTS_LEAST;
+    return exec;
+}
 
 static enum cohort_code prepare(struct measuring *m, struct cohort_error *err) {
     const struct profile_job *job = m->job;
@@ -418,10 +413,7 @@ static enum cohort_code prepare(struct measuring *m, struct cohort_error *err) {
         m->mine[i] = -1;
     m->index = m->type + size;
     m->count = m->index + size;
-    struct exec_options exec = *job->exec;
-    exec.made_up_bytes = 2 * job->board->l3_bytes;
-    if (exec.made_up_bytes < WEIGHTS_LEAST)
-        exec.made_up_bytes = WEIGHTS_LEAST;
+    const struct exec_options exec = profile_exec_options(job);
     return compute_create(&m->compute, job->graph, job->pool, &exec, err);
 }
 
@@ -431,7 +423,7 @@ static enum cohort_code divide(struct measuring *m, const struct profile *p,
     int size = m->job->size;
     for (int r = 0; m->job->rank == 0 && r < size; r++)
         m->type[r] = p->boards[r].type;
-    enum cohort_code code = share_ints(m->job, m->type, (size_t)size, err);
+    enum cohort_code code = profile_share_ints(m->job, m->type, (size_t)size, err);
     for (int r = 0; r < size; r++)
         for (int i = 0; i < size; i++) {
             m->index[r] += i < r && m->type[i] == m->type[r];
@@ -445,15 +437,15 @@ static enum cohort_code measure(struct measuring *m, struct profile *p, int *off
     const struct profile_job *job = m->job;
     enum cohort_code code = COHORT_OK;
     double whole_ms = 0;
-    TRY(agree(job, warm_up(m, &whole_ms, err), err));
+    TRY(job_agree(job, warm_up(m, &whole_ms, err), err));
     TRY(agree_on_times(m, whole_ms, err));
-    TRY(agree(job, measure_mine(m, err), err)); /* all have ended: now they are compared */
+    TRY(job_agree(job, measure_mine(m, err), err)); /* all have ended: now they are compared */
     TRY(compare(m, err));
     TRY(decide(m, p, off, err));
     TRY(measure_apart(m, off, err));
     for (int t = 0; job->rank == 0 && t < p->type_count && code == COHORT_OK; t++)
         code = profile_make_curves(m, p, t, err);
-    code = agree(job, code, err);
+    code = job_agree(job, code, err);
 out:
     return code;
 }
@@ -466,7 +458,7 @@ enum cohort_code profile_measure_compute(struct profile *p, const struct profile
     code = prepare(&m, err);
     if (code == COHORT_OK && off == NULL)
         code = error_memory(err, (size_t)job->size * sizeof *off, "a profile");
-    TRY(agree(job, code, err));
+    TRY(job_agree(job, code, err));
     TRY(divide(&m, p, err));
     TRY(measure(&m, p, off, err));
 out:

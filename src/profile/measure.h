@@ -51,6 +51,11 @@ enum cohort_code profile_begin(struct profile **p, const struct profile_job *job
 /* Fills in the curves of all types, and the boards' scales and remarks. */
 enum cohort_code profile_measure_compute(struct profile *p, const struct profile_job *job,
                                          struct cohort_error *err);
+/* Fills in the groups, instead of what was there, by the computing that was measured before: runs
+ * of at most `longest` units (planner/groups.h; 0: any number), divided among all boards, or all
+ * but the root where that only feeds. */
+enum cohort_code profile_measure_groups(struct profile *p, const struct profile_job *job,
+                                        int longest, bool root_feeds, struct cohort_error *err);
 /* Fills in the links, instead of what was there. */
 enum cohort_code profile_measure_links(struct profile *p, const struct profile_job *job,
                                        struct cohort_error *err);

@@ -30,11 +30,6 @@
          */
 #define STEPS 1000
 
-static enum cohort_code agree(const struct profile_job *job, enum cohort_code code,
-                              struct cohort_error *err) {
-    return job->comm == NULL ? code : comm_agree(job->comm, code, err);
-}
-
 /* ---- curves ---------------------------------------------------------------------------------- */
 
 /* The sizes of a link that were measured: all, or the first few where it is slow. */
@@ -168,13 +163,13 @@ enum cohort_code profile_measure_links(struct profile *p, const struct profile_j
         return COHORT_OK;
     double *ms = mem_alloc((job->rank == 0 ? times : 1) * sizeof *ms);
     code = ms != NULL ? COHORT_OK : error_memory(err, times * sizeof *ms, "a profile");
-    TRY(agree(job, code, err));
+    TRY(job_agree(job, code, err));
     TRY(comm_measure_links(job->comm, &r, ms, count_rounds, (void *)(uintptr_t)job, err));
     if (job->rank == 0) {
         drop_links(p);
         code = make_curves(p, &r, ms, err);
     }
-    TRY(agree(job, code, err));
+    TRY(job_agree(job, code, err));
     TRY(measure_star(p, job, err));
 out:
     mem_free(ms);
@@ -243,7 +238,7 @@ static enum cohort_code probe(const struct profile_job *job, const struct comm_l
     size_t times = (size_t)job->size * (size_t)job->size * COMM_LINK_SIZES_MAX;
     *ms = mem_alloc((job->rank == 0 ? times : 1) * sizeof **ms);
     code = *ms != NULL ? COHORT_OK : error_memory(err, times * sizeof **ms, "a profile");
-    TRY(agree(job, code, err));
+    TRY(job_agree(job, code, err));
     TRY(comm_measure_links(job->comm, r, *ms, NULL, NULL, err));
 out:
     return code;

@@ -1,10 +1,37 @@
-/* Between measure.c, which has boards measure, and curves.c, which makes curves of what they found.
+/* Between the files that have boards measure, and curves.c, which makes curves of what they found.
  */
 #ifndef COHORT_PROFILE_MEASURING_H
 #define COHORT_PROFILE_MEASURING_H
 
 #include "profile/compute.h"
 #include "profile/measure.h"
+
+#include <string.h>
+
+/* ---- boards together ------------------------------------------------------------------------- */
+
+/* comm_agree(), also alone. */
+static inline enum cohort_code job_agree(const struct profile_job *job, enum cohort_code code,
+                                         struct cohort_error *err) {
+    return job->comm == NULL ? code : comm_agree(job->comm, code, err);
+}
+/* Likewise comm_gather_bytes(). */
+static inline enum cohort_code job_gather(const struct profile_job *job, const void *mine,
+                                          size_t bytes, void *all, struct cohort_error *err) {
+    if (job->comm != NULL)
+        return comm_gather_bytes(job->comm, mine, bytes, all, err);
+    memcpy(all, mine, bytes);
+    return COHORT_OK;
+}
+/* Collective.  Rank 0's `count` numbers on all ranks.  Errors: memory. */
+enum cohort_code profile_share_ints(const struct profile_job *job, int *numbers, size_t count,
+                                    struct cohort_error *err);
+
+/* Of a program that is to be timed: made-up weights that come from memory, as in a network that is
+ * larger than all caches. */
+struct exec_options profile_exec_options(const struct profile_job *job);
+
+/* ---- operators ------------------------------------------------------------------------------- */
 
 struct measuring {
     const struct profile_job *job;

@@ -12,6 +12,7 @@
 
 #define PROGRESS_LINKS   "measuring links"
 #define PROGRESS_COMPUTE "profiling"
+#define PROGRESS_GROUPS  "profiling groups"
 #define SYSFS            "/sys"
 
 struct making {
@@ -23,7 +24,7 @@ struct making {
     struct profile *now;     /* rank 0: what is to be found out */
     char *path, *links_path; /* rank 0: in the cache; NULL: there is none */
     /* The same on all ranks.  fixed: a file that was named; only_kept: nothing is measured. */
-    int have_compute, have_links, fixed, only_kept;
+    int have_compute, have_links, have_groups, fixed, only_kept;
     const char *doing;
 };
 
@@ -170,6 +171,15 @@ static enum cohort_code take_kept(struct making *m, struct cohort_error *err) {
     return COHORT_OK;
 }
 
+/* Rank 0.  Are those groups there that are asked for, if any are? */
+static bool has_groups(const struct making *m) {
+    const struct profile_groups *g = m->now->groups;
+    const int asked = m->options->groups;
+    const bool enough = g != NULL && (g->longest == 0 || (asked > 0 && asked <= g->longest));
+    const bool feeds = g != NULL && m->s->size > 1 && !(g->shares[0] > 0);
+    return asked == 0 || (enough && feeds == (m->options->root_feeds != 0 && m->s->size > 1));
+}
+
 /* Collective. */
 static enum cohort_code look(struct making *m, struct cohort_error *err) {
     struct cohort_session *s = m->s;
@@ -183,6 +193,9 @@ static enum cohort_code look(struct making *m, struct cohort_error *err) {
             code = take_kept(m, err);
         buf_u8(&b, (uint8_t)m->have_compute);
         buf_u8(&b, (uint8_t)m->have_links);
+        if (code == COHORT_OK)
+            m->have_groups = has_groups(m);
+        buf_u8(&b, (uint8_t)m->have_groups);
         buf_u8(&b, (uint8_t)m->fixed);
         m->only_kept = m->options->kept != 0;
         buf_u8(&b, (uint8_t)m->only_kept);
@@ -194,6 +207,7 @@ static enum cohort_code look(struct making *m, struct cohort_error *err) {
     struct reader in = reader_of(b.data, b.size);
     m->have_compute = read_u8(&in);
     m->have_links = read_u8(&in);
+    m->have_groups = read_u8(&in);
     m->fixed = read_u8(&in);
     m->only_kept = read_u8(&in);
 out:
@@ -262,10 +276,18 @@ static enum cohort_code measure(struct making *m, struct cohort_error *err) {
                     m->s->size);
     if (compute)
         TRY(profile_measure_compute(m->now, &m->job, err));
+    double profiled = clock_ms();
+    m->doing = PROGRESS_GROUPS;
+    if (!m->have_groups)
+        TRY(profile_measure_groups(m->now, &m->job, m->options->groups,
+                                   m->options->root_feeds != 0 && several, err));
     if (m->s->rank == 0) {
         session_log(m->s, 1, "links probed in %.0f ms, measured in %.0f ms; profiled in %.0f ms",
-                    probed - start, linked - probed, clock_ms() - linked);
-        keep(m, links, compute);
+                    probed - start, linked - probed, profiled - linked);
+        if (!m->have_groups)
+            session_log(m->s, 1, "%d groups of operators measured in %.1f s", m->now->groups->count,
+                        m->now->groups->seconds);
+        keep(m, links, compute || !m->have_groups);
     }
 out:
     return code;

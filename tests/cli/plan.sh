@@ -72,7 +72,8 @@ tap_fails "a plan by hand and a search" "leave out --plan, --groups and --ratio"
 tap_fails "more boards than there are" "only 3" plan --boards 4
 tap_fails "a board that is none" "no board 'pi9'" plan --exclude pi9
 tap_fails "nobody left" "no board is left" plan --exclude fast1,fast2,slow
-tap_fails "groups that nobody measured" "no measured groups" plan --strategy fss
+tap_fails "groups that nobody measured" "no measured groups: measure them with 'cohort profile MODEL --groups all'" plan --strategy fss
+tap_run "  which --predicted does without" plan --strategy fss --predicted
 tap_fails "too little memory" "more than the limit" plan --memory-limit 1M
 tap_fails "a limit that is none" "expected bytes, or a text such as 512M" plan --memory-limit much
 

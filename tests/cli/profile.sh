@@ -41,6 +41,27 @@ tap_run "--show, without measuring" timeout 60 "$cohort" profile "$net" --profil
 tap_run "  prints S, E and R" shown '^ node output +own rows +S, ms +E, ms +R, ms$'
 tap_run "  of every operator that can be divided" test "$(grep -cE '^ +[0-9]+ [^ ]+ +[0-9]+ +[0-9.]+ +[0-9.]+ +[0-9.]+$' "$scratch/out")" -ge $((nodes / 2))
 tap_run "  and alpha, 1 for one board's own rows" shown '^ +0 +1\.00'
+
+# ---- groups ------------------------------------------------------------------------------------
+
+tap_fails "fss before groups were measured" "^cohort: strategy fss: the profile has no measured groups: measure them with 'cohort profile MODEL --groups all'" "$cohort" plan "$net" --profile "$scratch/kept.json" --strategy fss
+tap_run "  is one line" test "$("$cohort" plan "$net" --profile "$scratch/kept.json" --strategy fss 2>&1 | wc -l)" -eq 1
+tap_run "  --predicted needs none" "$cohort" plan "$net" --profile "$scratch/kept.json" --strategy fss --predicted -o "$scratch/plan.json"
+tap_fails "  which a run says, too" "no measured groups" "$cohort" run "$net" --threads 1 --profile "$scratch/kept.json" --strategy fss
+tap_run "--groups all" profile --groups all -v -o "$scratch/groups.json"
+tap_run "  measures them" said 'note: [1-9][0-9]+ groups of operators measured in [0-9.]+ s$'
+tap_run "  nothing else" said 'profiled in 0 ms'
+tap_run "  progress is told" grep -q 'profiling groups: 100 %' <(tr '\r' '\n' <"$scratch/err")
+tap_run "  how many, and how long it took, is shown" shown '^[1-9][0-9]+ groups of operators measured in [0-9.]+ s; shares of the rows: 1\.000$'
+tap_run "  fss plans by them" "$cohort" plan "$net" --profile "$scratch/groups.json" --strategy fss -o "$scratch/plan.json"
+tap_run "again, they are taken from the cache" profile --groups all -v
+tap_run "  and nothing is measured" test "$(grep -c 'groups of operators measured' "$scratch/err")" -eq 0
+tap_run "--groups 2" profile --groups 2 --again -v
+tap_run "  measures fewer" test "$(sed -nE 's/^([0-9]+) groups of operators .*, of up to 2 parts;.*/\1/p' "$scratch/out")" -lt "$(grep -cE '^ +\[[0-9]+, [0-9]+, [0-9.e-]+\],?$' "$scratch/groups.json")"
+tap_fails "--groups 0" "^cohort: --groups: 'all', or the longest group's number of parts \(1 to 1000000\), not '0'$" "$cohort" profile "$net" --groups 0
+tap_fails "--groups of something" "not '3x'" "$cohort" profile "$net" --groups 3x
+tap_fails "--root without --groups" "^cohort: --root belongs to --groups$" "$cohort" profile "$net" --root feed
+cp "$scratch/groups.json" "$scratch/kept.json"
 for key in $(grep -oE '"[a-z_]+":' "$scratch/kept.json" | tr -d '":' | sort -u); do
     grep -qE "\`$key\`" docs/profile-format.md || tap_not_ok "docs/profile-format.md names the key $key"
     grep -qE "\"$key\"" docs/profile.schema.json || tap_not_ok "docs/profile.schema.json has the key $key"
@@ -65,6 +86,7 @@ wrong "another format" "format is 'cohort-plan'" 's/cohort-profile/cohort-plan/'
 wrong "another network" 'another network' 's/"signature": "0/"signature": "1/; t; s/"signature": "./"signature": "0/'
 wrong "a number that is none" ':[0-9]+:[0-9]+: expected' 's/"threads": 1/"threads": 1x/'
 wrong "a key that is none" "unknown.*'sclae'|sclae" 's/"scale"/"sclae"/'
+wrong "a group that is none" 'groups\.longest' 's/"longest": 0/"longest": -1/'
 wrong "a curve that is none" 'curve_of' 's/"curve_of": \[0/"curve_of": [99999/'
 tap_fails "a file that is not there" 'none\.json' "$cohort" profile "$net" --profile "$scratch/none.json"
 tap_fails "no network" 'no network was named' "$cohort" profile
@@ -118,6 +140,12 @@ tap_run "  by another strategy" three bench "$net" --repeat 1 --strategy coedge
 tap_run "  which is said" said 'note: plan coedge: '
 tap_run "  or without" three bench "$net" --repeat 1 --no-profile
 tap_run "  which measures nothing" test "$(grep -c 'note: plan' "$scratch/err")" -eq 0
+tap_fails "fss on three boards, before" "no measured groups" sh -c "timeout 60 $mpirun --bind-to none -n 3 $cohort run $net --threads 1 --strategy fss 2>&1 | grep -E '^cohort: [^wn]'; exit 1"
+tap_run "groups on three boards" three profile "$net" --groups all
+tap_run "  are shown" shown ' groups of operators measured in [0-9.]+ s; shares of the rows: 0\.[0-9]+ 0\.[0-9]+ 0\.[0-9]+$'
+tap_run "  after which fss runs" three run "$net" --strategy fss --as npy -o "$scratch/three.npy"
+tap_run "  and is what is run" said 'note: plan fss: '
+tap_run "  with one board's bits" cmp "$scratch/one.npy" "$scratch/three.npy"
 tap_run "--root feed" three run "$net" --root feed --save-plan "$scratch/plan.json"
 tap_run "a saved profile, planned without MPI" "$cohort" plan "$net" --profile "$scratch/three.json" -o "$scratch/plan.json"
 tap_run "  is a plan for three" grep -q '"boards": 3' "$scratch/plan.json"

@@ -1,5 +1,5 @@
-/* A profile made by several ranks: types, sane curves, links; kept and taken again; refused whole
- * where it is of something else.
+/* A profile made by several ranks: types, sane curves, links, groups; kept and taken again; refused
+ * whole where it is of something else.
  * np: 1 2 3 4 */
 #include "tests/support/mpitest.h"
 
@@ -259,6 +259,77 @@ static void dilated_boards_go_by_it(void) {
     cohort_profile_free(&c);
 }
 
+/* A table of groups: every run of units once, none of them nothing, all of them together no more
+ * than this board's operators would take if they were slow. */
+static bool groups_are_sane(const struct profile *p, bool feeds) {
+    const struct profile_groups *g = p->groups;
+    double sum = 0, whole = 0;
+    int units = 0;
+    if (g == NULL || g->longest != 0 || !(g->seconds > 0))
+        return false;
+    for (int b = 0; b < p->board_count; b++)
+        sum += g->shares[b];
+    for (int k = 0; k < g->count; k++) {
+        bool begins = false; /* where another one ends, or at the network's begin */
+        for (int i = 0; i < g->count; i++)
+            begins = begins || g->list[k].first == 0 || g->list[i].last == g->list[k].first;
+        units += g->list[k].first == 0;
+        whole = g->list[k].first == 0 && g->list[k].ms > whole ? g->list[k].ms : whole;
+        if (!begins || !(g->list[k].ms > 0) || g->list[k].last <= g->list[k].first ||
+            g->list[k].last > p->node_count)
+            return false;
+    }
+    return units > 5 && g->count == units * (units + 1) / 2 && whole > 0 && sum > 0.999 &&
+           sum < 1.001 && (feeds ? g->shares[0] == 0 : g->shares[0] > 0);
+}
+
+/* How `fss` divides by that profile. */
+static enum cohort_code plan_fss(const struct cohort_profile *c, bool feeds,
+                                 char message[COHORT_MESSAGE_BYTES]) {
+    const struct cohort_search_options o = {.strategy = "fss", .root_feeds = feeds};
+    struct cohort_error err = {0};
+    struct cohort_plan *plan = NULL;
+    enum cohort_code code = cohort_plan_search(&plan, model, c, &o, &err);
+    snprintf(message, COHORT_MESSAGE_BYTES, "%s", err.message);
+    cohort_plan_free(&plan);
+    return code;
+}
+
+static void groups_are_measured(void) {
+    const struct cohort_profile_options none = {.directory = folder},
+                                        all = {.directory = folder, .groups = -1},
+                                        feed = {.directory = folder, .groups = -1, .root_feeds = 1};
+    enum cohort_code code, later, fed;
+    char text[COHORT_MESSAGE_BYTES];
+    struct cohort_profile *a = make(&none, 0, &code, NULL), *b = make(&all, 0, &later, NULL);
+    bool ok = code == COHORT_OK && later == COHORT_OK;
+    if (ok && mt_rank == 0)
+        ok = cohort_profile_of(a)->groups == NULL && plan_fss(a, false, text) == COHORT_ERR_PLAN &&
+             strstr(text, "cohort profile MODEL --groups all") != NULL;
+    mt_ok(ok, "without measured groups fss says what makes them");
+    if (ok && mt_rank == 0)
+        ok = groups_are_sane(cohort_profile_of(b), false) &&
+             plan_fss(b, false, text) == COHORT_OK &&
+             cohort_profile_of(b)->types[0].curves[0].points[0].ms ==
+                 cohort_profile_of(a)->types[0].curves[0].points[0].ms;
+    mt_ok(ok, "groups are measured beside what was kept, and fss plans by them");
+    cohort_profile_free(&a);
+    a = make(&none, 0, &code, NULL);
+    if (mt_rank == 0)
+        ok = code == COHORT_OK && cohort_profile_of(a)->groups != NULL &&
+             cohort_profile_of(a)->groups->seconds == cohort_profile_of(b)->groups->seconds;
+    mt_ok(ok, "… and kept");
+    cohort_profile_free(&b);
+    b = make(&feed, 0, &fed, NULL);
+    if (fed == COHORT_OK && mt_rank == 0 && mt_size > 1)
+        ok = groups_are_sane(cohort_profile_of(b), true) && plan_fss(b, true, text) == COHORT_OK &&
+             plan_fss(b, false, text) == COHORT_ERR_PLAN && strstr(text, "other shares") != NULL;
+    mt_ok(fed == COHORT_OK && ok,
+          "… but not for a root that only feeds: then its own are measured");
+    cohort_profile_free(&a);
+    cohort_profile_free(&b);
+}
+
 int main(int argc, char **argv) {
     mt_begin(&argc, &argv, 120);
     bool ok = mt_rank != 0 || make_network();
@@ -270,6 +341,7 @@ int main(int argc, char **argv) {
         a_file_must_fit();
         a_bad_cache_is_left_alone();
         dilated_boards_go_by_it();
+        groups_are_measured();
     }
     cohort_model_free(&model);
     if (mt_rank == 0) {

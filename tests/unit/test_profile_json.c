@@ -69,7 +69,11 @@ static void contents_are_right(void **state) {
     assert_string_equal(p->boards[1].remark, "82 C");
     assert_null(p->boards[0].remark);
     assert_true(p->boards[0].memory_bytes == 4000000000u);
-    assert_int_equal(p->group_count, 2);
+    assert_int_equal(p->groups->count, 2);
+    assert_int_equal(p->groups->longest, 4);
+    assert_int_equal(p->groups->list[1].first, 2);
+    near(p->groups->shares[1], 0.35);
+    near(p->groups->list[0].ms, 12.5);
     near(profile_node_ms(p, 0, 0, 28), 4);
     near(profile_node_ms(p, 0, 0, 126), 17);
     near(profile_node_ms(p, 1, 0, 28), 4.2);
@@ -128,10 +132,17 @@ static const struct {
     {"[1, 0, -1]]", "[1, -1, -1]]", "number 1 must be a curve's"},
     {"[1, 0, -1]]", "[1, 2, -1]]", "links.link_of[2][1]"},
     {"[1024, 1]", "[1e999, 1]", "t.json"},
-    {"\"first\": 0, \"last\": 2", "\"first\": 0, \"last\": 0", "groups[0].last"},
-    {"\"first\": 2, \"last\": 3", "\"first\": 2, \"last\": 4", "groups[1].last"},
-    {"\"ms\": 12.5", "\"ms\": -1", "groups[0].ms"},
-    {"\"groups\": [", "\"groups\": [7, ", "groups[0]: must be an object"},
+    {"[0, 2, 12.5]", "[0, 0, 12.5]", "groups.ms[0][1]"},
+    {"[2, 3, 1]", "[2, 4, 1]", "groups.ms[1][1]"},
+    {"[0, 2, 12.5]", "[0, 2, -1]", "groups.ms[0][2]"},
+    {"[0, 2, 12.5]", "[0, 2]", "groups.ms[0]: must be [first, last, ms], not 2"},
+    {"[[0, 2, 12.5]", "[7", "groups.ms[0]: must be an array"},
+    {"\"ms\": [[0", "\"mss\": [[0", "mss"},
+    {"\"longest\": 4,", "", "groups: 'longest' is missing"},
+    {"\"seconds\": 1.5", "\"seconds\": -1", "groups.seconds"},
+    {"[0.4, 0.35, 0.25]", "[0.4, 0.6]", "groups.shares: must have 3 numbers, not 2"},
+    {"[0.4, 0.35, 0.25]", "[0.4, 0.35, 1.25]", "groups.shares[2]"},
+    {"\"groups\": {", "\"groups\": 7, \"groupz\": {", "group"},
 };
 
 static void mistakes_are_told(void **state) {
