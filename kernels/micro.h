@@ -56,7 +56,10 @@ struct micro {
     int blocks; /* and how many channel blocks at most */
     int line;   /* of lines of this length it takes two at once; 0: it does not */
     int chunk;  /* multiply-adds of a pixel and lane that one call should have at most */
-    void (*run)(const struct micro_args *a, int pixels); /* any number of pixels, at least 1 */
+    /* Any number of pixels, at least 1.  in, out, residual and ahead are moved along, in place: a
+     * copy, which compilers make with wide loads of what was just stored in pieces, would have to
+     * wait until those stores, and the sums before them, are done. */
+    void (*run)(struct micro_args *a, int pixels);
 };
 
 /* Does a micro-kernel do this in registers?  What it does not is epilogue_apply()'s. */
@@ -126,19 +129,17 @@ typedef void (*micro_tile_fn)(const struct micro_args *a);
 #define MICRO_TILE_NAME(n) tile_##n,
 
 /* A micro-kernel's run(): tile by tile, tiles[n - 1] being the one for n pixels. */
-MICRO_INLINE void micro_drive(const struct micro_args *args, int pixels, int most,
+MICRO_INLINE void micro_drive(struct micro_args *a, int pixels, int most,
                               const micro_tile_fn *tiles) {
-    struct micro_args a = *args; /* a copy: stores to the output cannot change it */
-    while (pixels > 0) {
-        int n = micro_tile(pixels, most);
-        tiles[n - 1](&a);
-        a.in += n * a.in_pixel;
-        a.out += n * a.out_pixel;
-        if (a.residual)
-            a.residual += n * a.residual_pixel;
-        if (a.ahead)
-            a.ahead += micro_fetches(&a);
-        pixels -= n;
+    for (int n; pixels > 0; pixels -= n) {
+        n = micro_tile(pixels, most);
+        tiles[n - 1](a);
+        a->in += n * a->in_pixel;
+        a->out += n * a->out_pixel;
+        if (a->residual)
+            a->residual += n * a->residual_pixel;
+        if (a->ahead)
+            a->ahead += micro_fetches(a);
     }
 }
 
@@ -178,7 +179,7 @@ micro_drive_part(const struct micro_args *args, int pixels, int most, const micr
 }
 
 /* For tiles that know one block and all 16 lanes only. */
-MICRO_INLINE void micro_drive_whole(const struct micro_args *a, int pixels, int most,
+MICRO_INLINE void micro_drive_whole(struct micro_args *a, int pixels, int most,
                                     const micro_tile_fn *tiles) {
     if (a->lane0 == 0 && a->lane1 == BLOCK)
         micro_drive(a, pixels, most, tiles);

@@ -49,7 +49,6 @@ static void panel_rows(const struct gemm_args *a, const struct micro *m, const s
     float bias[2 * BLOCK] = {0};
     const struct view *residual = a->epilogue.residual;
     struct micro_args t = {.in_pixel = a->in_pitch,
-                           .out = a->out + (p->y0 - a->out_row0) * a->out_pitch + n,
                            .out_pixel = a->out_pitch,
                            .segs = 1,
                            .taps_y = 1,
@@ -65,6 +64,7 @@ static void panel_rows(const struct gemm_args *a, const struct micro *m, const s
         t.w = (const float *)a->weights + (size_t)n * (size_t)k_all + (size_t)k * BLOCK;
         t.init = k == 0 ? bias : NULL;
         t.in = a->in + (p->y0 - a->in_row0) * a->in_pitch + k;
+        t.out = a->out + (p->y0 - a->out_row0) * a->out_pitch + n;
         k += t.lanes;
         if (p->finish && k == k_all) {
             micro_finish_with(&t, &a->epilogue);

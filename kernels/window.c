@@ -360,12 +360,12 @@ static void point_run(const struct conv_args *a, const struct micro *m) {
                                .taps_x = 1,
                                .w_block = each,
                                .blocks = blocks,
-                               .out = view_at(&a->out, 0, block * BLOCK, 0),
                                .out_block = a->out.block_pitch,
                                .lane1 = a->out.blocked ? BLOCK : view_lanes(&a->out, block)};
         for (int c = 0; c < s->in_c; c += t.lanes) {
             t.lanes = least(POINT_CHANNELS, s->in_c - c);
             t.in = view_at(&a->in, 0, c, 0);
+            t.out = view_at(&a->out, 0, block * BLOCK, 0);
             t.w = (const float *)a->weights + block * each + (ptrdiff_t)c * BLOCK;
             t.init = c == 0 ? a->bias + block * BLOCK : NULL;
             if (finish && c + t.lanes == s->in_c) {

@@ -294,7 +294,6 @@ static void multiply(const struct walk *k, int point, int blocks, const float *w
                            .taps_y = s->kernel_h,
                            .taps_x = 1,
                            .lanes = BLOCK,
-                           .out = sums,
                            .out_pixel = BLOCK,
                            .init = zeros,
                            .lane1 = BLOCK,
@@ -304,6 +303,7 @@ static void multiply(const struct walk *k, int point, int blocks, const float *w
     for (int b = 0; b < k->z.in_blocks; b += m.segs) {
         m.segs = least(at_once, k->z.in_blocks - b);
         m.in = k->input + point * k->point + b * plane;
+        m.out = sums;
         m.w = weights + b * m.w_seg;
         m.ahead = (const char *)(b + m.segs < k->z.in_blocks ? m.w + m.segs * m.w_seg : next);
         k->w->micro->run(&m, k->rows * k->z.tiles);

@@ -159,8 +159,7 @@ static void run_lines(const struct micro_args *args) {
     }
 }
 
-static void run(const struct micro_args *a, int pixels) {
-    struct micro_args second = *a;
+static void run(struct micro_args *a, int pixels) {
     if (!a->line) {
         micro_drive_whole(a, pixels, PIXELS, tiles);
         return;
@@ -169,6 +168,7 @@ static void run(const struct micro_args *a, int pixels) {
         run_lines(a);
         return;
     }
+    struct micro_args second = *a;
     second.in += a->in_line;
     second.out += a->out_line;
     if (second.residual)

@@ -198,7 +198,7 @@ EACH(TILES)
 #define EIGHT(n) half_##n,
 #define MORE(n)  more_##n,
 
-static void run(const struct micro_args *a, int pixels) {
+static void run(struct micro_args *a, int pixels) {
     static const micro_tile_fn one[] = {EACH(ONE)}, two[] = {EACH(TWO)}, half[] = {EACH(EIGHT)},
                                more[] = {EACH(MORE)};
     micro_drive(a, pixels, PIXELS, a->blocks > 1 ? (a->half ? more : two) : a->half ? half : one);

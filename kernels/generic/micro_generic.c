@@ -76,7 +76,7 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels) {
 #endif
 EACH(MICRO_TILE)
 
-static void run(const struct micro_args *a, int pixels) {
+static void run(struct micro_args *a, int pixels) {
     static const micro_tile_fn tiles[] = {EACH(MICRO_TILE_NAME)};
     micro_drive_whole(a, pixels, PIXELS, tiles);
 }

@@ -195,7 +195,7 @@ static void tile_2(const struct micro_args *a) {
 HALVES(3)
 HALVES(4)
 
-static void run(const struct micro_args *a, int pixels) {
+static void run(struct micro_args *a, int pixels) {
     static const micro_tile_fn tiles[] = {tile_1, tile_2, tile_3, tile_4};
     micro_drive_whole(a, pixels, PIXELS, tiles);
 }

@@ -230,7 +230,7 @@ MICRO_INLINE void tile(const struct micro_args *a, const int pixels) {
 #define EACH(DO) DO(1) DO(2) DO(3) DO(4) DO(5)
 EACH(MICRO_TILE)
 
-static void run(const struct micro_args *a, int pixels) {
+static void run(struct micro_args *a, int pixels) {
     static const micro_tile_fn tiles[] = {EACH(MICRO_TILE_NAME)};
     micro_drive_whole(a, pixels, PIXELS, tiles);
 }
