@@ -216,11 +216,12 @@ struct gemm_kernel {
 
 /* ---- pooling ----------------------------------------------------------------------------- */
 
-enum pool_kind { POOL_MAX, POOL_AVERAGE };
+enum pool_kind { POOL_MAX, POOL_AVERAGE, POOL_NORM };
 struct pool_args {
     enum pool_kind kind;
     int in_h, in_w, out_h, out_w;
     int kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+    int order;                 /* norm: (sum |x|^order)^(1/order), 1 or more */
     bool count_pad;            /* average: divide by the kernel's size including padding … */
     int pad_bottom, pad_right; /* … that ONNX declares (ceil_mode adds cells that do not count) */
     struct view in, out;

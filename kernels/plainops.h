@@ -113,6 +113,12 @@ struct plainops {
      * gives the same bits. */
     void (*global_reduce)(enum reduce_op op, const struct view *in, int64_t in_h,
                           const struct view *out, int64_t out_y, int block0, int block1);
+    /* Of rows [y0, y1) of an image: the sums over a row's pixels of (v - shift[c])^power, power 1
+     * or 2; row y's go to sums[(y * blocks + block) * 16 …], `blocks` being all of the map's. shift
+     * holds a multiple of 16 numbers; what stands for lanes beyond the last channel is no result.
+     */
+    void (*row_sums)(int power, const float *shift, const struct view *in, float *sums, int64_t y0,
+                     int64_t y1, int block0, int block1);
     /* Softmax over channels of each pixel. (`log`: its logarithm) */
     void (*softmax_channels_rows)(bool log, const struct view *in, const struct view *out,
                                   int64_t y0, int64_t y1);

@@ -19,9 +19,10 @@
     .copy_channels_rows = copy_channels_rows, .shuffle_channels_rows = shuffle_channels_rows,      \
     .gather_pixels_rows = gather_pixels_rows, .depth_to_space_rows = depth_to_space_rows,          \
     .space_to_depth_rows = space_to_depth_rows, .resample_rows = resample_rows,                    \
-    .global_reduce = global_reduce, .softmax_channels_rows = softmax_channels_rows,                \
-    .layer_norm_rows = layer_norm_rows, .lrn_rows = lrn_rows, .map_from_nchw = map_from_nchw,      \
-    .map_to_nchw = map_to_nchw, .u8_to_map_rows = u8_to_map_rows, .half_to_float = half_to_float,  \
+    .global_reduce = global_reduce, .row_sums = row_sums,                                          \
+    .softmax_channels_rows = softmax_channels_rows, .layer_norm_rows = layer_norm_rows,            \
+    .lrn_rows = lrn_rows, .map_from_nchw = map_from_nchw, .map_to_nchw = map_to_nchw,              \
+    .u8_to_map_rows = u8_to_map_rows, .half_to_float = half_to_float,                              \
     .float_to_half = float_to_half
 
 #endif

@@ -1,9 +1,9 @@
-/* Maximum and average pooling for the instruction set of the file that includes this.
+/* Maximum, average and norm pooling for the instruction set of the file that includes this.
  *
  * 2x2 and 3x3 windows of the usual strides go by slide.h; any other by the taps of each pixel's
  * window that lie in the map, found once for each row and run of pixels (axis.h).  Sums go tap by
  * tap in row order.  A NaN is a window's maximum; a window with no tap in the map gives -infinity
- * (maximum) or 0 (average). */
+ * (maximum) or 0 (average, norm). */
 #include "kernels/axis.h"
 #include "kernels/generic/epilogue.h"
 #include "kernels/generic/slide.h"
@@ -52,7 +52,7 @@ SLIDE(3, 2)
 
 static slide_fn *slide_for(const struct pool_args *a) {
     bool max = a->kind == POOL_MAX;
-    if (!a->in.blocked || !a->out.blocked || a->in.pixel_pitch != BLOCK ||
+    if (a->kind == POOL_NORM || !a->in.blocked || !a->out.blocked || a->in.pixel_pitch != BLOCK ||
         a->out.pixel_pitch != BLOCK || a->dilation_w != 1)
         return NULL;
     if (a->kernel_w == 2 && a->stride_w == 2)
@@ -126,6 +126,36 @@ static ALWAYS_INLINE void cell_blocked(const struct cell *c, const enum pool_kin
     }
 }
 
+/* |x|^p, and what the sum of these becomes; p >= 1. */
+static ALWAYS_INLINE float norm_term(int p, float x) {
+    x = x < 0 ? -x : x;
+    return p == 1 ? x : p == 2 ? x * x : math_pow(x, (float)p);
+}
+
+static ALWAYS_INLINE float norm_root(int p, float sum) {
+    return p == 1 ? sum : p == 2 ? sqrtf(sum) : math_pow(sum, 1.0f / (float)p);
+}
+
+static ALWAYS_INLINE void cell_norm(const struct cell *c, const int p, float *out,
+                                    const int lanes) {
+    float r[BLOCK] = {0};
+    for (int ky = 0; ky < c->taps_y; ky++) {
+        const float *in = c->in + ky * c->in_y;
+        for (int kx = 0; kx < c->taps_x; kx++, in += c->in_x)
+            for (int j = 0; j < lanes; j++)
+                r[j] += norm_term(p, in[j]);
+    }
+    for (int j = 0; j < lanes; j++)
+        out[j] = norm_root(p, r[j]);
+}
+
+static void cell_of_order(const struct cell *c, int p, float *out, int lanes) {
+    if (p == 2 && lanes == BLOCK)
+        cell_norm(c, 2, out, BLOCK);
+    else
+        cell_norm(c, p, out, lanes);
+}
+
 static void cell_narrow(const struct cell *c, enum pool_kind kind, float *out, int lanes) {
     for (int j = 0; j < lanes; j++) {
         float r = kind == POOL_MAX ? -INFINITY : 0.0f;
@@ -159,7 +189,9 @@ static void pool_row(const struct pool_args *a, const struct axis *ax, int64_t y
         for (int i = 0; i < xs.count; i++) {
             float *out = view_at(&a->out, y, block * BLOCK, x + i);
             c.count = pool_divisor(a, padded_y, c.taps_y, c.taps_x, x + i);
-            if (!blocked)
+            if (a->kind == POOL_NORM)
+                cell_of_order(&c, a->order, out, lanes);
+            else if (!blocked)
                 cell_narrow(&c, a->kind, out, lanes);
             else if (a->kind == POOL_MAX)
                 cell_blocked(&c, POOL_MAX, out);

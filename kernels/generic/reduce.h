@@ -94,6 +94,56 @@ static void global_reduce(enum reduce_op op, const struct view *in, int64_t in_h
     }
 }
 
+/* A row of one vector of lanes; `power` is constant after inlining. */
+static ALWAYS_INLINE vec row_powers(const int power, vec shift, const float *from, ptrdiff_t pitch,
+                                    int width) {
+    vec r[CHAINS];
+    int x = 0;
+    VEC_UNROLL
+    for (int k = 0; k < CHAINS; k++)
+        r[k] = vec_set(0);
+    for (; x + CHAINS <= width; x += CHAINS) {
+        VEC_UNROLL
+        for (int k = 0; k < CHAINS; k++) {
+            vec d = vec_load(from + (x + k) * pitch) - shift;
+            r[k] += power == 2 ? d * d : d;
+        }
+    }
+    for (; x < width; x++) {
+        vec d = vec_load(from + x * pitch) - shift;
+        r[0] += power == 2 ? d * d : d;
+    }
+    return (r[0] + r[1]) + (r[2] + r[3]);
+}
+
+/* The same for one lane of a narrow map. */
+static float row_power(int power, float shift, const float *from, ptrdiff_t pitch, int width) {
+    float r[CHAINS] = {0};
+    int whole = width / CHAINS * CHAINS;
+    for (int x = 0; x < width; x++) {
+        float d = from[x * pitch] - shift;
+        r[x < whole ? x % CHAINS : 0] += power == 2 ? d * d : d;
+    }
+    return (r[0] + r[1]) + (r[2] + r[3]);
+}
+
+static void row_sums(int power, const float *shift, const struct view *in, float *sums, int64_t y0,
+                     int64_t y1, int block0, int block1) {
+    const int blocks = view_blocks(in);
+    for (int64_t y = y0; y < y1; y++)
+        for (int block = block0; block < block1; block++) {
+            const float *from = view_at(in, y, block * BLOCK, 0), *s = shift + block * BLOCK;
+            float *to = sums + (y * blocks + block) * BLOCK;
+            for (int v = 0; in->blocked && v < BLOCK; v += VL)
+                vec_store(to + v, power == 2 ? row_powers(2, vec_load(s + v), from + v,
+                                                          in->pixel_pitch, in->width)
+                                             : row_powers(1, vec_load(s + v), from + v,
+                                                          in->pixel_pitch, in->width));
+            for (int j = 0; !in->blocked && j < view_lanes(in, block); j++)
+                to[j] = row_power(power, s[j], from + j, in->pixel_pitch, in->width);
+        }
+}
+
 /* ---- over channels --------------------------------------------------------------------------- */
 
 /* Sums lanes j and j + 8, then j + 4 …; leaves lane[] changed. */

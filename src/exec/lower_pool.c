@@ -12,6 +12,12 @@ static bool pool_accepts(const struct graph *g, const struct node *n) {
     return lower_is_map(g, n) && n->out_count == 1;
 }
 
+static enum pool_kind kind_of(const struct node *n) {
+    if (strcmp(n->op->name, "MaxPool") == 0)
+        return POOL_MAX;
+    return strcmp(n->op->name, "LpPool") == 0 ? POOL_NORM : POOL_AVERAGE;
+}
+
 static enum cohort_code bind_pool(struct program *p, struct bound *b, struct cohort_error *err) {
     const struct node *n = b->node;
     struct geometry in = value_geometry(node_in(p->graph, n, 0));
@@ -22,7 +28,7 @@ static enum cohort_code bind_pool(struct program *p, struct bound *b, struct coh
         return code;
     struct pool_state *s = b->state;
     s->args = (struct pool_args){
-        .kind = strcmp(n->op->name, "MaxPool") == 0 ? POOL_MAX : POOL_AVERAGE,
+        .kind = kind_of(n),
         .in_h = (int)in.height,
         .in_w = (int)in.width,
         .out_h = (int)out.height,
@@ -37,6 +43,7 @@ static enum cohort_code bind_pool(struct program *p, struct bound *b, struct coh
         .pad_right = (int)w->pad_end[1],
         .dilation_h = (int)w->dilation[0],
         .dilation_w = (int)w->dilation[1],
+        .order = (int)node_attr_int(n, "p", 2),
         .count_pad = node_attr_int(n, "count_include_pad", 0) != 0,
     };
     s->kernel = kernel_choose_pool(&s->args, p->isa_mask, p->options.kernel);
@@ -84,6 +91,7 @@ static void reduce_part(void *context, int64_t y0, int64_t y1, int block0, int b
 const struct lowering lowerings_pool[] = {
     {"MaxPool", pool_accepts, bind_pool, NULL, IN_STRIPS(WALK_IMAGES_BLOCKS, pool_part)},
     {"AveragePool", pool_accepts, bind_pool, NULL, IN_STRIPS(WALK_IMAGES_BLOCKS, pool_part)},
+    {"LpPool", pool_accepts, bind_pool, NULL, IN_STRIPS(WALK_IMAGES_BLOCKS, pool_part)},
     {"GlobalAveragePool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"GlobalMaxPool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"ReduceMean", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},

@@ -65,8 +65,14 @@ static bool read_activation(const struct graph *g, const struct node *n, struct 
 
 /* Operators with an epilogue whose activation is still free. */
 static bool takes_activation(const struct graph *g, const struct node *n) {
-    static const char *const names[] = {"Conv",   "ConvTranspose", "Gemm",
-                                        "MatMul", "Add",           "BatchNormalization"};
+    static const char *const names[] = {"Conv",
+                                        "ConvTranspose",
+                                        "Gemm",
+                                        "MatMul",
+                                        "Add",
+                                        "BatchNormalization",
+                                        "InstanceNormalization",
+                                        "GroupNormalization"};
     if (n == NULL || n->epilogue.act != ACT_NONE || n->epilogue.residual_last ||
         !value_is_f32(g, n->out[0]))
         return false;

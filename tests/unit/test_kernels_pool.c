@@ -19,7 +19,7 @@
 
 static double reference(const struct pool_args *a, const struct test_map *in, int y, int x, int c,
                         double *allowed) {
-    double greatest = -INFINITY, sum = 0, magnitude = 0;
+    double greatest = -INFINITY, sum = 0, magnitude = 0, powers = 0;
     int inside = 0, padded = 0;
     for (int ky = 0; ky < a->kernel_h; ky++)
         for (int kx = 0; kx < a->kernel_w; kx++) {
@@ -32,12 +32,17 @@ static double reference(const struct pool_args *a, const struct test_map *in, in
             greatest = fmax(greatest, v);
             sum += v;
             magnitude += fabs(v);
+            powers += pow(fabs(v), a->order);
             inside++;
         }
     int divisor = a->count_pad ? padded : inside;
     *allowed = 0;
     if (a->kind == POOL_MAX)
         return greatest;
+    if (a->kind == POOL_NORM) {
+        *allowed = (a->kernel_h * a->kernel_w + 4) * (double)FLT_EPSILON * (powers + 1);
+        return pow(powers, 1.0 / a->order);
+    }
     if (divisor == 0)
         return 0;
     *allowed = (a->kernel_h * a->kernel_w + 2) * (double)FLT_EPSILON * magnitude / divisor;
@@ -89,7 +94,8 @@ static void test_pool(void **state) {
     for (int i = 0; i < 3000; i++) {
         int c = channels[random_int(&r, 0, 8)];
         bool ceil_mode = random_int(&r, 0, 1);
-        struct pool_args a = {.kind = random_int(&r, 0, 1) ? POOL_MAX : POOL_AVERAGE,
+        struct pool_args a = {.kind = (enum pool_kind)random_int(&r, POOL_MAX, POOL_NORM),
+                              .order = random_int(&r, 1, 3),
                               .in_h = random_int(&r, 1, 9),
                               .in_w = random_int(&r, 1, i % 4 ? 11 : 40),
                               .kernel_h = random_int(&r, 1, 4),

@@ -89,6 +89,41 @@ static void test_global_reduce_by_rows(void **state) {
         check_global_reduce_by_rows(plain_table(i));
 }
 
+/* Sums over a row's pixels of v - shift, or its square, all tables with the same bits. */
+static void test_row_sums(void **state) {
+    (void)state;
+    struct random r = {33};
+    for (int i = 0; i < 4 * PLAIN_CHANNELS; i++) {
+        int c = plain_channels[i % PLAIN_CHANNELS], h = random_int(&r, 1, 4), power = 1 + i % 2;
+        int w = random_int(&r, 1, 11), blocks = (c + BLOCK - 1) / BLOCK;
+        float shift[64] = {0}, sums[4 * 64], first[4 * 64];
+        struct test_map in = plain_filled(false, h, c, w, &r);
+        assert_true(c <= 64);
+        for (int ch = 0; ch < c; ch++)
+            shift[ch] = random_float(&r);
+        for (int t = 0; plain_table(t); t++) {
+            for (int k = 0; k < 4 * 64; k++)
+                sums[k] = -7;
+            plain_table(t)->row_sums(power, shift, &in.view, sums, 0, h, 0, blocks);
+            for (int y = 0; y < h; y++)
+                for (int ch = 0; ch < c; ch++) {
+                    double want = 0;
+                    for (int x = 0; x < w; x++)
+                        want += pow((double)test_map_at(&in, y, ch, x) - (double)shift[ch], power);
+                    float *got = &sums[y * blocks * BLOCK + ch];
+                    assert_true(fabs((double)*got - want) <= (w + 4) * 4.0 * w * FLT_EPSILON);
+                    if (t > 0)
+                        assert_memory_equal(got, &first[y * blocks * BLOCK + ch], sizeof *got);
+                }
+            for (int k = h * blocks * BLOCK; k < 4 * 64; k++)
+                assert_true(sums[k] == -7);
+            if (t == 0)
+                memcpy(first, sums, sizeof first);
+        }
+        test_map_free(&in);
+    }
+}
+
 static void run_softmax(const struct plain_job *j, const struct view *out, int64_t y0, int64_t y1,
                         int b0, int b1) {
     (void)b0, (void)b1;
@@ -209,9 +244,9 @@ static void test_no_leaks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_global_reduce), cmocka_unit_test(test_global_reduce_by_rows),
-        cmocka_unit_test(test_over_channels), cmocka_unit_test(test_softmax_extremes),
-        cmocka_unit_test(test_no_leaks),
+        cmocka_unit_test(test_global_reduce),    cmocka_unit_test(test_global_reduce_by_rows),
+        cmocka_unit_test(test_row_sums),         cmocka_unit_test(test_over_channels),
+        cmocka_unit_test(test_softmax_extremes), cmocka_unit_test(test_no_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

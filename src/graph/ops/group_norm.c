@@ -90,6 +90,7 @@ const struct op_desc op_group_normalization = {
     .max_outputs = 1,
     .infer = group_infer,
     .eval = group_eval,
+    .map_ok = map_unary_ok,
     .flops = norm_flops,
 };
 

@@ -1,7 +1,8 @@
 /* InstanceNormalization: y = scale*(x - mean)/sqrt(var + epsilon) + B, with mean and variance of
  * each channel of each image.
  *
- * X [N, C, spatial…]; scale, B [C].  Opset 6 and up. */
+ * X [N, C, spatial…]; scale, B [C].  Opset 6 and up.  As maps every output row needs all rows of
+ * its image: the row map stays ROWMAP_ALL. */
 #include "base/mem.h"
 #include "graph/ops/ops_common.h"
 #include "graph/ops/ops_window.h"
@@ -73,5 +74,6 @@ const struct op_desc op_instance_normalization = {
     .max_outputs = 1,
     .infer = instance_norm_infer,
     .eval = instance_norm_eval,
+    .map_ok = map_unary_ok,
     .flops = instance_norm_flops,
 };

@@ -155,6 +155,11 @@ out:
     return code;
 }
 
+/* Kernels take orders that a float holds. */
+static bool pool_map_ok(const struct graph *g, const struct node *n) {
+    return node_attr_int(n, "p", 2) <= 64 && map_unary_ok(g, n);
+}
+
 static double pool_flops(const struct graph *g, const struct node *n) {
     const struct value *y = node_out(g, n, 0);
     int64_t count = y != NULL ? shape_count(&y->shape) : -1;
@@ -206,6 +211,8 @@ const struct op_desc op_lp_pool = {
     .max_outputs = 1,
     .infer = pool_infer,
     .eval = pool_eval,
+    .map_ok = pool_map_ok,
+    .rows = window_rows,
     .flops = pool_flops,
 };
 
