@@ -176,8 +176,9 @@ struct cohort_session_options { /* all zero: defaults */
     /* On rank 0, of these boards, until cohort_prepare() has returned: operators of dilated boards
      * take what was measured there, whatever CPU time they need now; NULL: CPU time over share. */
     const struct cohort_profile *profile;
-    double inject_share;   /* for tests: from run number inject_share_run on, 1 being the first, */
-    long inject_share_run; /* the CPU share is so much of what it was; 0: it stays */
+    double inject_share;   /* for tests: from run number inject_share_run on, 1 being the first and
+                              0 profiling, … */
+    long inject_share_run; /* … the CPU share is so much of what it was; inject_share 0: it stays */
     int inject_mpi_call;   /* for tests: that MPI call fails */
     const char *inject_phase;    /* for tests: this rank fails in share, board, compile, weights,
                                     prepare, transfers, run, change or report; read at each */

@@ -134,3 +134,15 @@ double profile_link_ms(const struct profile *p, int from, int to, double bytes) 
     const int curve = p->link_of[(size_t)from * (size_t)p->board_count + (size_t)to];
     return from == to || curve < 0 ? 0 : profile_curve_ms(&p->links[curve], bytes);
 }
+
+double profile_inference_ms(const struct profile *p, int board) {
+    const struct profile_type *t = &p->types[p->boards[board].type];
+    double ms = 0;
+    for (int i = 0; i < p->node_count; i++)
+        if (t->curve_of[i] >= 0) {
+            const bool chained = t->chained_of != NULL && t->chained_of[i] >= 0;
+            const struct profile_curve *c = &t->curves[chained ? t->chained_of[i] : t->curve_of[i]];
+            ms += p->boards[board].scale * c->points[c->count - 1].ms;
+        }
+    return ms;
+}

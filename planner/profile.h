@@ -114,6 +114,8 @@ enum cohort_code profile_check(const struct profile *p, const struct graph *g,
 double profile_node_ms(const struct profile *p, int board, int node, int64_t rows);
 /* The same where the next node runs with it. */
 double profile_chained_ms(const struct profile *p, int board, int node, int64_t rows);
+/* An inference, all of it on that board. */
+double profile_inference_ms(const struct profile *p, int board);
 /* Milliseconds of a message of `bytes` bytes; 0 for none, and from a board to itself. */
 double profile_link_ms(const struct profile *p, int from, int to, double bytes);
 

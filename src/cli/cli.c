@@ -46,6 +46,9 @@ enum cohort_code cli_ranks_init(struct cli_ranks *r, struct cohort_error *err) {
         return COHORT_OK;
     /* Pairs that send large messages to each other at once go half duplex without this. */
     setenv("OMPI_MCA_btl_tcp_flags", "send", 0);
+    /* While MPI itself waits (connecting, agreeing), whoever else wants the core gets it: Open MPI
+     * cannot see that boards of a farm share one machine. */
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
     int provided;
     if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
         return error_set(err, COHORT_ERR_COMM, "MPI could not be initialised");

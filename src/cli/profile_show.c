@@ -18,18 +18,6 @@
 
 /* ---- boards and links ------------------------------------------------------------------------ */
 
-static double inference_ms(const struct profile *p, int board) {
-    const struct profile_type *t = &p->types[p->boards[board].type];
-    double ms = 0;
-    for (int i = 0; i < p->node_count; i++)
-        if (t->curve_of[i] >= 0) {
-            const bool chained = t->chained_of != NULL && t->chained_of[i] >= 0;
-            const struct profile_curve *c = &t->curves[chained ? t->chained_of[i] : t->curve_of[i]];
-            ms += p->boards[board].scale * c->points[c->count - 1].ms;
-        }
-    return ms;
-}
-
 static void show_type(const struct profile_type *t) {
     printf("%s, %s, %d thread%s", t->cpu, t->isa, t->threads, t->threads == 1 ? "" : "s");
     if (t->clock_mhz > 0)
@@ -74,7 +62,7 @@ void profile_show_boards(const struct profile *p) {
     for (int r = 0; r < p->board_count; r++) {
         const struct profile_board *b = &p->boards[r];
         printf("%4d %-16s %4d %8.3f %14.2f%s%s\n", r, b->host, b->type, b->scale,
-               inference_ms(p, r), b->remark != NULL ? "  " : "",
+               profile_inference_ms(p, r), b->remark != NULL ? "  " : "",
                b->remark != NULL ? b->remark : "");
     }
     printf("\n");
@@ -198,7 +186,7 @@ static enum cohort_code show_alpha(struct legion *l, int d, struct cohort_error 
 static void find_shares(struct legion *l) {
     double sum = 0;
     for (int d = 0; d < l->p->board_count; d++) {
-        double ms = inference_ms(l->p, d);
+        double ms = profile_inference_ms(l->p, d);
         l->share[d + 1] = sum += ms > 0 ? 1 / ms : 1;
     }
     for (int d = 0; d < l->p->board_count; d++)

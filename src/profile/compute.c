@@ -26,7 +26,8 @@ struct compute {
     int *chain;         /* … and how many operators are one chain from it on (compute_chain()) */
     struct turn *turns; /* of a pass */
     int *list;
-    double *took; /* by it */
+    double *took;               /* by it */
+    double pass_ms, chained_ms; /* of the last pass */
     const struct plainops *plain;
 };
 
@@ -335,27 +336,42 @@ static int list_alone(struct compute *c, int level, int count) {
     return count;
 }
 
+/* Where all rows are computed. */
+static bool is_chained(const struct compute *c, int node) {
+    return c->tile[node] >= 0 && compute_chain(c, 0, node) != 1;
+}
+
 static void keep_least(double *least, double ms) {
     if (*least < 0 || ms < *least)
         *least = ms;
 }
 
-enum cohort_code compute_pass(struct compute *c, int level, double *ms, double *chained_ms,
-                              double *total_ms, struct cohort_error *err) {
-    const int tiles = list_tiles(c, level), count = list_alone(c, level, tiles);
+enum cohort_code compute_pass(struct compute *c, int level, bool one_by_one, double *ms,
+                              double *chained_ms, struct cohort_error *err) {
+    const int tiles = list_tiles(c, level);
+    const int count = one_by_one ? list_alone(c, level, tiles) : tiles;
     enum cohort_code code = exec_run_timed(c->program, c->list, count, c->took, err);
-    double total = 0;
+    c->pass_ms = c->chained_ms = 0;
     for (int i = 0; i < count && code == COHORT_OK; i++) {
         const struct turn *t = &c->turns[i];
-        total += i < tiles && t->what != NOTHING ? c->took[i] : 0;
+        if (i < tiles && t->what != NOTHING) {
+            c->pass_ms += c->took[i];
+            c->chained_ms += is_chained(c, t->node) ? c->took[i] : 0;
+        }
         if (t->what == ALONE)
             keep_least(&ms[t->node], c->took[i]);
         else if (t->what == CHAIN && chained_ms != NULL)
             keep_least(&chained_ms[t->node], c->took[i]);
     }
-    if (total_ms != NULL && code == COHORT_OK)
-        *total_ms = total;
     return code;
+}
+
+double compute_pass_ms(const struct compute *c) {
+    return c->pass_ms;
+}
+
+double compute_chained_share(const struct compute *c) {
+    return c->pass_ms > 0 ? c->chained_ms / c->pass_ms : 0;
 }
 
 bool compute_is_free(const struct compute *c, int node) {

@@ -31,11 +31,16 @@ enum cohort_code compute_create(struct compute **c, struct graph *g, struct pool
                                 const struct exec_options *options, struct cohort_error *err);
 void compute_destroy(struct compute **c);
 
-/* Local.  One pass; ms[node_count] keeps the least time of each operator by itself that the level
- * measures, chained_ms[node_count] (may be NULL) that of the chain which begins with it (below 0:
- * none yet).  *total_ms (may be NULL): of this pass, as the network runs. */
-enum cohort_code compute_pass(struct compute *c, int level, double *ms, double *chained_ms,
-                              double *total_ms, struct cohort_error *err);
+/* Local.  One pass, as the network runs, and with one_by_one the operators of its chains once more
+ * by themselves.  ms[node_count] keeps the least time of each operator by itself that the level
+ * measures, chained_ms[node_count] (may be NULL, or ms) that of the chain which begins with it
+ * (below 0: none yet).  Without one_by_one ms of a chain's operators stays as it is. */
+enum cohort_code compute_pass(struct compute *c, int level, bool one_by_one, double *ms,
+                              double *chained_ms, struct cohort_error *err);
+/* Of the last pass, as the network runs: how long it took, and how much of that operators did that
+ * are in chains where all rows are computed (0 to 1). */
+double compute_pass_ms(const struct compute *c);
+double compute_chained_share(const struct compute *c);
 /* How many operators are computed in strips together from this one on, at a level; 1: it runs by
  * itself; 0: it is inside such a chain, or does not run. */
 int compute_chain(const struct compute *c, int level, int node);

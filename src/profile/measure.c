@@ -5,6 +5,7 @@
  * with what another did. */
 #include "profile/measuring.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <math.h>
@@ -13,25 +14,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIKE       0.03 /* closer scales than that are noise */
-#define OFF         0.08 /* a board further off is measured alone */
-#define SHORT_LEAST 2    /* passes that boards are compared by … */
-#define SHORT_MOST  24
-#define SHORT_MS    100.0 /* … or as many as take so long */
+#define SHORT_MOST  12   /* passes of a round in which boards are compared … */
+#define SHORT_MS    50.0 /* … or as many as take so long */
 #define PATIENCE    10 /* inferences of the slowest board, or the usual limit where that is longer */
-#define COMPARISONS 3  /* of a board that seems to differ */
 #define BOARDS_MOST 8  /* that share the passes of a type */
 #define WHOLE_MS    50.0 /* smaller networks are measured more often … */
 #define TIMES_MAX   20   /* … but not more than so often */
-#define SYSFS       "/sys"
 /* Weights come from memory, as in a network that is larger than all caches, but there is no need to
  * fill all of them; so much of them, and at least two third-level caches. */
 #define WEIGHTS_LEAST ((size_t)32 << 20)
-#define STEPS         1000 /* progress */
+#define CHAINED_LEAST 0.125 /* of the time, in chains: then passes are fewer */
+#define STEPS         1000  /* progress */
 
-static void say(const struct profile_job *job, int level, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-static void say(const struct profile_job *job, int level, const char *fmt, ...) {
+void profile_say(const struct profile_job *job, int level, const char *fmt, ...) {
     char line[512];
     va_list args;
     if (job->log == NULL)
@@ -42,6 +37,30 @@ static void say(const struct profile_job *job, int level, const char *fmt, ...) 
     job->log(job->context, level, line);
 }
 
+/* What was done since the last lap. */
+static void lap(struct measuring *m, int which) {
+    const double now = clock_ms();
+    m->lap_ms[which] += now - m->since_ms;
+    m->since_ms = now;
+}
+
+/* Rank 0. */
+static void say_laps(const struct measuring *m, const struct profile *p) {
+    const double *ms = m->lap_ms;
+    double sum = 0, slowest = 1e-3;
+    for (int i = 0; i < LAPS; i++)
+        sum += ms[i];
+    for (int b = 0; b < p->board_count; b++)
+        slowest = fmax(slowest, profile_inference_ms(p, b));
+    profile_say(
+        m->job, 1,
+        "boards took %.0f ms, as %.1f inferences of the slowest: getting ready %.0f, warming up "
+        "%.0f, passes %.0f, waiting for others' %.0f, comparing %.0f, measuring alone %.0f",
+        sum, sum / slowest, ms[LAP_READY], ms[LAP_WARM], ms[LAP_PASSES], ms[LAP_OTHERS],
+        ms[LAP_COMPARE], ms[LAP_APART]);
+}
+
+/* Rank 0's `count` numbers on all ranks. */
 enum cohort_code profile_share_ints(const struct profile_job *job, int *numbers, size_t count,
                                     struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -61,33 +80,54 @@ out:
 
 /* ---- who measures what ----------------------------------------------------------------------- */
 
-/* How many times each pass is run by all boards of a type together: about 2 inferences a board for
- * two of them, 1 for six; one board alone takes 3.3. */
-static int turns_of(int level, int boards) {
+/* How many times each pass is run by all boards of a type together: about 2.4 inferences a board
+ * for two of them, 1 for six; one board alone takes 3.3.  With chains, whose operators take their
+ * time twice, every pass is run as often as it must be. */
+static int turns_of(int level, int boards, bool chained) {
     static const int alone[COMPUTE_LEVELS] = {2, 1, 2, 2, 2};
+    if (chained)
+        return boards == 1 ? 1 : 2;
     if (boards == 1)
         return alone[level];
     return level == 0 ? 2 : 3;
 }
 
+/* Those turns of a pass in which operators of chains run one by one, too.  Of a half of all rows
+ * the line between a quarter and all says enough. */
+static int single_turns(int level, int boards, bool chained) {
+    return chained && level == 1 ? 0 : boards == 1 ? 1 : 2;
+}
+
 /* The longest first, each to whoever has least to do; but two boards do each of them, because one
  * may turn out to be slow. */
-void profile_schedule(int index, int count, int *passes) {
+struct profile_schedule profile_schedule(int index, int count, bool chained) {
+    struct profile_schedule s = {{0}, {0}};
     double load[BOARDS_MOST] = {0};
     int boards = count < BOARDS_MOST ? count : BOARDS_MOST; /* more do what the first ones do */
     for (int level = 0; level < COMPUTE_LEVELS; level++) {
         int first = -1;
-        passes[level] = 0;
-        for (int turn = 0; turn < turns_of(level, boards); turn++) {
+        for (int turn = 0; turn < turns_of(level, boards, chained); turn++) {
+            const bool singly = turn < single_turns(level, boards, chained);
             int not_again = turn == 1 && boards > 1 ? first : -1, least = -1;
             for (int b = 0; b < boards; b++)
                 if (b != not_again && (least < 0 || load[b] < load[least]))
                     least = b;
             first = turn == 0 ? least : first;
-            load[least] += compute_share(level);
-            passes[level] += least == index % boards;
+            load[least] += compute_share(level) * (chained && singly ? 2 : 1);
+            s.passes[level] += least == index % boards;
+            s.one_by_one[level] += singly && least == index % boards;
         }
     }
+    return s;
+}
+
+struct profile_schedule profile_rest(const struct profile_schedule *done, bool chained) {
+    struct profile_schedule s = {{0}, {0}};
+    for (int level = 0; level < COMPUTE_LEVELS; level++) {
+        s.one_by_one[level] = single_turns(level, 1, chained) > done->one_by_one[level];
+        s.passes[level] = s.one_by_one[level] || done->passes[level] == 0;
+    }
+    return s;
 }
 
 static bool same_type(const struct profile_facts *a, const struct profile_facts *b) {
@@ -96,8 +136,8 @@ static bool same_type(const struct profile_facts *a, const struct profile_facts 
            a->cpu_share == b->cpu_share && a->clock_mhz == b->clock_mhz;
 }
 
-static enum cohort_code copy_type(struct profile_type *t, const struct profile_facts *f,
-                                  struct cohort_error *err) {
+enum cohort_code profile_type_of(struct profile_type *t, const struct profile_facts *f,
+                                 struct cohort_error *err) {
     *t = (struct profile_type){.cpu = mem_strdup(f->cpu),
                                .isa = mem_strdup(f->isa),
                                .kernels = mem_strdup(f->kernels),
@@ -141,7 +181,7 @@ enum cohort_code profile_begin(struct profile **out, const struct profile_job *j
             TRY(error_memory(err, 64, "a profile"));
         b->type = first < r ? p->boards[first].type : p->type_count;
         if (first == r)
-            TRY(copy_type(&p->types[p->type_count++], &job->facts[r], err));
+            TRY(profile_type_of(&p->types[p->type_count++], &job->facts[r], err));
     }
     *out = p;
     p = NULL;
@@ -159,12 +199,12 @@ static void count_progress(struct measuring *m, double share) {
                          STEPS);
 }
 
-static enum cohort_code run_passes(struct measuring *m, int level, int passes,
+static enum cohort_code run_passes(struct measuring *m, int level, bool one_by_one,
                                    struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    for (int i = 0; i < passes * m->times; i++) {
-        TRY(compute_pass(m->compute, level, part_of(m, m->mine, level),
-                         part_of(m, m->mine, CHAINED + level), NULL, err));
+    for (int i = 0; i < m->times; i++) {
+        TRY(compute_pass(m->compute, level, one_by_one, part_of(m, m->mine, level),
+                         part_of(m, m->mine, CHAINED + level), err));
         count_progress(m, compute_share(level) / m->times);
     }
 out:
@@ -172,20 +212,19 @@ out:
 }
 
 /* Round by round, so that a moment's disturbance does not meet all passes of a level. */
-static enum cohort_code run_schedule(struct measuring *m, int index, int count,
+static enum cohort_code run_schedule(struct measuring *m, const struct profile_schedule *s,
                                      struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    int passes[COMPUTE_LEVELS], rounds = 0;
-    profile_schedule(index, count, passes);
+    int rounds = 0;
     m->done = m->total = 0;
     for (int level = 0; level < COMPUTE_LEVELS; level++) {
-        m->total += passes[level] * compute_share(level);
-        rounds = passes[level] > rounds ? passes[level] : rounds;
+        m->total += s->passes[level] * compute_share(level);
+        rounds = s->passes[level] > rounds ? s->passes[level] : rounds;
     }
     for (int round = 0; round < rounds; round++)
         for (int level = 0; level < COMPUTE_LEVELS; level++)
-            if (round < passes[level])
-                TRY(run_passes(m, level, 1, err));
+            if (round < s->passes[level])
+                TRY(run_passes(m, level, round < s->one_by_one[level], err));
 out:
     return code;
 }
@@ -193,10 +232,10 @@ out:
 /* Fetches code, weights and pages, and finds out how long the network takes here, about. */
 static enum cohort_code warm_up(struct measuring *m, double *whole_ms, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    double *scratch = part_of(m, m->mine, SHORT), total;
-    TRY(compute_pass(m->compute, COMPUTE_LEVELS - 1, scratch, NULL, NULL, err));
-    TRY(compute_pass(m->compute, COMPUTE_SHORT, scratch, NULL, &total, err));
-    *whole_ms = total / compute_share(COMPUTE_SHORT);
+    double *scratch = part_of(m, m->mine, ROUND);
+    TRY(compute_pass(m->compute, COMPUTE_LEVELS - 1, false, scratch, NULL, err));
+    TRY(compute_pass(m->compute, COMPUTE_SHORT, false, scratch, NULL, err));
+    *whole_ms = compute_pass_ms(m->compute) / compute_share(COMPUTE_SHORT);
     for (int i = 0; i < m->nodes; i++)
         scratch[i] = -1;
 out:
@@ -215,11 +254,12 @@ static enum cohort_code agree_on_times(struct measuring *m, double whole_ms,
         most = fmax(most, all[r]);
     int agreed[] = {
         (int)fmin(TIMES_MAX, fmax(1, WHOLE_MS / fmax(most, 1e-3))), 1 + (int)fmin(1e6, most / 1e3),
-        (int)fmin(SHORT_MOST,
-                  fmax(SHORT_LEAST, SHORT_MS / fmax(most * compute_share(COMPUTE_SHORT), 1e-3)))};
-    TRY(profile_share_ints(job, agreed, 3, err));
+        (int)fmin(SHORT_MOST, fmax(1, SHORT_MS / fmax(most * compute_share(COMPUTE_SHORT), 1e-3))),
+        compute_chained_share(m->compute) > CHAINED_LEAST};
+    TRY(profile_share_ints(job, agreed, sizeof agreed / sizeof *agreed, err));
     m->times = agreed[0];
     m->short_passes = agreed[2];
+    m->chained = agreed[3] != 0;
     if (job->comm != NULL) /* a board that is silent for longer is lost */
         comm_set_setup_timeout(job->comm, PATIENCE * agreed[0] * agreed[1]);
 out:
@@ -231,7 +271,8 @@ static enum cohort_code measure_mine(struct measuring *m, struct cohort_error *e
     enum cohort_code code = COHORT_OK;
     double *extras = part_of(m, m->mine, PARTS), *free_nodes = part_of(m, m->mine, FREE);
     int rank = m->job->rank;
-    TRY(run_schedule(m, m->index[rank], m->count[rank], err));
+    m->schedule = profile_schedule(m->index[rank], m->count[rank], m->chained);
+    TRY(run_schedule(m, &m->schedule, err));
     TRY(compute_wire(m->compute, &extras[ENCODE], &extras[DECODE], err));
     extras[WORKSPACE] = (double)compute_workspace(m->compute);
     for (int i = 0; i < m->nodes; i++) {
@@ -245,134 +286,11 @@ out:
     return code;
 }
 
-/* ---- scales ---------------------------------------------------------------------------------- */
-
-static double short_ms(const struct measuring *m, int rank) {
-    const double *ms = part_of(m, results_of(m, rank), SHORT);
-    double sum = 0;
-    for (int i = 0; i < m->nodes; i++)
-        sum += ms[i] > 0 ? ms[i] : 0;
-    return sum;
-}
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Rank 0.  scale[] against the lower median of each type: of two boards, the faster one. */
-static enum cohort_code find_scales(const struct measuring *m, double *scale,
-                                    struct cohort_error *err) {
-    int size = m->job->size;
-    double *sorted = mem_zalloc((size_t)size, sizeof *sorted);
-    if (sorted == NULL)
-        return error_memory(err, (size_t)size * sizeof *sorted, "a profile");
-    for (int r = 0; r < size; r++) {
-        int count = 0;
-        for (int i = 0; i < size; i++)
-            if (m->type[i] == m->type[r])
-                sorted[count++] = short_ms(m, i);
-        qsort(sorted, (size_t)count, sizeof *sorted, ascending);
-        double middle = sorted[(count - 1) / 2];
-        scale[r] = middle > 0 ? short_ms(m, r) / middle : 1;
-    }
-    mem_free(sorted);
-    return COHORT_OK;
-}
-
-static bool is_off(double scale) {
-    return scale > 1 + OFF || scale < 1 / (1 + OFF);
-}
-
-/* ---- boards that differ from their equals ---------------------------------------------------- */
-
-/* Rank 0.  A board that was measured alone is a type of its own, and why is said. */
-static enum cohort_code set_apart(struct profile *p, const struct profile_job *job, int rank,
-                                  double scale, const char *health, struct cohort_error *err) {
-    struct profile_board *b = &p->boards[rank];
-    struct profile_type *types =
-        mem_realloc(p->types, ((size_t)p->type_count + 1) * sizeof *p->types);
-    if (types == NULL)
-        return error_memory(err, sizeof *types, "a profile");
-    p->types = types;
-    p->types[p->type_count] = (struct profile_type){0};
-    enum cohort_code code = copy_type(&p->types[p->type_count++], &job->facts[rank], err);
-    if (code != COHORT_OK)
-        return code;
-    b->type = p->type_count - 1;
-    b->scale = 1;
-    b->remark = mem_printf("%.0f %% %s than its equals, measured alone: %s",
-                           100 * fabs(scale > 1 ? scale - 1 : 1 / scale - 1),
-                           scale > 1 ? "slower" : "faster", health);
-    if (b->remark == NULL)
-        return error_memory(err, BOARD_HEALTH_BYTES, "a profile");
-    say(job, 0, "%s: %s", b->host, b->remark);
-    return COHORT_OK;
-}
-
-/* Collective.  All boards at once time the short pass.  What one of them was disturbed by is over
- * when they do so again: before a board counts as different, it is asked three times. */
-static enum cohort_code compare(struct measuring *m, struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    const struct profile_job *job = m->job;
-    double *scale = mem_zalloc((size_t)job->size, sizeof *scale);
-    int again = 1;
-    if (scale == NULL)
-        code = error_memory(err, (size_t)job->size * sizeof *scale, "a profile");
-    TRY(job_agree(job, code, err));
-    for (int time = 0; time < COMPARISONS && again; time++) {
-        for (int i = 0; m->count[job->rank] > 1 && i < m->short_passes && code == COHORT_OK; i++)
-            code = compute_pass(m->compute, COMPUTE_SHORT, part_of(m, m->mine, SHORT), NULL, NULL,
-                                err);
-        TRY(job_agree(job, code, err));
-        TRY(job_gather(job, m->mine, m->doubles * sizeof *m->mine, m->all, err));
-        again = 0;
-        if (job->rank == 0)
-            code = find_scales(m, scale, err);
-        for (int r = 0; job->rank == 0 && r < job->size; r++)
-            again = again || is_off(scale[r]);
-        TRY(job_agree(job, code, err));
-        TRY(profile_share_ints(job, &again, 1, err));
-    }
-out:
-    mem_free(scale);
-    return code;
-}
-
-/* Collective.  off[rank]: who is measured alone. */
-static enum cohort_code decide(struct measuring *m, struct profile *p, int *off,
-                               struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    const struct profile_job *job = m->job;
-    size_t size = (size_t)job->size;
-    char health[BOARD_HEALTH_BYTES] = "";
-    double *scale = mem_zalloc(size, sizeof *scale);
-    char *texts = mem_zalloc(size, sizeof health);
-    if (scale == NULL || texts == NULL)
-        code = error_memory(err, size * sizeof health, "a profile");
-    TRY(job_agree(job, code, err));
-    board_health(job->board, SYSFS, health);
-    TRY(job_gather(job, health, sizeof health, texts, err));
-    if (job->rank == 0)
-        code = find_scales(m, scale, err);
-    for (int r = 0; job->rank == 0 && r < job->size && code == COHORT_OK; r++) {
-        off[r] = is_off(scale[r]);
-        p->boards[r].scale = fabs(scale[r] - 1) > ALIKE ? profile_rounded(scale[r]) : 1;
-        if (off[r])
-            code = set_apart(p, job, r, scale[r], texts + (size_t)r * sizeof health, err);
-    }
-    TRY(job_agree(job, code, err));
-    TRY(profile_share_ints(job, off, size, err));
-out:
-    mem_free(scale);
-    mem_free(texts);
-    return code;
-}
-
-/* Collective.  Those that are off measure everything once more, by themselves. */
+/* Collective.  Those that are off measure what only their equals did, by themselves. */
 static enum cohort_code measure_apart(struct measuring *m, const int *off,
                                       struct cohort_error *err) {
     const struct profile_job *job = m->job;
+    const struct profile_schedule rest = profile_rest(&m->schedule, m->chained);
     enum cohort_code code = COHORT_OK;
     bool any = false;
     for (int r = 0; r < job->size; r++)
@@ -380,7 +298,7 @@ static enum cohort_code measure_apart(struct measuring *m, const int *off,
     if (!any)
         return COHORT_OK;
     if (off[job->rank])
-        code = run_schedule(m, 0, 1, err);
+        code = run_schedule(m, &rest, err);
     TRY(job_agree(job, code, err));
     TRY(job_gather(job, m->mine, m->doubles * sizeof *m->mine, m->all, err));
 out:
@@ -439,13 +357,20 @@ static enum cohort_code measure(struct measuring *m, struct profile *p, int *off
     double whole_ms = 0;
     TRY(job_agree(job, warm_up(m, &whole_ms, err), err));
     TRY(agree_on_times(m, whole_ms, err));
-    TRY(job_agree(job, measure_mine(m, err), err)); /* all have ended: now they are compared */
-    TRY(compare(m, err));
-    TRY(decide(m, p, off, err));
+    lap(m, LAP_WARM);
+    code = measure_mine(m, err);
+    lap(m, LAP_PASSES);
+    TRY(job_agree(job, code, err)); /* all have ended: now they are compared */
+    lap(m, LAP_OTHERS);
+    TRY(profile_compare(m, p, off, err));
+    lap(m, LAP_COMPARE);
     TRY(measure_apart(m, off, err));
+    lap(m, LAP_APART);
     for (int t = 0; job->rank == 0 && t < p->type_count && code == COHORT_OK; t++)
         code = profile_make_curves(m, p, t, err);
     code = job_agree(job, code, err);
+    if (job->rank == 0 && code == COHORT_OK)
+        say_laps(m, p);
 out:
     return code;
 }
@@ -453,13 +378,14 @@ out:
 enum cohort_code profile_measure_compute(struct profile *p, const struct profile_job *job,
                                          struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    struct measuring m = {.job = job};
+    struct measuring m = {.job = job, .since_ms = clock_ms()};
     int *off = mem_zalloc((size_t)job->size, sizeof *off);
     code = prepare(&m, err);
     if (code == COHORT_OK && off == NULL)
         code = error_memory(err, (size_t)job->size * sizeof *off, "a profile");
     TRY(job_agree(job, code, err));
     TRY(divide(&m, p, err));
+    lap(&m, LAP_READY);
     TRY(measure(&m, p, off, err));
 out:
     compute_destroy(&m.compute);

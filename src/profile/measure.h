@@ -12,6 +12,7 @@
 #include "comm/comm.h"
 #include "exec/exec.h"
 #include "planner/profile.h"
+#include "profile/compute.h"
 
 #define PROFILE_KERNELS_BYTES 160
 #define PROFILE_WHY_BYTES     256
@@ -72,7 +73,13 @@ enum cohort_code profile_probe_factors(const struct profile *p, const struct pro
 
 /* ---- for tests ------------------------------------------------------------------------------- */
 
-/* How often board `index` of `count` equal ones runs each level's pass. */
-void profile_schedule(int index, int count, int *passes);
+/* How often board `index` of `count` equal ones runs each level's pass, and in how many of these
+ * the operators of chains once more one by one.  `chained`: these take a good part of the time. */
+struct profile_schedule {
+    int passes[COMPUTE_LEVELS], one_by_one[COMPUTE_LEVELS];
+};
+struct profile_schedule profile_schedule(int index, int count, bool chained);
+/* What a board that did `done` has not done yet, to have each level once. */
+struct profile_schedule profile_rest(const struct profile_schedule *done, bool chained);
 
 #endif

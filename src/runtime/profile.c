@@ -299,6 +299,8 @@ static enum cohort_code make(struct making *m, struct cohort_model *model,
     enum cohort_code code = COHORT_OK;
     TRY(session_share_network(s, model, NULL, err));
     TRY(session_agree(s, session_open_board(s, err), err));
+    if (s->options.inject_share > 0 && s->options.inject_share_run == 0)
+        pool_slow_down(s->pool, s->options.inject_share);
     TRY(session_share_limits(s, err));
     TRY(session_share_choices(s, err));
     TRY(gather_facts(m, err));

@@ -259,6 +259,31 @@ static void dilated_boards_go_by_it(void) {
     cohort_profile_free(&c);
 }
 
+/* The last board computes at a third of its speed, and its system does not know. */
+static void a_slow_board_is_found(void) {
+    struct cohort_error err = {0};
+    struct cohort_profile *c = NULL;
+    struct cohort_session_options s = {
+        .threads = 1, .no_binding = 1, .inject_share = mt_rank == mt_size - 1 ? 0.33 : 0};
+    enum cohort_code code =
+        cohort_profile_make(&c, mt_rank == 0 ? model : NULL, MPI_COMM_WORLD, NULL, &s, &err);
+    bool ok = said(code, &err), apart = true;
+    if (ok && mt_rank == 0 && mt_size > 1) {
+        const int b = mt_size - 1;
+        const struct profile *p = cohort_profile_of(c);
+        const double factor = profile_inference_ms(p, b) / profile_inference_ms(p, 0);
+        const struct profile_board *slow = &p->boards[b];
+        mt_note("%.2f times as slow: %s", factor,
+                slow->remark != NULL ? slow->remark : "no remark");
+        apart = slow->remark != NULL && strstr(slow->remark, " % slower than its equals") != NULL &&
+                strstr(slow->remark, "measured alone") != NULL && slow->scale == 1 &&
+                p->boards[0].type != slow->type && factor > 1.8 && factor < 6 &&
+                curves_are_sane(p, cohort_model_graph(model));
+    }
+    mt_ok(ok && apart, "a board that is slower than its equals is measured alone and named");
+    cohort_profile_free(&c);
+}
+
 /* A table of groups: every run of units once, none of them nothing, all of them together no more
  * than this board's operators would take if they were slow. */
 static bool groups_are_sane(const struct profile *p, bool feeds) {
@@ -340,6 +365,7 @@ int main(int argc, char **argv) {
         it_is_kept();
         a_file_must_fit();
         a_bad_cache_is_left_alone();
+        a_slow_board_is_found();
         dilated_boards_go_by_it();
         groups_are_measured();
     }

@@ -23,26 +23,52 @@
 
 /* ---- who measures what ----------------------------------------------------------------------- */
 
+#define WARM_UP  0.16 /* inferences */
+#define COMPARED 0.25
+#define SINGLY   1.15 /* operators of chains one by one, over the chain */
+
+static double load_of(const struct profile_schedule *s, bool chained) {
+    double load = 0;
+    for (int level = 0; level < COMPUTE_LEVELS; level++)
+        load += compute_share(level) *
+                (s->passes[level] + (chained ? SINGLY : 0.125) * s->one_by_one[level]);
+    return load;
+}
+
+static void check_schedules(int count, bool chained) {
+    int sum[COMPUTE_LEVELS] = {0}, boards[COMPUTE_LEVELS] = {0}, singly[COMPUTE_LEVELS] = {0};
+    for (int index = 0; index < count; index++) {
+        const struct profile_schedule s = profile_schedule(index, count, chained);
+        const struct profile_schedule rest = profile_rest(&s, chained);
+        for (int level = 0; level < COMPUTE_LEVELS; level++) {
+            sum[level] += s.passes[level];
+            boards[level] += s.passes[level] > 0;
+            singly[level] += s.one_by_one[level];
+            assert_true(s.one_by_one[level] <= s.passes[level]);
+            /* who turns out to be slow has everything in the end, and nothing a second time */
+            assert_true(s.passes[level] + rest.passes[level] > 0);
+            assert_true(s.one_by_one[level] + rest.one_by_one[level] > 0 ||
+                        (chained && level == 1));
+            assert_true(count > 2 || rest.passes[level] == 0);
+        }
+        const double load = load_of(&s, chained);
+        const double apart = count > 1 ? 3 * COMPARED + load_of(&rest, chained) : 0;
+        assert_true(WARM_UP + load + (count > 1 ? COMPARED : 0) < 4);
+        assert_true(WARM_UP + load + apart < (chained ? 4.5 : 4));
+        assert_true(count < 6 || chained || load < 1.3);
+    }
+    for (int level = 0; level < COMPUTE_LEVELS; level++) {
+        assert_true(sum[level] >= (count == 1 ? 1 : 2));
+        assert_true(boards[level] >= (count == 1 ? 1 : 2)); /* one of them may turn out slow */
+        assert_true(singly[level] >= (chained && level == 1 ? 0 : count == 1 ? 1 : 2));
+    }
+}
+
 static void every_level_is_measured(void **state) {
     (void)state;
     for (int count = 1; count <= 70; count++) {
-        int sum[COMPUTE_LEVELS] = {0}, boards[COMPUTE_LEVELS] = {0};
-        for (int index = 0; index < count; index++) {
-            int passes[COMPUTE_LEVELS];
-            double load = 0;
-            profile_schedule(index, count, passes);
-            for (int level = 0; level < COMPUTE_LEVELS; level++) {
-                sum[level] += passes[level];
-                boards[level] += passes[level] > 0;
-                load += passes[level] * compute_share(level);
-            }
-            /* with warming up (0.16), and comparing or not (0.25): below 4 inferences */
-            assert_true(load < (count == 1 ? 3.5 : count == 2 ? 2.5 : 2));
-        }
-        for (int level = 0; level < COMPUTE_LEVELS; level++) {
-            assert_true(sum[level] >= (count == 1 ? 1 : 2));
-            assert_true(boards[level] >= (count == 1 ? 1 : 2)); /* one of them may turn out slow */
-        }
+        check_schedules(count, false);
+        check_schedules(count, true);
     }
 }
 
@@ -75,7 +101,7 @@ static void one_network(const char *name, int size) {
     struct cohort_error err = {0};
     struct graph *g = open_network(name, size), *sent = without_weights(g);
     struct compute *c = NULL;
-    double ms[COMPUTE_LEVELS][512], total, encode, decode;
+    double ms[COMPUTE_LEVELS][512], encode, decode;
     int divided = 0, timed = 0;
     assert_true(sent->node_count <= 512);
     test_must(compute_create(&c, sent, test_pool, &(struct exec_options){0}, &err), &err);
@@ -83,8 +109,8 @@ static void one_network(const char *name, int size) {
         for (int i = 0; i < sent->node_count; i++)
             ms[level][i] = -1;
         for (int pass = 0; pass < 3; pass++)
-            test_must(compute_pass(c, level, ms[level], NULL, &total, &err), &err);
-        assert_true(total > 0);
+            test_must(compute_pass(c, level, true, ms[level], NULL, &err), &err);
+        assert_true(compute_pass_ms(c) > 0);
     }
     for (int i = 0; i < sent->node_count; i++) {
         int64_t before = 0;
@@ -135,7 +161,7 @@ static void chains_are_timed(void **state) {
     for (int level = 0; level < COMPUTE_LEVELS; level++) {
         for (int i = 0; i < g->node_count; i++)
             ms[i] = chained[i] = -1;
-        test_must(compute_pass(c, level, ms, chained, NULL, &err), &err);
+        test_must(compute_pass(c, level, true, ms, chained, &err), &err);
         for (int i = 0; i < g->node_count; i++) {
             int count = compute_chain(c, level, i);
             bool fresh = false;
@@ -148,7 +174,14 @@ static void chains_are_timed(void **state) {
             level_links[level] += count > 1 ? count - 1 : 0;
         }
     }
+    assert_true(compute_chained_share(c) > 0 && compute_chained_share(c) <= 1);
     assert_true(level_links[0] > 0);
+    for (int i = 0; i < g->node_count;
+         i++) /* only as the network runs: chains' begins, and others */
+        ms[i] = -1;
+    test_must(compute_pass(c, 0, false, ms, ms, &err), &err);
+    for (int i = 0; i < g->node_count; i++)
+        assert_int_equal(compute_chain(c, 0, i) != 0, ms[i] >= 0);
     assert_true(level_links[COMPUTE_LEVELS - 1] <= level_links[0]); /* small maps need no strips */
     struct board board;
     test_must(board_detect(&board, &(struct board_options){.threads = 1, .local_size = 1}, &err),
@@ -221,7 +254,8 @@ static void dilation_is_seen(void **state) {
         ms[i] = -1;
     for (int pass = 0; pass < 16; pass++) {
         pool_set_share(pool, pass % 2 == 0 ? 0.999 : 0.25); /* CPU time in both */
-        test_must(compute_pass(c, 0, ms, NULL, &t, &err), &err);
+        test_must(compute_pass(c, 0, false, ms, NULL, &err), &err);
+        t = compute_pass_ms(c);
         total[pass % 2] = t < total[pass % 2] ? t : total[pass % 2];
     }
     if (!(total[1] > 2.5 * total[0] && total[1] < 6 * total[0]))
