@@ -70,8 +70,9 @@ static int find_peaks(double peaks[ISA_COUNT]) {
     return count;
 }
 
+/* number: of the network's operators that are of this kind. */
 static enum cohort_code bench_one(struct bench *b, const char *name, const struct signature *s,
-                                  struct cohort_error *err) {
+                                  int number, struct cohort_error *err) {
     struct kernel_speed speeds[KERNEL_BENCH_MAX];
     char text[SIGNATURE_TEXT_BYTES];
     bool ok = true;
@@ -86,6 +87,7 @@ static enum cohort_code bench_one(struct bench *b, const char *name, const struc
             json_add_text(o, "layer", name, &ok);
         json_add_text(o, "signature", text, &ok);
         json_add_f64(o, "mflop", 2e-6 * signature_macs(s), &ok);
+        json_add_i64(o, "number", number, &ok);
         cJSON *list = json_add_array(o, "kernels", &ok);
         for (int i = 0; i < count; i++) {
             cJSON *k = json_add_object(list, NULL, &ok);
@@ -111,7 +113,7 @@ static enum cohort_code bench_layers(struct bench *b, struct cohort_error *err) 
     int count;
     const struct bench_layer *layers = kernel_bench_layers(&count);
     for (int i = 0; i < count; i++)
-        TRY(bench_one(b, layers[i].name, &layers[i].signature, err));
+        TRY(bench_one(b, layers[i].name, &layers[i].signature, 1, err));
 out:
     return code;
 }
@@ -125,7 +127,7 @@ static enum cohort_code bench_network(struct bench *b, const char *name, struct 
     TRY(cli_open_model(&model, name, &b->common, err));
     TRY(tune_items(&items, &count, cohort_model_graph(model), false, false, err));
     for (int i = 0; i < count; i++)
-        TRY(bench_one(b, NULL, &items[i].signature, err));
+        TRY(bench_one(b, NULL, &items[i].signature, items[i].count, err));
 out:
     mem_free(items);
     cohort_model_free(&model);

@@ -281,7 +281,7 @@ void *made_up_weights(struct program *p, struct bound *b, size_t bytes) {
         m->bytes = m->data != NULL ? all : 0;
     }
     if (padded > m->bytes) {
-        char *weights = mem_alloc(padded);
+        char *weights = packed_alloc(p, padded);
         if (weights != NULL)
             make_up(weights, padded);
         return weights;

@@ -59,6 +59,13 @@ struct exec_op {
     struct bound *bound;
 };
 
+/* Where packed weights go: into this block, as long as there is room; bytes that are still to come
+ * (packed.c). */
+struct packing {
+    struct packed_block *block;
+    size_t ahead;
+};
+
 /* Where weights for timing lie: of so many bytes those are filled; the next operator's place. */
 struct made_up {
     char *data;
@@ -95,6 +102,7 @@ struct program {
     struct strip_state *strip_states; /* one a thread */
     bool strip_times;                 /* those of a chain's operators are wanted */
     double row_ns;                    /* of the operator that runs */
+    struct packing packing;
     struct made_up made_up;
     double encode_ms, decode_ms; /* exec_wire_takes(); below 0: unknown */
     bool prepared;
@@ -204,6 +212,15 @@ static inline void *thread_workspace(const struct program *p, int thread) {
 static inline int64_t *thread_saturated(const struct program *p, int thread) {
     return p->saturated + (size_t)thread * SATURATED_APART;
 }
+
+/* Memory for packed weights, all zero; NULL: memory is short.  Those of one program lie beside each
+ * other, in huge pages where the system has them: of a small network's layers none would fill one.
+ * They may be freed one by one, in any order and by any program. */
+void *packed_alloc(struct program *p, size_t bytes);
+void packed_free(void *weights);
+/* Before and after a program's operators are bound. */
+enum cohort_code packing_begins(struct program *p, struct cohort_error *err);
+void packing_ends(struct program *p);
 
 /* Packed weights for timing, new (mem_free) unless they are b->borrowed (options.made_up_bytes;
  * then no other program may have them): numbers of both signs near 0.01 (as float16: of 1), so that

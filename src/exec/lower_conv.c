@@ -185,7 +185,7 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
         b->workspace_bytes += s->scaled_bytes;
     }
     s->weights = p->options.zero_weights ? made_up_weights(p, b, b->weights_bytes)
-                                         : mem_zalloc(1, b->weights_bytes);
+                                         : packed_alloc(p, b->weights_bytes);
     if (s->weights == NULL) {
         code = error_memory(err, b->weights_bytes, "packed weights");
         goto out;
@@ -216,7 +216,7 @@ static enum cohort_code bind_deconv(struct program *p, struct bound *b, struct c
 static void unbind_conv(struct bound *b) {
     struct conv_state *s = b->state;
     if (!b->borrowed)
-        mem_free(s->weights);
+        packed_free(s->weights);
     mem_free(s->bias);
 }
 

@@ -285,7 +285,7 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     b->workspace_bytes =
         s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
     s->weights = p->options.zero_weights ? made_up_weights(p, b, b->weights_bytes)
-                                         : mem_zalloc(1, b->weights_bytes);
+                                         : packed_alloc(p, b->weights_bytes);
     if (s->weights == NULL) {
         code = error_memory(err, b->weights_bytes, "packed weights");
         goto out;
@@ -309,7 +309,7 @@ out:
 static void unbind_gemm(struct bound *b) {
     struct gemm_state *s = b->state;
     if (!b->borrowed)
-        mem_free(s->weights);
+        packed_free(s->weights);
     mem_free(s->bias);
 }
 

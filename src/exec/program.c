@@ -59,6 +59,7 @@ void exec_destroy(struct program **pp) {
         return;
     for (int i = 0; i < p->graph->node_count; i++)
         bound_release(&p->bounds[i]);
+    packing_ends(p);
     for (int i = 0; i < p->slot_count; i++)
         tensor_release(&p->slots[i].tensor);
     for (int i = 0; i < p->op_count; i++) {
@@ -228,7 +229,9 @@ static enum cohort_code find_workspace(struct program *p, struct cohort_error *e
 enum cohort_code exec_prepare(struct program *p, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     BUG_UNLESS(!p->prepared);
+    TRY(packing_begins(p, err));
     TRY(bind_nodes(p, err));
+    packing_ends(p);
     TRY(chains_find(p, err));
     TRY(assign_memory(p, err));
     TRY(find_workspace(p, err));
