@@ -2,6 +2,7 @@
 #include "planner/part.h"
 
 #include "base/mem.h"
+#include "planner/channels.h"
 
 #include <string.h>
 
@@ -43,6 +44,7 @@ enum cohort_code plan_part_init(struct plan_part *part, const struct plan *p, co
         TRY(check_shapes(part, &empty, err));
     if (p->boards == 1 || empty)
         part->mode = PLAN_LOCAL;
+    part->to_all = plan_by_channels(part->mode) && s->output == PLAN_TO_ALL;
     TRY(segment_inputs(g, first, part->last, &part->inputs, &part->input_count, err));
     TRY(segment_outputs(g, first, part->last, &part->outputs, &part->output_count, err));
 out:
@@ -66,6 +68,8 @@ struct rows plan_part_share(const struct plan_part *part, int id, int b) {
     const struct plan_segment *s = &part->plan->segments[part->segment];
     if (part->mode == PLAN_LOCAL && part->board != b)
         return (struct rows){0, 0};
+    if (plan_by_channels(part->mode))
+        return (struct rows){0, 0};
     if (part->mode != PLAN_TILE)
         return plan_all_rows(part->graph, id);
     return (struct rows){plan_scaled_row(s, part->graph, part->until, id, b),
@@ -83,6 +87,10 @@ void plan_part_rows(const struct plan_part *part, int b, struct rows *need) {
     }
     if (part->mode == PLAN_LOCAL && part->board != b)
         return;
+    if (plan_by_channels(part->mode)) {
+        channels_rows(part, b, need);
+        return;
+    }
     for (int i = 0; i < part->input_count; i++)
         need[part->inputs[i]] = plan_all_rows(g, part->inputs[i]);
     for (int i = part->first; i < part->last; i++)

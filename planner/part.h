@@ -19,6 +19,7 @@ struct plan_part {
     enum plan_mode mode;
     int board;    /* LOCAL: which */
     bool to_root; /* its outputs end up on board 0, whole */
+    bool to_all;  /* … on every board */
     int *inputs;  /* values that it reads and does not make, without constants */
     int *outputs; /* values that it makes and that are read later, or go out of the network */
     int input_count, output_count;
@@ -34,10 +35,12 @@ void plan_part_release(struct plan_part *part);
  * as a whole. */
 struct rows plan_all_rows(const struct graph *g, int id);
 /* The rows of output `id` that board b has when the segment has ended, before anything moves: its
- * own.  Of a TILE they are disjoint. */
+ * own.  Of a TILE they are disjoint.  Of a segment by channels: what board b has of it whole, which
+ * is none before anything moved. */
 struct rows plan_part_share(const struct plan_part *part, int id, int b);
 /* The rows of every value (one entry each) that board b computes or reads in this segment; empty
- * where it has nothing to do with it. */
+ * where it has nothing to do with it.  By channels: of values that the board reads, or is brought,
+ * whole. */
 void plan_part_rows(const struct plan_part *part, int b, struct rows *need);
 
 #endif

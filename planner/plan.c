@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "graph/rows.h"
+#include "planner/channels.h"
 
 #include <string.h>
 
@@ -48,7 +49,10 @@ static enum cohort_code check_outputs(const struct plan *p, const struct graph *
             code = error_set(err, COHORT_ERR_PLAN,
                              "segment %d cannot %s: the shape of '%s' is known only at run time "
                              "(--shape fixes the inputs')",
-                             i, s->mode == PLAN_TILE ? "be divided by rows" : "run on every board",
+                             i,
+                             s->mode == PLAN_TILE        ? "be divided by rows"
+                             : plan_by_channels(s->mode) ? "be divided by channels"
+                                                         : "run on every board",
                              graph_value(g, ids[k])->name);
     mem_free(ids);
     return code;
@@ -110,6 +114,8 @@ enum cohort_code plan_check(const struct plan *p, const struct graph *g, int boa
     int end = 0;
     for (int i = 0; i < p->segment_count && code == COHORT_OK; i++)
         code = check_segment(p, g, i, end, &end, err);
+    if (code == COHORT_OK && end == g->node_count)
+        code = channels_check(p, g, err);
     if (code == COHORT_OK && end != g->node_count)
         code = error_set(err, COHORT_ERR_PLAN,
                          "the segments cover %d of the network's %d operators: the last one must "
@@ -121,12 +127,22 @@ enum cohort_code plan_check(const struct plan *p, const struct graph *g, int boa
 static bool computes(const struct plan_segment *s, int board) {
     switch (s->mode) {
     case PLAN_TILE:
+    case PLAN_OUT_CHANNEL:
+    case PLAN_CHANNELWISE:
+    case PLAN_IN_CHANNEL:
         return s->split[board + 1] > s->split[board];
     case PLAN_LOCAL:
         return s->board == board;
     case PLAN_REPLICATE:
         return true;
     }
+    return false;
+}
+
+bool plan_has_channels(const struct plan *p) {
+    for (int i = 0; i < p->segment_count; i++)
+        if (plan_by_channels(p->segments[i].mode))
+            return true;
     return false;
 }
 

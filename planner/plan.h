@@ -10,20 +10,31 @@
 
 #include <stdbool.h>
 
-#define PLAN_FORMAT  "cohort-plan"
-#define PLAN_VERSION 2 /* 1 is read as well: it knew neither output nor wire */
+#define PLAN_FORMAT "cohort-plan"
+/* 1 knew neither output nor wire, 2 no channels.  All are read; a plan without channels is written
+ * as version 2, which readers before them understand. */
+#define PLAN_VERSION 3
 
 enum plan_mode {
     PLAN_TILE,  /* each board computes its rows of the segment's outputs, halo rows recomputed */
     PLAN_LOCAL, /* one board (`board`) computes everything */
     PLAN_REPLICATE, /* every board computes everything */
+    /* By channels (planner/channels.h). */
+    PLAN_OUT_CHANNEL, /* each board computes its channels of the outputs, from all of the inputs */
+    PLAN_CHANNELWISE, /* the same, from the same channels of the inputs */
+    PLAN_IN_CHANNEL,  /* each board computes what its channels of the input add to the output */
 };
+static inline bool plan_by_channels(enum plan_mode mode) {
+    return mode == PLAN_OUT_CHANNEL || mode == PLAN_CHANNELWISE || mode == PLAN_IN_CHANNEL;
+}
 
 /* Where the segment's outputs are when it has ended. */
 enum plan_output {
     PLAN_TO_ROOT, /* AT(0): gathered, or sent, to board 0 */
     PLAN_STAY,    /* where they were made: ROWS(split), AT(board), REPLICATED; whoever needs rows of
-                     them later gets just those, straight from the boards that have them */
+                     them later gets just those, straight from the boards that have them.
+                     CHANNELS(split): later segments by the same channels read them */
+    PLAN_TO_ALL,  /* REPLICATED: on every board; of segments by channels */
 };
 
 /* What values that travel between boards are on the way. */
@@ -37,9 +48,10 @@ struct plan_segment {
     char *until; /* name of the tensor that ends it: the output of its last node */
     enum plan_mode mode;
     enum plan_output output;
-    int board;      /* PLAN_LOCAL: which board */
-    int64_t *split; /* PLAN_TILE: boards+1 row numbers of the `until` tensor, rising from 0 to its
-                       rows */
+    int board; /* PLAN_LOCAL: which board */
+    /* boards+1 numbers, rising from 0.  PLAN_TILE: rows of the `until` tensor.  OUT_CHANNEL,
+     * CHANNELWISE: its channels.  IN_CHANNEL: channels of the operator's input. */
+    int64_t *split;
     double predicted_ms;      /* computing, of the slowest board; < 0: not predicted */
     double predicted_wait_ms; /* before and after it, for what travels; < 0: not predicted */
 };
@@ -70,6 +82,9 @@ enum cohort_code plan_check(const struct plan *p, const struct graph *g, int boa
 
 /* The node number one past segment i's last node (the plan was checked). */
 int plan_segment_end(const struct plan *p, const struct graph *g, int i);
+
+/* Has it segments by channels? */
+bool plan_has_channels(const struct plan *p);
 
 /* How many boards compute anything at all. */
 int plan_busy_boards(const struct plan *p);

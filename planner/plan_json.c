@@ -12,15 +12,21 @@
 
 static const struct json_format format = {PLAN_FORMAT, "a plan", 1, PLAN_VERSION};
 
-static const char *const mode_names[] = {
-    [PLAN_TILE] = "tile", [PLAN_LOCAL] = "local", [PLAN_REPLICATE] = "replicate"};
-static const char *const output_names[] = {[PLAN_TO_ROOT] = "root", [PLAN_STAY] = "stay"};
+static const char *const mode_names[] = {[PLAN_TILE] = "tile",
+                                         [PLAN_LOCAL] = "local",
+                                         [PLAN_REPLICATE] = "replicate",
+                                         [PLAN_OUT_CHANNEL] = "out-channel",
+                                         [PLAN_CHANNELWISE] = "channelwise",
+                                         [PLAN_IN_CHANNEL] = "in-channel"};
+#define MODES (sizeof mode_names / sizeof mode_names[0])
+static const char *const output_names[] = {
+    [PLAN_TO_ROOT] = "root", [PLAN_STAY] = "stay", [PLAN_TO_ALL] = "all"};
 static const char *const wire_names[] = {
     [PLAN_WIRE_F32] = "f32", [PLAN_WIRE_F16] = "f16", [PLAN_WIRE_I8] = "i8"};
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* boards+1 row numbers that begin at 0 and never fall. */
+/* boards+1 numbers of rows, or channels, that begin at 0 and never fall. */
 static enum cohort_code read_split(const struct json_at *segment, int boards, int64_t **split,
                                    struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -31,8 +37,7 @@ static enum cohort_code read_split(const struct json_at *segment, int boards, in
     TRY(json_as_array(&list, &count, err));
     if (count != boards + 1)
         return json_fail(&list, err, COHORT_ERR_FORMAT,
-                         "must have %d row numbers for %d boards, not %d", boards + 1, boards,
-                         count);
+                         "must have %d numbers for %d boards, not %d", boards + 1, boards, count);
     *split = mem_alloc((size_t)count * sizeof **split);
     if (*split == NULL)
         return error_memory(err, (size_t)count * sizeof **split, "a plan");
@@ -75,25 +80,31 @@ static enum cohort_code read_segment(const struct json_at *at, int version, int 
         [PLAN_LOCAL] = {"until", "mode", "output", "predicted_ms", "predicted_wait_ms", "board"},
         [PLAN_REPLICATE] = {"until", "mode", "predicted_ms", "predicted_wait_ms"},
     };
+    static const int since[MODES] = {[PLAN_REPLICATE] = 2,
+                                     [PLAN_OUT_CHANNEL] = 3,
+                                     [PLAN_CHANNELWISE] = 3,
+                                     [PLAN_IN_CHANNEL] = 3};
     enum cohort_code code = COHORT_OK;
     struct json_at mode;
     int choice;
     TRY(json_as_object(at, err));
     TRY(json_need(&mode, at, "mode", err));
-    TRY(json_as_choice(&mode, mode_names, 3, &choice, err));
+    TRY(json_as_choice(&mode, mode_names, MODES, &choice, err));
     s->mode = (enum plan_mode)choice;
-    if (s->mode == PLAN_REPLICATE && version < 2)
+    const bool channels = plan_by_channels(s->mode);
+    if (version < since[choice])
         return json_fail(at, err, COHORT_ERR_FORMAT,
-                         "mode 'replicate' belongs to plans of version 2, and this is one of "
-                         "version 1");
+                         "mode '%s' belongs to plans of version %d, and this is one of version %d",
+                         mode_names[choice], since[choice], version);
     TRY(check_version(at, version, later, 2, err));
-    TRY(json_known_keys(at, keys[choice], s->mode == PLAN_REPLICATE ? 4 : 6, err));
+    TRY(json_known_keys(at, keys[channels ? PLAN_TILE : s->mode], s->mode == PLAN_REPLICATE ? 4 : 6,
+                        err));
     TRY(json_get_copy(at, "until", &s->until, err));
-    if (s->mode == PLAN_TILE)
+    if (s->mode == PLAN_TILE || channels)
         TRY(read_split(at, boards, &s->split, err));
     else if (s->mode == PLAN_LOCAL)
         TRY(json_get_int(at, "board", 0, boards - 1, &s->board, err));
-    TRY(read_choice(at, "output", output_names, 2, &choice, err));
+    TRY(read_choice(at, "output", output_names, channels ? 3 : 2, &choice, err));
     s->output = s->mode == PLAN_REPLICATE ? PLAN_STAY : (enum plan_output)choice;
     TRY(json_may_f64(at, "predicted_ms", 0, DBL_MAX, &s->predicted_ms, err));
     TRY(json_may_f64(at, "predicted_wait_ms", 0, DBL_MAX, &s->predicted_wait_ms, err));
@@ -163,7 +174,7 @@ static void write_segment(cJSON *list, const struct plan_segment *s, int boards,
     cJSON *o = json_add_object(list, NULL, ok);
     json_add_text(o, "until", s->until, ok);
     json_add_text(o, "mode", mode_names[s->mode], ok);
-    if (s->mode == PLAN_TILE)
+    if (s->mode == PLAN_TILE || plan_by_channels(s->mode))
         json_add_i64s(o, "split", s->split, (size_t)boards + 1, ok);
     else if (s->mode == PLAN_LOCAL)
         json_add_i64(o, "board", s->board, ok);
@@ -182,7 +193,7 @@ static cJSON *document_of(const struct plan *p) {
     if (root == NULL)
         return NULL;
     json_add_text(root, "format", PLAN_FORMAT, &ok);
-    json_add_i64(root, "version", PLAN_VERSION, &ok);
+    json_add_i64(root, "version", plan_has_channels(p) ? PLAN_VERSION : 2, &ok);
     json_add_text(root, "network", p->network, &ok);
     json_add_text(root, "signature", p->signature, &ok);
     json_add_text(root, "strategy", p->strategy, &ok);

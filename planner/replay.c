@@ -46,6 +46,11 @@ enum cohort_code replay_begin(struct replay *r, const struct cost_model *m, cons
     enum cohort_code code = COHORT_OK;
     const size_t boards = (size_t)m->boards, values = (size_t)m->g->value_count + 1;
     BUG_UNLESS(plan->boards == m->boards);
+    if (plan_has_channels(plan)) {
+        *r = (struct replay){.m = m, .plan = plan};
+        return error_set(err, COHORT_ERR_UNSUPPORTED,
+                         "a plan with segments by channels cannot be predicted yet");
+    }
     *r = (struct replay){.m = m, .plan = plan, .own = own, .segment = -1, .last = -1};
     r->next = REPLAY_IN;
     TRY(demand_init(&r->w, m, err));

@@ -14,7 +14,8 @@ enum whose {
     NOBODY,    /* not made yet, or not needed any more */
     ONE,       /* AT(board) */
     EVERYBODY, /* REPLICATED */
-    SHARED     /* ROWS(share) */
+    SHARED,    /* ROWS(share) */
+    DIVIDED    /* CHANNELS: who reads it has it */
 };
 
 struct place {
@@ -73,7 +74,12 @@ static enum cohort_code add_transition(struct walk *w, enum transition_kind kind
                                .from_root = w->places[id].brought,
                                .made = w->places[id].made,
                                .before = before};
-    if (kind != TRANSITION_EXCHANGE) {
+    if (kind == TRANSITION_JOIN || kind == TRANSITION_SUM) {
+        one->channels = mem_zalloc((size_t)w->plan->boards, sizeof *one->channels);
+        if (one->channels == NULL)
+            return error_memory(err, (size_t)w->plan->boards * sizeof *one->channels,
+                                "a plan's transitions");
+    } else if (kind != TRANSITION_EXCHANGE) {
         one->rows = mem_zalloc((size_t)w->plan->boards, sizeof *one->rows);
         if (one->rows == NULL)
             return error_memory(err, (size_t)w->plan->boards * sizeof *one->rows,
@@ -155,6 +161,8 @@ static enum cohort_code bring_input(struct walk *w, const struct plan_part *part
     const size_t stride = (size_t)w->graph->value_count;
     const struct place *p = &w->places[id];
     struct transition *t;
+    if (p->whose == DIVIDED)
+        return COHORT_OK;
     if (part->mode != PLAN_TILE || p->whose != ONE || p->board != 0)
         return exchange(w, id, false, part->segment, needs_of(w, id), stride, err);
     enum cohort_code code = can_travel(w, id, part->segment, err);
@@ -162,6 +170,31 @@ static enum cohort_code bring_input(struct walk *w, const struct plan_part *part
         code = add_transition(w, TRANSITION_SCATTER, id, false, part->segment, &t, err);
     for (int b = 0; code == COHORT_OK && b < w->plan->boards; b++)
         t->rows[b] = needs_of(w, id)[(size_t)b * stride];
+    return code;
+}
+
+/* The output of a segment by channels: put together, or added up, or it stays as it is. */
+static enum cohort_code place_divided(struct walk *w, const struct plan_part *part, int id,
+                                      struct cohort_error *err) {
+    struct place *p = &w->places[id];
+    const bool sum = part->mode == PLAN_IN_CHANNEL;
+    enum cohort_code code = COHORT_OK;
+    struct transition *t;
+    p->made = part->segment;
+    p->whose = DIVIDED;
+    if (!part->to_root && !part->to_all)
+        return COHORT_OK;
+    TRY(can_travel(w, id, part->segment + 1, err));
+    TRY(add_transition(w, sum ? TRANSITION_SUM : TRANSITION_JOIN, id, true, part->segment + 1, &t,
+                       err));
+    t->to_all = part->to_all;
+    for (int b = 0; b < w->plan->boards; b++)
+        TRY(channels_share(part, sum ? part->graph->nodes[part->first].in[0] : id, b,
+                           &t->channels[b], err));
+    p->whose = part->to_all ? EVERYBODY : ONE;
+    p->board = 0;
+    p->brought = true;
+out:
     return code;
 }
 
@@ -241,7 +274,9 @@ static enum cohort_code walk_part(struct walk *w, const struct plan_part *part,
         plan_part_rows(part, b, w->need + (size_t)b * (size_t)w->graph->value_count);
     for (int i = 0; i < part->input_count; i++)
         TRY(bring_input(w, part, part->inputs[i], err));
-    for (int i = 0; i < part->output_count; i++) {
+    for (int i = 0; i < part->output_count && plan_by_channels(part->mode); i++)
+        TRY(place_divided(w, part, part->outputs[i], err));
+    for (int i = 0; i < part->output_count && !plan_by_channels(part->mode); i++) {
         TRY(place_output(w, part, part->outputs[i], err));
         if (part->to_root)
             TRY(send_to_root(w, part, part->outputs[i], err));
@@ -292,6 +327,7 @@ out:
 void transitions_release(struct transitions *t) {
     for (int i = 0; i < t->count; i++) {
         mem_free(t->list[i].rows);
+        mem_free(t->list[i].channels);
         mem_free(t->list[i].moves);
     }
     mem_free(t->list);
@@ -307,6 +343,8 @@ static int64_t all_rows_but_own(const struct transition *t, int boards) {
 }
 
 int64_t transition_rows_sent(const struct transition *t, int b, int boards) {
+    if (t->kind == TRANSITION_JOIN || t->kind == TRANSITION_SUM)
+        return 0;
     if (t->kind == TRANSITION_SCATTER)
         return b == 0 ? all_rows_but_own(t, boards) : 0;
     if (t->kind == TRANSITION_GATHER)
@@ -318,6 +356,8 @@ int64_t transition_rows_sent(const struct transition *t, int b, int boards) {
 }
 
 int64_t transition_rows_received(const struct transition *t, int b, int boards) {
+    if (t->kind == TRANSITION_JOIN || t->kind == TRANSITION_SUM)
+        return 0;
     if (t->kind == TRANSITION_GATHER)
         return b == 0 ? all_rows_but_own(t, boards) : 0;
     if (t->kind == TRANSITION_SCATTER)

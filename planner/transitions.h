@@ -9,12 +9,15 @@
 #ifndef COHORT_PLANNER_TRANSITIONS_H
 #define COHORT_PLANNER_TRANSITIONS_H
 
-#include "planner/part.h"
+#include "planner/channels.h"
 
 enum transition_kind {
     TRANSITION_SCATTER,  /* board 0 has all of it, each board gets rows[board] */
     TRANSITION_GATHER,   /* board 0 gets all of it, each board has rows[board] */
     TRANSITION_EXCHANGE, /* the moves */
+    /* When a segment by channels has ended; to board 0, or to all boards. */
+    TRANSITION_JOIN, /* each board has channels[board] */
+    TRANSITION_SUM,  /* each board with channels[board] has an addend of all of it */
 };
 
 struct transition_move {
@@ -31,6 +34,8 @@ struct transition {
     int before; /* it has to be done when this segment reads it; segment_count: it goes out of the
                    network */
     struct rows *rows;             /* SCATTER, GATHER: one entry a board */
+    struct channels *channels;     /* JOIN, SUM: one entry a board; empty where it has none */
+    bool to_all;                   /* JOIN, SUM: else to board 0 */
     struct transition_move *moves; /* EXCHANGE: a board's own rows are not among them */
     int move_count;
 };
@@ -53,7 +58,8 @@ struct transitions {
 enum cohort_code transitions_make(struct transitions *t, const struct plan *p,
                                   const struct graph *g, struct cohort_error *err);
 void transitions_release(struct transitions *t);
-/* Rows that board b of `boards` sends to (receives from) others in a transition. */
+/* Rows that board b of `boards` sends to (receives from) others in a transition; of JOIN and SUM,
+ * which do not move rows: none. */
 int64_t transition_rows_sent(const struct transition *t, int b, int boards);
 int64_t transition_rows_received(const struct transition *t, int b, int boards);
 

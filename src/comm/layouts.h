@@ -40,9 +40,9 @@ enum cohort_code comm_spread_create(struct comm_transfer **t, struct comm *c, en
 
 /* Every rank with gives[r] has a full-size addend of float32 numbers (`mine`, a whole map); rank r
  * gets part wants[r] of their sum.  Either parts that do not overlap (reduce to one rank,
- * reduce-scatter), or all ranks want everything (all-reduce); then `result` may be `mine`.  All
- * ranks get the same bits.  COMM_LINEAR adds in the order of the ranks; COMM_RING in the order of
- * the ring, from another rank on for each part.
+ * reduce-scatter), or all ranks want everything (all-reduce).  Who wants everything may have
+ * `result` where `mine` is.  All ranks get the same bits.  COMM_LINEAR adds in the order of the
+ * ranks; COMM_RING in the order of the ring, from another rank on for each part.
  *
  * Collective.  Errors: as above; internal also where nobody gives anything. */
 enum cohort_code comm_reduce_create(struct comm_transfer **t, struct comm *c, enum comm_route route,

@@ -5,26 +5,13 @@
  * on each board, which covers all rows that this board ever has of it: its own, and those that it
  * gets for later segments, so that halos arrive in their place.  Tensors that the root deals out
  * have a slot for the one segment that reads them. */
+#include "runtime/compiler.h"
 #include "runtime/phases.h"
-#include "runtime/session.h"
 
 #include "base/mem.h"
 #include "graph/op.h"
 
 #include <string.h>
-
-/* What compiling keeps track of; arrays have one entry per value of the graph. */
-struct compiler {
-    struct cohort_session *s;
-    bool *lives;         /* this board has it between segments … */
-    struct rows *extent; /* … these rows of it, at most (an empty tensor has none) */
-    int *kept;           /* the slot for these, or -1 */
-    int *slot;           /* within one segment: this board's slot, or -1 */
-    bool *pinned;        /* goes in or out of the network here */
-    struct rows *need;   /* rows of this board in the segment at hand */
-    int clock;           /* lifetimes are in this board's own steps and operators */
-    int *ports;          /* room for the slots of one operator */
-};
 
 static const struct transition *transition(const struct compiler *c, int i) {
     return &c->s->transitions.list[i];
@@ -32,21 +19,21 @@ static const struct transition *transition(const struct compiler *c, int i) {
 
 /* ---- slots ----------------------------------------------------------------------------------- */
 
-static void use_slot(struct compiler *c, int slot) {
+void compiler_use_slot(struct compiler *c, int slot) {
     if (slot >= 0)
         exec_slot_ends(c->s->program, slot, c->clock);
 }
 
-static enum cohort_code new_slot(struct compiler *c, int id, struct rows rows, bool pinned,
-                                 int *slot, struct cohort_error *err) {
+enum cohort_code compiler_new_slot(struct compiler *c, int id, struct rows rows, bool pinned,
+                                   int *slot, struct cohort_error *err) {
     return exec_add_slot(c->s->program, id, rows, c->clock, c->clock, pinned, slot, err);
 }
 
 /* The slot between segments; made when it is first asked for. */
-static enum cohort_code kept_slot(struct compiler *c, int id, struct cohort_error *err) {
+enum cohort_code compiler_kept_slot(struct compiler *c, int id, struct cohort_error *err) {
     if (c->kept[id] >= 0 || !c->lives[id])
         return COHORT_OK;
-    return new_slot(c, id, c->extent[id], c->pinned[id], &c->kept[id], err);
+    return compiler_new_slot(c, id, c->extent[id], c->pinned[id], &c->kept[id], err);
 }
 
 static bool deals_out(const struct compiler *c, int segment, int id) {
@@ -110,19 +97,19 @@ static enum cohort_code bind_slots(struct compiler *c, const struct plan_part *p
     enum cohort_code code = COHORT_OK;
     for (int k = 0; k < n->in_count; k++) {
         in[k] = n->in[k] >= 0 && !g->values[n->in[k]].is_constant ? c->slot[n->in[k]] : -1;
-        use_slot(c, in[k]);
+        compiler_use_slot(c, in[k]);
     }
     for (int k = 0; k < n->out_count; k++) {
         int id = n->out[k];
         bool wanted = id >= 0 && (part->mode != PLAN_TILE || !rows_empty(c->need[id]));
         if (wanted && c->slot[id] < 0 && c->lives[id]) {
-            TRY(kept_slot(c, id, err));
+            TRY(compiler_kept_slot(c, id, err));
             c->slot[id] = c->kept[id];
         } else if (wanted && c->slot[id] < 0) {
-            TRY(new_slot(c, id, c->need[id], false, &c->slot[id], err));
+            TRY(compiler_new_slot(c, id, c->need[id], false, &c->slot[id], err));
         }
         out[k] = id >= 0 ? c->slot[id] : -1;
-        use_slot(c, out[k]);
+        compiler_use_slot(c, out[k]);
     }
 out:
     return code;
@@ -201,12 +188,12 @@ static bool takes_part(const struct compiler *c, const struct transition *t) {
     return t->rows != NULL && !rows_empty(t->rows[c->s->rank]);
 }
 
-static enum cohort_code add_move_step(struct compiler *c, enum step_kind kind, int i, int segment,
-                                      bool idle, struct cohort_error *err) {
+enum cohort_code compiler_add_move_step(struct compiler *c, enum step_kind kind, int i, int segment,
+                                        bool idle, struct cohort_error *err) {
     struct move *m = &c->s->moves[i];
     if (!idle) {
-        use_slot(c, m->slot);
-        use_slot(c, m->root_slot);
+        compiler_use_slot(c, m->slot);
+        compiler_use_slot(c, m->root_slot);
         c->clock++;
     }
     return session_add_step(c->s, kind, segment, i, idle, err);
@@ -220,7 +207,7 @@ static enum cohort_code find_exchange_slot(struct compiler *c, int i, struct coh
     enum cohort_code code = COHORT_OK;
     if (m->slot >= 0 || !takes_part(c, transition(c, i)))
         return code;
-    TRY(kept_slot(c, id, err));
+    TRY(compiler_kept_slot(c, id, err));
     m->slot = c->kept[id] >= 0 ? c->kept[id] : c->slot[id];
     if (m->slot >= 0)
         exec_slot_travels(c->s->program, m->slot);
@@ -231,7 +218,7 @@ out:
 static enum cohort_code add_exchange_step(struct compiler *c, enum step_kind kind, int i,
                                           int segment, bool idle, struct cohort_error *err) {
     enum cohort_code code = idle ? COHORT_OK : find_exchange_slot(c, i, err);
-    return code != COHORT_OK ? code : add_move_step(c, kind, i, segment, idle, err);
+    return code != COHORT_OK ? code : compiler_add_move_step(c, kind, i, segment, idle, err);
 }
 
 /* This board's rows of a tensor that the root deals out, and the beginning of that. */
@@ -243,11 +230,11 @@ static enum cohort_code add_scatter(struct compiler *c, const struct plan_part *
     if (c->s->rank == 0)
         m->root_slot = c->kept[id];
     else if (!rows_empty(c->need[id]))
-        TRY(new_slot(c, id, c->need[id], false, &m->slot, err));
+        TRY(compiler_new_slot(c, id, c->need[id], false, &m->slot, err));
     c->slot[id] = c->s->rank == 0 ? m->root_slot : m->slot;
     if (c->slot[id] >= 0)
         exec_slot_travels(c->s->program, c->slot[id]);
-    TRY(add_move_step(c, STEP_BEGIN, i, part->segment, false, err));
+    TRY(compiler_add_move_step(c, STEP_BEGIN, i, part->segment, false, err));
 out:
     return code;
 }
@@ -257,7 +244,7 @@ static enum cohort_code find_gather_slots(struct compiler *c, int i, struct coho
     const int id = transition(c, i)->value;
     enum cohort_code code = COHORT_OK;
     if (c->s->rank == 0) {
-        TRY(kept_slot(c, id, err));
+        TRY(compiler_kept_slot(c, id, err));
         m->root_slot = c->kept[id];
         exec_slot_travels(c->s->program, m->root_slot);
     } else if (c->slot[id] >= 0) {
@@ -277,7 +264,8 @@ static enum cohort_code wait_for_inputs(struct compiler *c, struct cohort_error 
     enum cohort_code code = COHORT_OK;
     for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++)
         if (may_end_late(c, transition(c, i)))
-            code = add_move_step(c, STEP_WAIT, i, transition(c, i)->before, c->s->rank != 0, err);
+            code = compiler_add_move_step(c, STEP_WAIT, i, transition(c, i)->before,
+                                          c->s->rank != 0, err);
     return code;
 }
 
@@ -296,7 +284,7 @@ static enum cohort_code add_row_steps(struct compiler *c, const struct plan_part
         if (which == TRANSITION_GATHER && !idle)
             code = find_gather_slots(c, i, err);
         if (code == COHORT_OK)
-            code = add_move_step(c, kind, i, part->segment, idle, err);
+            code = compiler_add_move_step(c, kind, i, part->segment, idle, err);
     }
     return code;
 }
@@ -415,10 +403,26 @@ static int64_t halo_rows(const struct compiler *c, const struct plan_part *part)
     return halo;
 }
 
+static enum cohort_code compile_channels(struct compiler *c, const struct plan_part *part,
+                                         struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    plan_part_rows(part, c->s->rank, c->need);
+    TRY(bring_inputs(c, part, err));
+    TRY(add_waits(c, false, part->segment, part->segment, err));
+    find_input_slots(c, part);
+    code = compiler_add_parts(c, part, err);
+out:
+    return code;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------- */
+
 static enum cohort_code compile_part(struct compiler *c, const struct plan_part *part,
                                      struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct phases phases = {0};
+    if (plan_by_channels(part->mode))
+        return compile_channels(c, part, err);
     plan_part_rows(part, c->s->rank, c->need);
     TRY(phases_make(&phases, &c->s->transitions, part, c->s->rank, c->need, err));
     TRY(bring_inputs(c, part, err));
@@ -487,10 +491,10 @@ static enum cohort_code compile_all(struct compiler *c, struct cohort_error *err
     find_ends(c);
     TRY(each_part(c, extend_fn, err));
     for (int i = 0; i < g->input_count; i++)
-        TRY(kept_slot(c, g->inputs[i], err));
+        TRY(compiler_kept_slot(c, g->inputs[i], err));
     for (int i = 0; i < g->output_count; i++) /* an output that is an input or a constant */
         if (g->values[g->outputs[i]].producer < 0)
-            TRY(kept_slot(c, g->outputs[i], err));
+            TRY(compiler_kept_slot(c, g->outputs[i], err));
     TRY(each_part(c, compile_part, err));
     TRY(add_waits(c, true, s->plan->segment_count, s->plan->segment_count - 1, err));
     TRY(wait_for_inputs(c, err));
@@ -519,18 +523,23 @@ enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *
     c.lives = mem_zalloc(values, sizeof *c.lives);
     c.kept = mem_zalloc(values, sizeof *c.kept);
     c.slot = mem_zalloc(values, sizeof *c.slot);
+    const int parts = s->shard != NULL ? shard_graph(s->shard)->value_count : 0;
+    c.part_slot = mem_alloc((size_t)parts * sizeof *c.part_slot);
     c.pinned = mem_zalloc(values, sizeof *c.pinned);
     c.need = mem_zalloc(values, sizeof *c.need);
-    c.ports = mem_zalloc(most_ports(g), sizeof *c.ports);
+    c.ports = mem_zalloc(most_ports(s->shard != NULL ? shard_graph(s->shard) : g), sizeof *c.ports);
     s->input_slots = mem_zalloc((size_t)g->input_count + 1, sizeof(int));
     s->output_slots = mem_zalloc((size_t)g->output_count + 1, sizeof(int));
     s->input_rows = mem_zalloc((size_t)g->input_count + 1, sizeof *s->input_rows);
     if (s->moves == NULL || s->segments == NULL || c.extent == NULL || c.lives == NULL ||
-        c.kept == NULL || c.slot == NULL || c.pinned == NULL || c.need == NULL ||
-        s->input_slots == NULL || s->output_slots == NULL || s->input_rows == NULL) {
+        c.kept == NULL || c.slot == NULL || c.part_slot == NULL || c.ports == NULL ||
+        c.pinned == NULL || c.need == NULL || s->input_slots == NULL || s->output_slots == NULL ||
+        s->input_rows == NULL) {
         code = error_memory(err, values * 64, "compiling the plan");
         goto out;
     }
+    for (int i = 0; i < parts; i++)
+        c.part_slot[i] = -1;
     for (int i = 0; i < s->transitions.count; i++)
         s->moves[i] = (struct move){.slot = -1, .root_slot = -1};
     code = compile_all(&c, err);
@@ -539,6 +548,7 @@ out:
     mem_free(c.lives);
     mem_free(c.kept);
     mem_free(c.slot);
+    mem_free(c.part_slot);
     mem_free(c.pinned);
     mem_free(c.need);
     mem_free(c.ports);

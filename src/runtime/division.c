@@ -14,7 +14,11 @@
 
 static enum cohort_code open_program(struct cohort_session *s, struct cohort_error *err) {
     const struct exec_options exec = session_exec_options(s);
-    return exec_create(&s->program, s->graph, s->pool, &exec, err);
+    enum cohort_code code = session_make_shard(s, err);
+    if (code != COHORT_OK)
+        return code;
+    return exec_create(&s->program, s->shard != NULL ? shard_graph(s->shard) : s->graph, s->pool,
+                       &exec, err);
 }
 
 /* How much of it is from measuring, for those who ask. */
@@ -65,6 +69,7 @@ enum cohort_code session_divide(struct cohort_session *s, struct program *before
     TRY(session_fetch_weights(s, err));
     if (before == NULL)
         s->weights_ms = clock_ms() - start;
+    TRY(session_agree(s, session_fetch_slices(s, err), err));
     TRY(session_agree(s, session_inject(s, "prepare", exec_prepare(s->program, err), err), err));
     if (before == NULL)
         session_drop_weights(s);
@@ -131,6 +136,7 @@ static void exchange_division(struct cohort_session *s, struct division *d) {
 void session_release_division(struct cohort_session *s) {
     session_release_steps(s);
     exec_destroy(&s->program);
+    session_release_shard(s);
     mem_free(s->input_slots);
     mem_free(s->output_slots);
     mem_free(s->input_rows);
@@ -145,7 +151,12 @@ void session_release_division(struct cohort_session *s) {
 static enum cohort_code read_plan(struct plan **p, const struct cohort_session *s, const char *text,
                                   struct cohort_error *err) {
     enum cohort_code code = plan_parse(p, text, strlen(text), "plan", err);
-    return code != COHORT_OK ? code : plan_check(*p, s->graph, s->size, err);
+    if (code == COHORT_OK)
+        code = plan_check(*p, s->graph, s->size, err);
+    if (code == COHORT_OK && (plan_has_channels(*p) || s->shard != NULL))
+        code = error_set(err, COHORT_ERR_UNSUPPORTED,
+                         "a plan with segments by channels cannot be changed while running");
+    return code;
 }
 
 enum cohort_code session_change_plan(struct cohort_session *s, const char *plan,

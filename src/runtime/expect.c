@@ -94,6 +94,8 @@ void session_take_times(struct cohort_session *s) {
     for (int i = 0; i < exec_op_count(s->program); i++) {
         const int node = exec_op_node(s->program, i);
         const int64_t rows = rows_count(exec_op_rows(s->program, i));
+        if (node >= s->graph->node_count) /* a part of an operator, which nobody measured */
+            continue;
         /* What took no time there may take some here, and what has no rows, or none that are known,
          * is not on any curve: by their CPU time. */
         if (t->curve_of[node] >= 0 && rows > 0)

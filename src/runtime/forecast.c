@@ -13,6 +13,10 @@ enum cohort_code session_forecast(struct cohort_session *s, const struct profile
     struct cost_model *m = NULL;
     struct simulation *simulation = NULL;
     enum cohort_code code = COHORT_OK;
+    if (plan_has_channels(s->plan)) { /* the simulator does not know these yet */
+        session_log(s, 1, "the plan has segments by channels: nothing is predicted");
+        return COHORT_OK;
+    }
     TRY(session_cost(&m, s, p, err));
     TRY(simulate(&simulation, m, s->plan, true, false, err));
     simulation_destroy(&s->forecast);

@@ -99,7 +99,9 @@ static struct board_row board_of(const struct cohort_session *s) {
 
 static const char *const transition_names[] = {[TRANSITION_SCATTER] = "scatter",
                                                [TRANSITION_GATHER] = "gather",
-                                               [TRANSITION_EXCHANGE] = "exchange"};
+                                               [TRANSITION_EXCHANGE] = "exchange",
+                                               [TRANSITION_JOIN] = "join",
+                                               [TRANSITION_SUM] = "sum"};
 
 const char *step_kind_name(const struct cohort_session *s, const struct step *t) {
     if (t->kind == STEP_COMPUTE)
@@ -215,8 +217,12 @@ static double waited(const struct report *r, int segment, int b) {
 
 /* Measured beside predicted. */
 static void add_segments(cJSON *root, const struct report *r) {
-    static const char *const modes[] = {
-        [PLAN_TILE] = "tile", [PLAN_LOCAL] = "local", [PLAN_REPLICATE] = "replicate"};
+    static const char *const modes[] = {[PLAN_TILE] = "tile",
+                                        [PLAN_LOCAL] = "local",
+                                        [PLAN_REPLICATE] = "replicate",
+                                        [PLAN_OUT_CHANNEL] = "out-channel",
+                                        [PLAN_CHANNELWISE] = "channelwise",
+                                        [PLAN_IN_CHANNEL] = "in-channel"};
     cJSON *list = cJSON_AddArrayToObject(root, "segment_times");
     for (int i = 0; i < r->s->plan->segment_count; i++) {
         const struct plan_segment *s = &r->s->plan->segments[i];

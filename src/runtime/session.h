@@ -18,6 +18,7 @@
 #include "exec/tuning.h"
 #include "exec/wire.h"
 #include "graph/graph.h"
+#include "planner/channels.h"
 #include "planner/plan.h"
 #include "planner/profile.h"
 #include "planner/transitions.h"
@@ -60,7 +61,7 @@ struct step {
 /* A transition of the plan, as this board takes part in it. */
 struct move {
     int slot;      /* this board's rows, or -1; SCATTER and GATHER on rank 0: -1, it is in place */
-    int root_slot; /* SCATTER, GATHER on rank 0: the whole of it */
+    int root_slot; /* SCATTER, GATHER on rank 0, JOIN where it goes: the whole of it */
     struct comm_transfer *transfer;
     struct rows out, in; /* hulls of what this board sends, and receives */
     /* Where values change on the wire: memory for these rows, from out_first and in_first on; else
@@ -100,6 +101,8 @@ struct cohort_session {
     struct simulation *forecast; /* of that plan, where rank 0 has a profile; else NULL */
     struct board board;
     struct pool *pool;
+    struct shard *shard; /* where the plan has segments by channels: what the program computes … */
+    struct channel_work *work; /* … and for each segment which of its nodes */
     struct program *program;
     struct transitions transitions; /* of the plan */
     struct move *moves;             /* one each */
@@ -234,6 +237,16 @@ enum cohort_code session_facts(const struct cohort_session *s, struct profile_fa
  * operators take from now on what that says. */
 enum cohort_code session_share_times(struct cohort_session *s, struct cohort_error *err);
 void session_take_times(struct cohort_session *s);
+
+/* shards.c.  Local.  make: before the program; divides what the plan divides by channels.  fetch:
+ * when the constants are there.  drop: when they were packed.  source: the network's constant that
+ * constant `id` of the program is of; -1: of none.  uses: may the constant's data be read still? */
+enum cohort_code session_make_shard(struct cohort_session *s, struct cohort_error *err);
+enum cohort_code session_fetch_slices(struct cohort_session *s, struct cohort_error *err);
+void session_drop_slices(struct cohort_session *s);
+int session_constant_source(const struct cohort_session *s, int id);
+bool session_uses_constant(const struct cohort_session *s, int id);
+void session_release_shard(struct cohort_session *s);
 
 /* weights.c.  Collective.  Brings every constant that this rank's program needs into the graph:
  * from the cache, a local file, or the ranks before it in the chain. */

@@ -2,6 +2,7 @@
 #include "runtime/session.h"
 
 #include "base/mem.h"
+#include "comm/layouts.h"
 
 enum cohort_code session_add_step(struct cohort_session *s, enum step_kind kind, int segment,
                                   int move, bool idle, struct cohort_error *err) {
@@ -196,6 +197,62 @@ static enum cohort_code make_exchange(struct cohort_session *s, int i, size_t ro
     return code;
 }
 
+/* What board b has, or gets, of a map by channels: those bytes of every row. */
+static struct comm_part part_of(const struct graph *g, int value, struct channels c) {
+    const struct geometry geo = value_geometry(graph_value(g, value));
+    const int64_t each = geo.blocked ? geo.width : 1; /* in a block lie 16 channels of each pixel */
+    const int64_t end = geo.blocked ? (c.end + MAP_BLOCK - 1) / MAP_BLOCK * MAP_BLOCK : c.end;
+    if (c.begin >= c.end)
+        return (struct comm_part){0};
+    return (struct comm_part){.y1 = geo.images * geo.height,
+                              .b0 = (size_t)(c.begin * each) * sizeof(float),
+                              .b1 = (size_t)(end * each) * sizeof(float)};
+}
+
+static enum cohort_code make_layout_transfer(struct cohort_session *s, int i, size_t row_bytes,
+                                             struct cohort_error *err) {
+    const struct transition *t = &s->transitions.list[i];
+    struct move *m = &s->moves[i];
+    const struct geometry geo = value_geometry(graph_value(s->graph, t->value));
+    const struct comm_map map = {geo.images * geo.height, geo.row_bytes};
+    const size_t size = (size_t)s->size;
+    const void *mine = m->slot >= 0 ? exec_slot_data(s->program, m->slot) : NULL;
+    void *whole = m->root_slot >= 0 ? exec_slot_data(s->program, m->root_slot) : NULL;
+    struct comm_part *has = mem_zalloc(2 * size, sizeof *has), *wants = has + size;
+    bool *gives = mem_zalloc(size, sizeof *gives);
+    enum cohort_code code = COHORT_OK;
+    (void)row_bytes; /* these are never converted */
+    if (has == NULL || gives == NULL) {
+        code = no_memory(s, 2 * size * sizeof *has, err);
+        goto out;
+    }
+    for (int b = 0; b < s->size; b++) {
+        gives[b] = t->channels[b].begin < t->channels[b].end;
+        if (b == 0 || t->to_all)
+            wants[b] = (struct comm_part){.y1 = map.rows, .b1 = map.row_bytes};
+        if (t->kind == TRANSITION_JOIN)
+            has[b] = part_of(s->graph, t->value, t->channels[b]);
+    }
+    if (t->kind == TRANSITION_JOIN)
+        code = comm_spread_create(&m->transfer, s->comm, COMM_LINEAR, &map, has, wants, mine, whole,
+                                  err);
+    else /* in place */
+        code = comm_reduce_create(&m->transfer, s->comm, COMM_LINEAR, &map, gives, wants, mine,
+                                  (void *)(uintptr_t)mine, err);
+out:
+    mem_free(has);
+    mem_free(gives);
+    return code;
+}
+
+typedef enum cohort_code (*make_fn)(struct cohort_session *s, int i, size_t row_bytes,
+                                    struct cohort_error *err);
+static const make_fn makers[] = {[TRANSITION_SCATTER] = make_row_transfer,
+                                 [TRANSITION_GATHER] = make_row_transfer,
+                                 [TRANSITION_EXCHANGE] = make_exchange,
+                                 [TRANSITION_JOIN] = make_layout_transfer,
+                                 [TRANSITION_SUM] = make_layout_transfer};
+
 /* Memory first: a rank that has none must say so before others wait for it. */
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -205,8 +262,7 @@ enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_
     for (int i = 0; i < s->transitions.count && s->comm != NULL && code == COHORT_OK; i++) {
         const struct transition *t = &s->transitions.list[i];
         size_t row_bytes = session_row_bytes(s, t->value);
-        code = (t->kind == TRANSITION_EXCHANGE ? make_exchange : make_row_transfer)(s, i, row_bytes,
-                                                                                    err);
+        code = makers[t->kind](s, i, row_bytes, err);
     }
     return code;
 }

@@ -261,6 +261,17 @@ static void chain_progress(void *context, uint64_t done, uint64_t total) {
         s->options.progress(s->options.context, "weights", done, total);
 }
 
+/* Of slices, the constants that they are of. */
+static void take_sources(const struct cohort_session *s, int *ids, int *count) {
+    int kept = 0;
+    for (int i = 0; i < *count; i++) {
+        const int id = session_constant_source(s, ids[i]);
+        if (id >= 0)
+            ids[kept++] = id;
+    }
+    *count = kept;
+}
+
 /* Local: what this rank can find by itself; marks the rest as wanted. */
 static enum cohort_code look_around(struct cohort_session *s, struct arrivals *a,
                                     struct cohort_error *err) {
@@ -270,6 +281,7 @@ static enum cohort_code look_around(struct cohort_session *s, struct arrivals *a
     if (s->rank == 0)
         goto out;
     TRY(exec_constants(s->program, &ids, &count, err));
+    take_sources(s, ids, &count);
     if (uses_cache(s)) {
         char *directory = file_join(s->options.cache_directory, "weights");
         struct cohort_error why = {0};
@@ -313,13 +325,14 @@ out:
 }
 
 void session_drop_weights(struct cohort_session *s) {
+    session_drop_slices(s);
     if (s->rank == 0)
         return;
     for (int i = 0; i < s->weight_map_count; i++) {
         struct weight_map *m = &s->weight_maps[i];
         if (m->map.data == NULL) /* dropped before: what is there now is another one's */
             continue;
-        if (exec_uses_constant(s->program, m->value))
+        if (session_uses_constant(s, m->value))
             continue;
         s->graph->values[m->value].constant.data = NULL;
         file_unmap(&m->map);
@@ -327,7 +340,7 @@ void session_drop_weights(struct cohort_session *s) {
     for (int id = 0; id < s->graph->value_count; id++) {
         struct value *v = graph_value(s->graph, id);
         if (v->is_constant && v->content_hash != NULL && v->constant.owned &&
-            !exec_uses_constant(s->program, id)) {
+            !session_uses_constant(s, id)) {
             mem_free(v->constant.data);
             v->constant.data = NULL;
             v->constant.owned = false;

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-static const char *const golden[] = {"tiles", "predicted", "empty", "toy_vgg_default"};
+static const char *const golden[] = {"tiles", "predicted", "empty", "toy_vgg_default", "channels"};
 #define GOLDEN (sizeof golden / sizeof golden[0])
 
 static void golden_path(char path[128], const char *name) {
@@ -87,6 +87,17 @@ static void test_contents(void **state) {
     assert_true(p->segments[0].predicted_ms < 0);
     plan_destroy(&p);
     plan_destroy(&p);
+    golden_path(path, "channels");
+    assert_int_equal(plan_load(&p, path, &err), COHORT_OK);
+    assert_int_equal(p->segments[0].mode, PLAN_OUT_CHANNEL);
+    assert_int_equal(p->segments[0].output, PLAN_STAY);
+    assert_int_equal(p->segments[0].split[1], 48);
+    assert_int_equal(p->segments[1].mode, PLAN_CHANNELWISE);
+    assert_int_equal(p->segments[2].mode, PLAN_IN_CHANNEL);
+    assert_int_equal(p->segments[2].output, PLAN_TO_ALL);
+    assert_int_equal(p->segments[3].output, PLAN_TO_ROOT);
+    assert_true(plan_has_channels(p));
+    plan_destroy(&p);
 }
 
 /* A plan of version 1 is what version 2 prints of it. */
@@ -136,8 +147,13 @@ static const struct {
     {"{}", "p: 'format' is missing"},
     {"{\"format\":1}", "p: format: must be a text, not 1"},
     {"{\"format\":\"cohort-profile\"}", "p: format is 'cohort-profile', not 'cohort-plan'"},
-    {"{\"format\":\"cohort-plan\",\"version\":3,\"new\":1}",
-     "p: a plan of version 3, but this program reads versions up to 2"},
+    {"{\"format\":\"cohort-plan\",\"version\":4,\"new\":1}",
+     "p: a plan of version 4, but this program reads versions up to 3"},
+    {PLAN("{\"until\":\"x\",\"mode\":\"in-channel\",\"split\":[0,16,32]}"),
+     "p: segments[0]: mode 'in-channel' belongs to plans of version 3, and this is one of version "
+     "2"},
+    {PLAN("{\"until\":\"x\",\"mode\":\"tile\",\"split\":[0,1,2],\"output\":\"all\"}"),
+     "p: segments[0].output: "},
     {"{\"format\":\"cohort-plan\",\"version\":1,\"boards\":1,\"bord\":2}",
      "p: unknown key 'bord': did you mean 'boards'?"},
     {"{\"format\":\"cohort-plan\",\"version\":1,\"version\":1}", "p: 'version' is given twice"},
@@ -168,7 +184,7 @@ static const struct {
      "p: segments[0].board: must be a whole number from 0 to 1, not 2"},
     {PLAN("{\"mode\":\"tile\",\"until\":\"x\"}"), "p: segments[0]: 'split' is missing"},
     {PLAN("{\"mode\":\"tile\",\"until\":\"x\",\"split\":[0,4]}"),
-     "p: segments[0].split: must have 3 row numbers for 2 boards, not 2"},
+     "p: segments[0].split: must have 3 numbers for 2 boards, not 2"},
     {PLAN("{\"mode\":\"tile\",\"until\":\"x\",\"split\":[1,4,5]}"), "p: segments[0].split[0]: "},
     {PLAN("{\"mode\":\"tile\",\"until\":\"x\",\"split\":[0,4,3]}"), "p: segments[0].split[2]: "},
     {PLAN("{\"mode\":\"tile\",\"until\":\"x\",\"split\":[0,-4,3]}"), "p: segments[0].split[1]: "},
@@ -318,6 +334,15 @@ static void test_schema(void **state) {
     assert_int_equal(compare_keys(cJSON_GetObjectItem(defs, "replicate"),
                                   cJSON_GetArrayItem(segments, 3), text, true, 3),
                      4);
+    json_free(&document);
+    mem_free(text);
+    golden_path(path, "channels");
+    assert_int_equal(file_read(path, 1 << 20, &text, &bytes, &err), COHORT_OK);
+    assert_int_equal(json_parse(&document, text, bytes, "p", &err), COHORT_OK);
+    segments = cJSON_GetObjectItem(document, "segments");
+    assert_int_equal(compare_keys(cJSON_GetObjectItem(defs, "channels"),
+                                  cJSON_GetArrayItem(segments, 0), text, true, 0),
+                     6);
     json_free(&schema);
     json_free(&document);
     mem_free(text);
