@@ -1,5 +1,5 @@
-#include "cli/bench_strategies.h"
 #include "base/clock.h"
+#include "cli/bench_contest.h"
 #include "cli/inputs.h"
 #include "cli/wire_choice.h"
 
@@ -12,41 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#define STRATEGIES_MAX 32
-
-/* One strategy's plan for the network at hand.  All but the name is rank 0's. */
-struct candidate {
-    char name[32];
-    struct cohort_plan *plan;
-    char why_not[COHORT_MESSAGE_BYTES]; /* it made none */
-    double predicted_ms, own_ms, planning_ms;
-    double *ms;
-    int count;
-    struct cli_stats time;
-    double bytes;      /* that travel in an inference */
-    double peak_bytes; /* of the board that needs most */
-    double late;       /* share of dilated blocks that came too late */
-    int boards;        /* that compute anything */
-    int segments;
-};
-
-struct contest {
-    const struct bench_options *o;
-    struct cli_ranks *ranks;
-    const char *network;
-    struct cohort_model *model;     /* rank 0 */
-    struct cohort_profile *profile; /* rank 0 */
-    struct cost_model *costs;       /* rank 0 */
-    double profiling_ms;
-    struct candidate list[STRATEGIES_MAX];
-    int count;
-    struct input_set *sets; /* rank 0 */
-    int set_count;
-    struct cohort_tensor output;
-    int wire;       /* enum cohort_wire */
-    bool throttled; /* a board did, between the first run and the last */
-};
 
 /* ---- which strategies ------------------------------------------------------------------------ */
 
@@ -87,11 +52,31 @@ out:
     return code;
 }
 
+/* Does `fss` go by measured groups?  Where one board computes alone there are none to choose among.
+ */
+static bool wants_groups(const struct contest *c) {
+    return listed(c, "fss") && !c->o->predicted &&
+           c->ranks->size - (c->o->common.root != 0 ? 1 : 0) > 1;
+}
+
+static bool measures_groups(const struct contest *c) {
+    return wants_groups(c) && c->o->profile == NULL;
+}
+
 /* ---- profile and plans ----------------------------------------------------------------------- */
+
+static double redundant_share(const struct simulation *s) {
+    double all = 0, twice = 0;
+    for (int i = 0; i < s->segment_count; i++) {
+        all += s->segments[i].compute_ms;
+        twice += s->segments[i].redundant * s->segments[i].compute_ms;
+    }
+    return all > 0 ? twice / all : 0;
+}
 
 /* A strategy that cannot plan this network here is left out, with its reason. */
 static enum cohort_code plan_one(struct contest *c, struct candidate *k, struct cohort_error *err) {
-    const struct planner_options o = {.cost = c->costs->options};
+    const struct planner_options o = {.cost = c->costs->options, .predicted = !wants_groups(c)};
     struct cohort_error reason = {0};
     struct planned planned = {0};
     double start = clock_ms();
@@ -108,6 +93,7 @@ static enum cohort_code plan_one(struct contest *c, struct candidate *k, struct 
     k->predicted_ms = planned.simulation->total_ms;
     k->own_ms = planned.own_ms;
     k->segments = planned.plan->segment_count;
+    k->redundant = redundant_share(planned.simulation);
     k->boards = plan_busy_boards(planned.plan);
     code = cohort_plan_wrap(&k->plan, &planned.plan, err);
     planned_release(&planned);
@@ -125,7 +111,8 @@ static enum cohort_code plan_all(struct contest *c, struct cohort_error *err) {
         struct candidate *k = &c->list[i];
         TRY(plan_one(c, k, err));
         k->ms = mem_zalloc((size_t)c->o->common.repeat * (size_t)c->o->rounds, sizeof *k->ms);
-        if (k->ms == NULL)
+        k->board_peak_bytes = mem_zalloc((size_t)c->ranks->size, sizeof *k->ms);
+        if (k->ms == NULL || k->board_peak_bytes == NULL)
             TRY(error_memory(err, (size_t)c->o->common.repeat * sizeof *k->ms, "times"));
     }
 out:
@@ -189,11 +176,16 @@ static enum cohort_code open_network(struct contest *c, struct cohort_error *err
     if (code == COHORT_OK && c->ranks->rank == 0)
         code = inputs_load(&c->sets, &c->set_count, c->model, &none, &made, err);
     TRY(cli_agree(c->ranks, code, err));
-    const struct cohort_profile_options o = {
-        .directory = state.cache, .file = c->o->profile, .again = c->o->again};
+    const struct cohort_profile_options o = {.directory = state.cache,
+                                             .file = c->o->profile,
+                                             .again = c->o->again,
+                                             .groups = measures_groups(c) ? -1 : 0,
+                                             .root_feeds = c->o->common.root != 0};
     double start = clock_ms();
     TRY(cohort_profile_make(&c->profile, c->model, c->ranks->comm, &o, &session, err));
     c->profiling_ms = clock_ms() - start;
+    if (bench_groups_ms(c) <= c->profiling_ms) /* else they were kept */
+        c->profiling_ms -= bench_groups_ms(c);
     session.log = NULL; /* profiling has said what there is to say of these boards */
     session.profile = c->o->cpu_time ? NULL : c->profile;
     if (c->ranks->rank == 0)
@@ -206,6 +198,57 @@ static enum cohort_code open_network(struct contest *c, struct cohort_error *err
     TRY(cli_agree(c->ranks, code, err));
 out:
     cli_session_release(&state);
+    return code;
+}
+
+/* ---- the boards' health ---------------------------------------------------------------------- */
+
+/* Did the board slow itself down between the two looks?  Clock and temperature may change. */
+static bool throttled_between(const char *before, const char *after) {
+    const char *then = strstr(before, "throttled"), *now = strstr(after, "throttled");
+    return now != NULL && (then == NULL || strtol(then + 9, NULL, 10) != strtol(now + 9, NULL, 10));
+}
+
+/* Collective.  Every board's, on rank 0. */
+static enum cohort_code look(const struct contest *c, int which, struct cohort_error *err) {
+    char mine[BOARD_HEALTH_BYTES] = "";
+    char *all = c->health != NULL ? health_of(c, which, 0) : NULL;
+    enum cohort_code code = COHORT_OK;
+    board_health(&c->board, "/sys", mine);
+    if (c->ranks->comm == MPI_COMM_NULL)
+        memcpy(all, mine, sizeof mine);
+    else
+        TRY(cli_gather_bytes(c->ranks, mine, all, sizeof mine, err));
+out:
+    return code;
+}
+
+/* Collective.  What happened since the last look happened to this candidate. */
+static enum cohort_code look_after(const struct contest *c, struct candidate *k,
+                                   struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    TRY(look(c, NOW, err));
+    for (int b = 0; c->ranks->rank == 0 && b < c->ranks->size; b++) {
+        k->throttled |= throttled_between(health_of(c, LATELY, b), health_of(c, NOW, b));
+        memcpy(health_of(c, LATELY, b), health_of(c, NOW, b), BOARD_HEALTH_BYTES);
+    }
+out:
+    return code;
+}
+
+/* Collective. */
+static enum cohort_code look_before(struct contest *c, struct cohort_error *err) {
+    const size_t size = c->ranks->rank == 0 ? (size_t)c->ranks->size : 0;
+    enum cohort_code code = board_detect(&c->board, &(struct board_options){.bind = false}, err);
+    if (size > 0)
+        c->health = mem_zalloc(LOOKS * size, BOARD_HEALTH_BYTES);
+    if (code == COHORT_OK && size > 0 && c->health == NULL)
+        code = error_memory(err, LOOKS * size * BOARD_HEALTH_BYTES, "the boards' health");
+    TRY(cli_agree(c->ranks, code, err));
+    TRY(look(c, BEFORE, err));
+    if (size > 0)
+        memcpy(health_of(c, LATELY, 0), health_of(c, BEFORE, 0), size * BOARD_HEALTH_BYTES);
+out:
     return code;
 }
 
@@ -225,11 +268,14 @@ static enum cohort_code read_report(struct candidate *k, const char *json,
         return code;
     const cJSON *board, *step;
     double blocks = 0, late = 0;
-    k->peak_bytes = k->bytes = 0;
+    int b = 0;
+    k->peak_bytes = k->bytes = k->compute_ms = 0;
     cJSON_ArrayForEach(board, cJSON_GetObjectItemCaseSensitive(report, "boards")) {
-        k->peak_bytes =
-            fmax(k->peak_bytes, number(board, "activation_bytes") + number(board, "weights_bytes") +
-                                    number(board, "other_bytes"));
+        double *peak = &k->board_peak_bytes[b++];
+        *peak = number(board, "activation_bytes") + number(board, "weights_bytes") +
+                number(board, "other_bytes");
+        k->peak_bytes = fmax(k->peak_bytes, *peak);
+        k->compute_ms = fmax(k->compute_ms, number(board, "compute_ms"));
         blocks += number(board, "blocks");
         late += number(board, "late_blocks");
     }
@@ -262,8 +308,9 @@ static enum cohort_code rest(const struct contest *c, struct cohort_error *err) 
     return cli_agree(c->ranks, COHORT_OK, err);
 }
 
-/* Collective.  One turn of one candidate. */
-static enum cohort_code turn(struct contest *c, struct candidate *k, struct cohort_error *err) {
+/* Collective.  One turn of one candidate: runs that do not count, and runs that do. */
+static enum cohort_code turn(struct contest *c, struct candidate *k, long warmup, long repeat,
+                             struct cohort_error *err) {
     struct cohort_session_options options;
     struct cli_session_state state = {0};
     struct cohort_session *session = NULL;
@@ -278,7 +325,7 @@ static enum cohort_code turn(struct contest *c, struct candidate *k, struct coho
     if (c->ranks->rank == 0)
         inputs_describe(&options, &c->sets[0]);
     TRY(cohort_prepare(&session, c->model, k->plan, c->ranks->comm, &options, err));
-    for (long i = -c->o->common.warmup; i < c->o->common.repeat; i++)
+    for (long i = -warmup; i < repeat; i++)
         TRY(run_once(c, k, session, i >= 0, err));
     TRY(cohort_report(session, &json, err));
     if (c->ranks->rank == 0)
@@ -291,177 +338,44 @@ out:
     return code;
 }
 
+/* Rank 0.  How often a candidate runs in a round.  Where all of its runs would take longer than the
+ * limit, as predicted, there are fewer rounds for it, at last one run in all. */
+static void find_runs(const struct contest *c, const struct candidate *k, long round, long *warmup,
+                      long *repeat) {
+    const struct cli_options *o = &c->o->common;
+    const double fit = c->o->limit_s * 1e3 / fmax(k->predicted_ms, 1e-3);
+    *warmup = o->warmup;
+    *repeat = k->plan != NULL ? o->repeat : 0;
+    if (c->o->limit_s <= 0 || fit >= (double)(o->warmup + o->repeat) * (double)(round + 1))
+        return;
+    if (round > 0)
+        *repeat = 0;
+    else if (*repeat > 0 && fit < (double)(o->warmup + o->repeat)) {
+        *warmup = 0;
+        *repeat = fit < 1 ? 1 : fit < (double)o->repeat ? (long)fit : o->repeat;
+    }
+}
+
 /* Collective.  Rounds begin with another candidate each. */
 static enum cohort_code run_rounds(struct contest *c, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     for (long round = 0; round < c->o->rounds; round++)
         for (int i = 0; i < c->count; i++) {
             struct candidate *k = &c->list[(i + round) % c->count];
-            long runs = k->plan != NULL;
-            TRY(cli_broadcast(c->ranks, &runs, err));
-            if (runs)
-                TRY(turn(c, k, err));
+            long warmup = 0, repeat = 0;
+            if (c->ranks->rank == 0)
+                find_runs(c, k, round, &warmup, &repeat);
+            TRY(cli_broadcast(c->ranks, &warmup, err));
+            TRY(cli_broadcast(c->ranks, &repeat, err));
+            if (repeat > 0)
+                TRY(turn(c, k, warmup, repeat, err));
+            if (repeat > 0)
+                TRY(look_after(c, k, err));
         }
     for (int i = 0; i < c->count; i++)
         c->list[i].time = cli_statistics(c->list[i].ms, c->list[i].count);
 out:
     return code;
-}
-
-/* ---- the boards' health ---------------------------------------------------------------------- */
-
-/* Did the board slow itself down between the two looks?  Clock and temperature may change. */
-static bool throttled_between(const char *before, const char *after) {
-    const char *then = strstr(before, "throttled"), *now = strstr(after, "throttled");
-    return now != NULL && (then == NULL || strtol(then + 9, NULL, 10) != strtol(now + 9, NULL, 10));
-}
-
-/* Collective.  all: rank 0's, a text a rank. */
-static enum cohort_code gather_health(const struct contest *c, char *all,
-                                      struct cohort_error *err) {
-    struct board board;
-    char mine[BOARD_HEALTH_BYTES];
-    enum cohort_code code = board_detect(&board, &(struct board_options){.bind = false}, err);
-    TRY(cli_agree(c->ranks, code, err));
-    board_health(&board, "/sys", mine);
-    if (c->ranks->comm == MPI_COMM_NULL)
-        memcpy(all, mine, sizeof mine);
-    else
-        TRY(cli_gather_bytes(c->ranks, mine, all, sizeof mine, err));
-out:
-    return code;
-}
-
-/* ---- showing --------------------------------------------------------------------------------- */
-
-/* How many times as fast as the best single board; 0: not measured. */
-static double speedup(const struct contest *c, const struct candidate *k) {
-    const struct candidate *single = &c->list[0];
-    return single->count > 0 && k->count > 0 ? single->time.median / k->time.median : 0;
-}
-
-static double error_percent(const struct candidate *k) {
-    return k->count > 0 ? (k->predicted_ms / k->time.median - 1) * 100 : 0;
-}
-
-static const char *remark(const struct contest *c, const struct candidate *k) {
-    return k->late > 0.01 ? "does not count: late blocks" : c->throttled ? "a board throttled" : "";
-}
-
-static void print_table(const struct contest *c) {
-    printf("%s on %d boards, %ld runs of each plan in %ld rounds; profiled in %.0f ms; input %s, "
-           "wire %s\n",
-           c->network, c->ranks->size, c->o->common.repeat * c->o->rounds, c->o->rounds,
-           c->profiling_ms, inputs_type(&c->sets[0]), wire_name(c->wire));
-    printf("%-12s %10s %10s %8s %10s %7s %9s %9s %8s %6s\n", "strategy", "median ms", "p95 ms",
-           "speedup", "predicted", "error", "MB moved", "peak MB", "plan ms", "boards");
-    for (int i = 0; i < c->count; i++) {
-        const struct candidate *k = &c->list[i];
-        if (k->count == 0) {
-            printf("%-12s %s\n", k->name, k->why_not);
-            continue;
-        }
-        printf("%-12s %10.2f %10.2f %7.2fx %10.2f %6.1f%% %9.3f %9.1f %8.1f %6d %s\n", k->name,
-               k->time.median, k->time.p95, speedup(c, k), k->predicted_ms, error_percent(k),
-               k->bytes * 1e-6, k->peak_bytes * 1e-6, k->planning_ms, k->boards, remark(c, k));
-    }
-    printf("\n");
-}
-
-static void print_csv(const struct contest *c, bool first) {
-    if (first)
-        printf("network,boards,strategy,median_ms,p95_ms,min_ms,speedup,predicted_ms,mb_moved,"
-               "peak_mb,profiling_ms,planning_ms,computing_boards,remark\n");
-    for (int i = 0; i < c->count; i++) {
-        const struct candidate *k = &c->list[i];
-        if (k->count > 0)
-            printf("%s,%d,%s,%.3f,%.3f,%.3f,%.3f,%.3f,%.6f,%.3f,%.1f,%.3f,%d,%s\n", c->network,
-                   c->ranks->size, k->name, k->time.median, k->time.p95, k->time.min, speedup(c, k),
-                   k->predicted_ms, k->bytes * 1e-6, k->peak_bytes * 1e-6, c->profiling_ms,
-                   k->planning_ms, k->boards, remark(c, k));
-    }
-}
-
-/* One row a network: medians, and speed-ups in brackets. */
-static void print_markdown(const struct contest *c, bool first) {
-    if (first) {
-        printf("| network | boards |");
-        for (int i = 0; i < c->count; i++)
-            printf(" %s |", c->list[i].name);
-        printf("\n| --- | ---: |");
-        for (int i = 0; i < c->count; i++)
-            printf(" ---: |");
-        printf("\n");
-    }
-    printf("| %s | %d |", c->network, c->ranks->size);
-    for (int i = 0; i < c->count; i++) {
-        const struct candidate *k = &c->list[i];
-        if (k->count > 0)
-            printf(" %.1f ms (%.2fx)%s |", k->time.median, speedup(c, k),
-                   remark(c, k)[0] != '\0' ? " !" : "");
-        else
-            printf(" - |");
-    }
-    printf("\n");
-}
-
-static void add_json(const struct contest *c, const char *before, const char *after, cJSON *rows) {
-    cJSON *o = cJSON_CreateObject();
-    cJSON_AddStringToObject(o, "network", c->network);
-    cJSON_AddStringToObject(o, "input", inputs_type(&c->sets[0]));
-    cJSON_AddStringToObject(o, "wire", wire_name(c->wire));
-    cJSON_AddNumberToObject(o, "profiling_ms", c->profiling_ms);
-    cJSON *boards = cJSON_AddArrayToObject(o, "boards");
-    for (int b = 0; b < c->ranks->size; b++) {
-        cJSON *board = cJSON_CreateObject();
-        cJSON_AddStringToObject(board, "before", before + b * BOARD_HEALTH_BYTES);
-        cJSON_AddStringToObject(board, "after", after + b * BOARD_HEALTH_BYTES);
-        json_append(boards, board);
-    }
-    cJSON *list = cJSON_AddArrayToObject(o, "strategies");
-    for (int i = 0; i < c->count; i++) {
-        const struct candidate *k = &c->list[i];
-        cJSON *row = cJSON_CreateObject();
-        cJSON_AddStringToObject(row, "strategy", k->name);
-        if (k->count == 0) {
-            cJSON_AddStringToObject(row, "why_not", k->why_not);
-            json_append(list, row);
-            continue;
-        }
-        cJSON *l = cJSON_AddObjectToObject(row, "latency_ms");
-        cJSON_AddNumberToObject(l, "median", k->time.median);
-        cJSON_AddNumberToObject(l, "p95", k->time.p95);
-        cJSON_AddNumberToObject(l, "min", k->time.min);
-        cJSON_AddNumberToObject(row, "speedup", speedup(c, k));
-        cJSON_AddNumberToObject(row, "predicted_ms", k->predicted_ms);
-        if (k->own_ms >= 0)
-            cJSON_AddNumberToObject(row, "own_ms", k->own_ms);
-        cJSON_AddNumberToObject(row, "planning_ms", k->planning_ms);
-        cJSON_AddNumberToObject(row, "bytes", k->bytes);
-        cJSON_AddNumberToObject(row, "peak_bytes", k->peak_bytes);
-        cJSON_AddNumberToObject(row, "computing_boards", k->boards);
-        cJSON_AddNumberToObject(row, "segments", k->segments);
-        cJSON_AddNumberToObject(row, "late_share", k->late);
-        cJSON_AddStringToObject(row, "remark", remark(c, k));
-        json_append(list, row);
-    }
-    json_append(rows, o);
-}
-
-static void show(struct contest *c, const char *before, const char *after, bool first,
-                 cJSON *rows) {
-    for (int b = 0; b < c->ranks->size; b++)
-        c->throttled |=
-            throttled_between(before + b * BOARD_HEALTH_BYTES, after + b * BOARD_HEALTH_BYTES);
-    add_json(c, before, after, rows);
-    if (c->o->common.json)
-        return;
-    if (c->o->format == BENCH_CSV)
-        print_csv(c, first);
-    else if (c->o->format == BENCH_MARKDOWN)
-        print_markdown(c, first);
-    else
-        print_table(c);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
@@ -470,30 +384,26 @@ static void release(struct contest *c) {
     for (int i = 0; i < c->count; i++) {
         cohort_plan_free(&c->list[i].plan);
         mem_free(c->list[i].ms);
+        mem_free(c->list[i].board_peak_bytes);
     }
     inputs_release(&c->sets, c->set_count);
     cost_destroy(&c->costs);
     cohort_profile_free(&c->profile);
     cohort_model_free(&c->model);
+    mem_free(c->health);
 }
 
 static enum cohort_code contest_run(struct contest *c, bool first, cJSON *rows,
                                     struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    const size_t size = c->ranks->rank == 0 ? (size_t)c->ranks->size : 0;
-    char *health = mem_zalloc(2 * size + 1, BOARD_HEALTH_BYTES);
-    if (health == NULL)
-        code = error_memory(err, 2 * size * BOARD_HEALTH_BYTES, "the boards' health");
-    TRY(cli_agree(c->ranks, code, err));
     TRY(choose(c, err));
     TRY(open_network(c, err));
-    TRY(gather_health(c, health, err));
+    TRY(look_before(c, err));
     TRY(run_rounds(c, err));
-    TRY(gather_health(c, health + size * BOARD_HEALTH_BYTES, err));
+    TRY(look(c, AFTER, err));
     if (c->ranks->rank == 0)
-        show(c, health, health + size * BOARD_HEALTH_BYTES, first, rows);
+        bench_show(c, first, rows);
 out:
-    mem_free(health);
     return code;
 }
 

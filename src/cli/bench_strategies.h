@@ -15,12 +15,14 @@ struct bench_options {
     const char *strategies; /* "all", or names with commas; NULL: networks alone */
     const char *profile;    /* FILE; NULL: measure, or what is kept */
     bool again;             /* measure in any case */
+    bool predicted;         /* fss: by the cost model, without measuring groups */
     bool cpu_time;          /* dilated boards take it, whatever was measured */
     const char *save_profile;
     int format;     /* enum bench_format */
     int input_type; /* enum made_up */
     long rounds;
     double cooldown_s; /* rest before each turn */
+    double limit_s;    /* of all runs of a plan; 0: none */
 };
 enum bench_format { BENCH_TABLE, BENCH_CSV, BENCH_MARKDOWN };
 

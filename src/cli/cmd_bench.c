@@ -178,6 +178,8 @@ static enum cohort_code check_comparison(const struct bench_options *o, const ch
     if (code != COHORT_OK)
         return code;
     const char *alone = o->again                   ? "--again"
+                        : o->predicted             ? "--predicted"
+                        : o->limit_s > 0           ? "--limit"
                         : o->save_profile != NULL  ? "--save-profile"
                         : o->format != BENCH_TABLE ? "--format"
                                                    : NULL;
@@ -223,6 +225,7 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
     struct cohort_error err = {0};
     const char *names[NETWORKS_MAX];
     int status;
+    bool markdown = false;
     cli_options_init(&b.common);
     b.common.repeat = 10;
     b.common.warmup = 1;
@@ -236,14 +239,20 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         {"strategies", 0, OPTION_TEXT, &o.strategies, "all|A,B",
          "compare ways to divide them, as 'cohort plan' knows them", 0, 0},
         {"again", 0, OPTION_FLAG, &o.again, NULL, "strategies: measure, whatever was kept", 0, 0},
+        {"predicted", 0, OPTION_FLAG, &o.predicted, NULL,
+         "strategies: fss by the cost model; else all groups are measured for it", 0, 0},
         {"save-profile", 0, OPTION_TEXT, &o.save_profile, "FILE",
          "strategies: write what they were made by, of the last network", 0, 0},
         {"rounds", 0, OPTION_INT, &o.rounds, "N",
          "strategies: how often each has its turn of --repeat runs (3)", 1, 10000},
         {"cooldown", 0, OPTION_DOUBLE, &o.cooldown_s, "S", "strategies: rest before each turn (0)",
          0, 3600},
+        {"limit", 0, OPTION_DOUBLE, &o.limit_s, "S",
+         "strategies: fewer runs of a plan that would take longer, by its prediction", 0, 1e6},
         {"format", 0, OPTION_CHOICE, &o.format, "table|csv|markdown", "strategies: how to print", 0,
          0},
+        {"markdown", 0, OPTION_FLAG, &markdown, NULL,
+         "strategies: a row to paste, as --format markdown", 0, 0},
         PROFILE_OPTIONS(b.profile),
         CLI_PLAN_OPTIONS(b.common, CLI_WIRES_AUTO_TEXT),
         CLI_TOLERANCE_OPTION(b.common),
@@ -260,6 +269,8 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         error_set(&err, COHORT_ERR_USAGE, "no network was named: %s", self->usage);
         return cli_fail(&err);
     }
+    if (markdown)
+        o.format = BENCH_MARKDOWN;
     o.common = b.common;
     o.input_type = b.input_type;
     o.profile = b.profile.file;

@@ -17,11 +17,12 @@
 
 #define TIMES_LEAST 2 /* that a group is run; the least counts … */
 #define TIMES_MOST  8
-#define SHORT_MS    5000.0 /* … more than twice only where all takes no longer than this, about */
-#define STAGES      20     /* at least; after each of them boards agree, and progress is told */
-#define OPS_MOST    2000   /* of a program: a stage has fewer groups where they have more */
-#define PATIENCE    10     /* a stage may take so much longer than expected */
-#define USUAL_S     300.0  /* and so long in any case */
+#define SHORT_MS    5000.0 /* … more than twice only where all takes no longer than this, about … */
+#define LONG_MS     10000.0 /* … and once where a single time takes longer than this */
+#define STAGES      20      /* at least; after each of them boards agree, and progress is told */
+#define OPS_MOST    2000    /* of a program, about: where there are more, there are several */
+#define PATIENCE    10      /* a stage may take so much longer than expected */
+#define USUAL_S     300.0   /* and so long in any case */
 
 /* Nodes [first, last) on a board that computes rows [split[0], split[1]) of value `until`. */
 struct group {
@@ -36,10 +37,10 @@ struct grouped {
     struct group *list; /* on every rank the same */
     size_t capacity;
     int count;
-    int times, stages, patience_s;
-    double *shares;   /* rank 0: of the rows, each board's */
-    double *ms, *all; /* all: rank 0 */
-    /* Scratch of a stage. */
+    int times, programs, stages, patience_s; /* stages: of a program */
+    double *shares;                          /* rank 0: of the rows, each board's */
+    double *ms, *all;                        /* all: rank 0 */
+    /* Scratch. */
     struct rows *need; /* of the graph's values */
     int *slots, *ops, *first_op;
     double *took;
@@ -125,10 +126,12 @@ static enum cohort_code share_out(struct grouped *g, const struct profile *p,
         largest = fmax(largest, group->expected_ms);
         most_ops = ops[least] > most_ops ? ops[least] : most_ops;
     }
-    g->times = (int)fmin(TIMES_MOST, fmax(TIMES_LEAST, SHORT_MS / fmax(most, 1e-3)));
-    g->stages = most_ops / OPS_MOST + 1 > STAGES ? most_ops / OPS_MOST + 1 : STAGES;
+    g->times =
+        most > LONG_MS ? 1 : (int)fmin(TIMES_MOST, fmax(TIMES_LEAST, SHORT_MS / fmax(most, 1e-3)));
+    g->programs = most_ops / OPS_MOST + 1;
+    g->stages = (STAGES + g->programs - 1) / g->programs;
     g->patience_s =
-        (int)fmin(1e6, USUAL_S + PATIENCE * 1e-3 * g->times * (most / g->stages + largest));
+        (int)fmin(1e6, USUAL_S + PATIENCE * 1e-3 * g->times * (most / STAGES + largest));
     mem_free(load);
     mem_free(ops);
     return COHORT_OK;
@@ -180,12 +183,13 @@ static enum cohort_code share_list(struct grouped *g, struct cohort_error *err) 
         buf_u64(&b, (uint64_t)group->split[0]);
         buf_u64(&b, (uint64_t)group->split[1]);
     }
-    int plan[] = {g->count, g->times, g->stages, g->patience_s};
-    TRY(profile_share_ints(g->job, plan, 4, err));
+    int plan[] = {g->count, g->times, g->programs, g->stages, g->patience_s};
+    TRY(profile_share_ints(g->job, plan, 5, err));
     g->count = plan[0];
     g->times = plan[1];
-    g->stages = plan[2];
-    comm_set_setup_timeout(g->job->comm, plan[3]); /* a board that is silent for longer is lost */
+    g->programs = plan[2];
+    g->stages = plan[3];
+    comm_set_setup_timeout(g->job->comm, plan[4]); /* a board that is silent for longer is lost */
     TRY(comm_broadcast(g->job->comm, &b, err));
     if (g->job->rank != 0)
         g->list = mem_zalloc((size_t)g->count + 1, sizeof *g->list);
@@ -266,48 +270,73 @@ static enum cohort_code run_group(struct grouped *g, struct program *p, int firs
     return code;
 }
 
-/* This rank's groups of a stage: mine[0 … count). */
-static enum cohort_code run_stage(struct grouped *g, const int *mine, int count,
-                                  struct cohort_error *err) {
+/* Groups mine[0 … count) in one program, which the caller destroys; first_op[] says where each
+ * begins. */
+static enum cohort_code make_program(struct grouped *g, const int *mine, int count,
+                                     struct program **p, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    struct program *p = NULL;
     const struct exec_options o = profile_exec_options(g->job);
     if (count == 0)
         return code;
-    TRY(exec_create(&p, g->job->graph, g->job->pool, &o, err));
+    TRY(exec_create(p, g->job->graph, g->job->pool, &o, err));
     for (int i = 0; i < count; i++) {
-        g->first_op[i] = exec_op_count(p);
-        TRY(add_to_program(g, p, &g->list[mine[i]], i, err));
+        g->first_op[i] = exec_op_count(*p);
+        TRY(add_to_program(g, *p, &g->list[mine[i]], i, err));
     }
-    g->first_op[count] = exec_op_count(p);
-    TRY(exec_prepare(p, err));
-    for (int time = 0; time < g->times; time++)
-        for (int i = 0; i < count; i++)
-            TRY(run_group(g, p, g->first_op[i], g->first_op[i + 1], &g->ms[mine[i]], err));
+    g->first_op[count] = exec_op_count(*p);
+    TRY(exec_prepare(*p, err));
+out:
+    return code;
+}
+
+/* Turns [from, to) of all groups, one round of them after the other. */
+static enum cohort_code run_turns(struct grouped *g, struct program *p, const int *mine, int count,
+                                  int64_t from, int64_t to, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int64_t turn = from; turn < to && code == COHORT_OK; turn++) {
+        const int i = (int)(turn % count);
+        code = run_group(g, p, g->first_op[i], g->first_op[i + 1], &g->ms[mine[i]], err);
+    }
+    return code;
+}
+
+/* Collective.  This rank's groups mine[0 … count), in program number `number`. */
+static enum cohort_code run_program(struct grouped *g, const int *mine, int count, int number,
+                                    struct cohort_error *err) {
+    const struct profile_job *job = g->job;
+    const int64_t turns = (int64_t)count * g->times;
+    enum cohort_code code = COHORT_OK;
+    struct program *p = NULL;
+    TRY(job_agree(job, make_program(g, mine, count, &p, err), err));
+    for (int stage = 0; stage < g->stages; stage++) {
+        code = run_turns(g, p, mine, count, turns * stage / g->stages,
+                         turns * (stage + 1) / g->stages, err);
+        TRY(job_agree(job, code, err));
+        if (job->progress != NULL)
+            job->progress(job->context, (uint64_t)(number * g->stages + stage + 1),
+                          (uint64_t)(g->programs * g->stages));
+    }
 out:
     exec_destroy(&p);
     return code;
 }
 
 /* Collective. */
-static enum cohort_code run_stages(struct grouped *g, struct cohort_error *err) {
+static enum cohort_code run_all(struct grouped *g, struct cohort_error *err) {
     const struct profile_job *job = g->job;
     enum cohort_code code = COHORT_OK;
     int count = 0;
     int *mine = mem_zalloc((size_t)g->count + 1, sizeof *mine);
-    TRY(job_agree(job,
-                  mine != NULL ? COHORT_OK
-                               : error_memory(err, (size_t)g->count * sizeof *mine, "groups"),
-                  err));
+    if (mine == NULL)
+        code = error_memory(err, (size_t)g->count * sizeof *mine, "groups");
+    TRY(job_agree(job, code, err));
     for (int k = 0; k < g->count; k++)
         if (g->list[k].rank == job->rank)
             mine[count++] = k;
-    for (int stage = 0; stage < g->stages; stage++) {
-        const int from = (int)((int64_t)count * stage / g->stages);
-        const int to = (int)((int64_t)count * (stage + 1) / g->stages);
-        TRY(job_agree(job, run_stage(g, mine + from, to - from, err), err));
-        if (job->progress != NULL)
-            job->progress(job->context, (uint64_t)stage + 1, (uint64_t)g->stages);
+    for (int i = 0; i < g->programs; i++) {
+        const int from = (int)((int64_t)count * i / g->programs);
+        const int to = (int)((int64_t)count * (i + 1) / g->programs);
+        TRY(run_program(g, mine + from, to - from, i, err));
     }
 out:
     mem_free(mine);
@@ -369,14 +398,14 @@ static enum cohort_code put_together(struct grouped *g, struct profile *p, int l
 enum cohort_code profile_measure_groups(struct profile *p, const struct profile_job *job,
                                         int longest, bool root_feeds, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    struct grouped g = {.job = job, .times = TIMES_LEAST, .stages = 1};
+    struct grouped g = {.job = job, .times = TIMES_LEAST, .programs = 1, .stages = 1};
     const double begin = clock_ms();
     if (job->rank == 0)
         code = list_groups(&g, p, longest, root_feeds, err);
     TRY(job_agree(job, code, err));
     TRY(share_list(&g, err));
     TRY(job_agree(job, prepare(&g, err), err));
-    TRY(run_stages(&g, err));
+    TRY(run_all(&g, err));
     TRY(job_gather(job, g.ms, (size_t)g.count * sizeof *g.ms, g.all, err));
     if (job->rank == 0)
         code = put_together(&g, p, longest, begin, err);

@@ -79,13 +79,19 @@ fi
 
 # ---- strategies side by side -------------------------------------------------------------------
 
-tap_run "strategies side by side" keep strategies timeout 120 "$mpirun" --bind-to none -n 3 "$cohort" bench "$net" --strategies coedge,auto --repeat 2 --rounds 2 --json
+tap_run "strategies side by side" keep strategies timeout 120 "$mpirun" --bind-to none -n 3 "$cohort" bench "$net" --strategies coedge,fss,auto --repeat 2 --rounds 2 --json
 documented strategies cohort-bench
-tap_run "  single among them" test "$(grep -oE '"strategy": "[a-z]+"' "$scratch/strategies.json" | cut -d'"' -f4 | xargs)" = "single coedge auto"
-tap_run "  as CSV" keep csv timeout 120 "$mpirun" --bind-to none -n 2 "$cohort" bench "$net" --strategies coedge --repeat 1 --rounds 1 --format csv
-tap_run "  a line each" test "$(grep -cE '^[^,]*,2,(single|coedge),[0-9.]+,' "$scratch/csv.json")" = 2
-tap_run "  as a row of a table" keep row "$cohort" bench "$net" --strategies single --repeat 1 --rounds 1 --format markdown
+tap_run "  single among them" test "$(grep -oE '"strategy": "[a-z]+"' "$scratch/strategies.json" | cut -d'"' -f4 | xargs)" = "single coedge fss auto"
+tap_run "  fss by groups that were measured for it" grep -qE '"groups": [1-9][0-9]*,' "$scratch/strategies.json"
+tap_run "  every board's memory" test "$(grep -cE '"board_peak_bytes": \[[0-9]+, [0-9]+, [0-9]+\]' "$scratch/strategies.json")" = 4
+tap_run "  as CSV" keep csv timeout 120 "$mpirun" --bind-to none -n 2 "$cohort" bench "$net" --strategies coedge,fss --predicted --repeat 1 --rounds 1 --format csv
+tap_run "  a line each" test "$(grep -cE '^[^,]*,2,(single|coedge|fss),[0-9.]+,' "$scratch/csv.json")" = 3
+tap_run "  of as many columns as the first line has" test "$(awk -F, '{ print NF }' "$scratch/csv.json" | sort -u | wc -l)" = 1
+tap_run "  fewer runs within a limit" keep limit timeout 120 "$mpirun" --bind-to none -n 2 "$cohort" bench "$net" --strategies layerwise --repeat 500 --rounds 1000 --limit 0.1 --json
+tap_run "  at least one" grep -q '"strategy": "layerwise"' "$scratch/limit.json"
+tap_run "  as a row of a table" keep row "$cohort" bench "$net" --strategies single --repeat 1 --rounds 1 --markdown
 tap_run "  with one column" grep -qE '^\| [^|]* \| 1 \| [0-9.]+ ms \(1\.00x\) \|$' "$scratch/row.json"
+tap_run "  --predicted is theirs" sh -c '! "$1" bench "$2" --predicted 2>"$3" && grep -q "^cohort: --predicted belongs to --strategies$" "$3"' - "$cohort" "$net" "$scratch/refused"
 tap_run "  not beside a plan by hand" sh -c '! "$1" bench "$2" --strategies all --ratio 1:1 2>"$3" && grep -q "leave out --plan" "$3"' - "$cohort" "$net" "$scratch/refused"
 tap_run "  not one that does not exist" sh -c '! "$1" bench "$2" --strategies coedg 2>"$3" && grep -q "did you mean coedge" "$3"' - "$cohort" "$net" "$scratch/refused"
 
