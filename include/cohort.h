@@ -115,7 +115,7 @@ void cohort_plan_free(struct cohort_plan **plan);
 
 struct cohort_session;
 
-enum cohort_scatter { COHORT_SCATTERV, COHORT_SCATTER_ORDERED };
+enum cohort_scatter { COHORT_SCATTER_ORDERED, COHORT_SCATTERV };
 enum cohort_weights { COHORT_WEIGHTS_CACHE, COHORT_WEIGHTS_SEND, COHORT_WEIGHTS_LOCAL };
 /* F16: the weights of fully connected layers are kept as float16, and computed with as float32:
  * half the memory and its traffic, and weights rounded to 11 bits (cohort_report() says how far

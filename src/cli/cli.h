@@ -172,7 +172,7 @@ void cli_options_init(struct cli_options *o);
         {"timeout",      0,    OPTION_DOUBLE,                                                        \
          &(o).timeout_s, "S",  "a board silent for so long is lost (30)",                            \
          0.05,           86400},                                                                     \
-        {"scatter", 0, OPTION_CHOICE, &(o).scatter, "scatterv|ordered", "how rank 0 deals out rows", \
+        {"scatter", 0, OPTION_CHOICE, &(o).scatter, "ordered|scatterv", "how rank 0 deals out rows (ordered)", \
          0,         0},                                                                              \
         {"weights",   0,                                                                             \
          OPTION_TEXT, &(o).weights,                                                                  \

@@ -58,6 +58,11 @@ int comm_local_size(const struct comm *c);
 void comm_set_timeout(struct comm *c, double timeout_s);
 /* Local.  What a step of set-up may take at least, from now on (300 s). */
 void comm_set_setup_timeout(struct comm *c, double timeout_s);
+/* Local.  Messages from here to that rank pass its link at so many bytes a second (of a profile; 0:
+ * not known, as in the beginning).  Rows then leave one message after the other, in the order in
+ * which transfers begin, each when those before it should have left: what is wanted first arrives
+ * first, where a shared link would bring everything at the same late time. */
+void comm_pace(struct comm *c, int to, double bytes_per_s);
 /* Local.  MPI calls made so far that inject_call counts (tests of a wait after its first are not).
  */
 long comm_calls(const struct comm *c);
@@ -104,9 +109,9 @@ struct comm_transfer; /* prepared once, run many times */
  *
  * Root's full map (row 0 at root_data) to each rank's rows; ranges may overlap.
  * `mine` receives this rank's rows (row begin[rank] first); on the root, mine == NULL: in place.
- * COMM_SCATTERV: one MPI_Iscatterv of a row datatype.  COMM_ORDERED: one send in flight, in rank
- * order; each rank gets its rows as early as possible.  A rank with no rows takes part in nothing.
- */
+ * COMM_SCATTERV: one MPI_Iscatterv of a row datatype.  COMM_ORDERED: an exchange's messages, in
+ * rank order and one after the other, so that each rank gets its rows as early as possible.  A rank
+ * with no rows takes part in nothing. */
 enum cohort_code comm_scatter_create(struct comm_transfer **t, struct comm *c,
                                      enum comm_scatter how, size_t row_bytes,
                                      const struct comm_ranges *ranges, void *root_data, void *mine,

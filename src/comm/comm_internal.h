@@ -42,6 +42,7 @@ struct comm_board {
     int node;   /* the lowest rank on the same board */
     bool alive; /* has answered the last probe */
     MPI_Request notice_send;
+    double bytes_per_s; /* of messages to it; 0: unknown */
 };
 
 struct comm {
@@ -71,6 +72,8 @@ struct comm {
     MPI_Request probe_recv;
 
     struct comm_work *works;
+    struct comm_transfer *outbox; /* with messages that have not left, in order (exchange.c) */
+    double out_free_s;            /* when what has left should be gone from the link */
     double last_poll;
     comm_idle_fn idle;
     void *idle_context;
@@ -89,10 +92,16 @@ struct comm_transfer {
     size_t bytes; /* that this rank sends plus receives */
     int tag;
     bool begun, done;
+    struct comm_transfer *next_out; /* behind it in the outbox */
     /* Starts what is to be started; done: nothing is under way. */
     enum cohort_code (*start)(struct comm_transfer *t, struct cohort_error *err);
     void (*release)(struct comm_transfer *t); /* everything but the work */
 };
+
+/* COMM_ORDERED: an exchange in which the root gives to all.  As comm_scatter_create(). */
+enum cohort_code comm_ordered_create(struct comm_transfer **t, struct comm *c, size_t row_bytes,
+                                     const struct comm_ranges *ranges, void *root_data, void *mine,
+                                     struct cohort_error *err);
 
 /* ---- calling MPI ----------------------------------------------------------------------------- */
 

@@ -3,21 +3,39 @@
  * Every move is cut into messages below Open MPI's eager limit: a longer one would wait for both
  * sides to answer each other, which they do only when they look, between two pieces of computing.
  * Messages between two ranks keep their order, so all have one tag.  All requests are persistent:
- * made once, started for every image, and nothing is packed. */
+ * made once, started for every image, and nothing is packed.
+ *
+ * Messages that are given to MPI together share the link, and all of them arrive late.  So where a
+ * link's speed is known they wait in the outbox, those of all exchanges behind one another, and
+ * each is started when the link should be free of the ones before: at most LEAD_S earlier, because
+ * a board that computes looks only now and then. */
 #include "comm/comm_internal.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <limits.h>
+#include <math.h>
+#include <string.h>
+
+#define LEAD_S 3e-3
 
 struct exchange {
     struct comm_transfer base;
     MPI_Request *requests; /* receives, then sends */
     int *peer, *indices;   /* of each request; room for comm_test_some() */
+    int *size;             /* bytes of each request's message */
     bool *ended;           /* of each request */
     int count, receive_count;
     int left; /* that have not ended */
+    int next; /* to be started, of the sends */
     bool expecting;
+    bool one_by_one; /* each send waits for the one before, where nothing is known of the link */
+    struct { /* what the root keeps of an ordered scatter, where it does not stay in place */
+        void *to;
+        const void *from;
+        size_t bytes;
+    } own;
 };
 
 /* ---- checks ---------------------------------------------------------------------------------- */
@@ -63,11 +81,70 @@ static enum cohort_code check(const struct comm *c, size_t row_bytes, const stru
     return code;
 }
 
+/* ---- outbox ---------------------------------------------------------------------------------- */
+
+void comm_pace(struct comm *c, int to, double bytes_per_s) {
+    c->boards[to].bytes_per_s = bytes_per_s;
+}
+
+static void put_out(struct exchange *t) {
+    struct comm_transfer **end = &t->base.c->outbox;
+    while (*end != NULL)
+        end = &(*end)->next_out;
+    *end = &t->base;
+    t->base.next_out = NULL;
+}
+
+static void take_out(struct comm_transfer *t) {
+    struct comm_transfer **at = &t->c->outbox;
+    while (*at != NULL && *at != t)
+        at = &(*at)->next_out;
+    if (*at == t)
+        *at = t->next_out;
+}
+
+static bool may_start(const struct exchange *t, double now) {
+    const struct comm *c = t->base.c;
+    if (c->boards[t->peer[t->next]].bytes_per_s > 0)
+        return now >= c->out_free_s - LEAD_S;
+    return !t->one_by_one || t->next == t->receive_count || t->ended[t->next - 1];
+}
+
+static enum cohort_code start_next(struct exchange *t, double now, struct cohort_error *err) {
+    struct comm *c = t->base.c;
+    const double rate = c->boards[t->peer[t->next]].bytes_per_s;
+    enum cohort_code code = COMM_MPI(c, MPI_Start, &t->requests[t->next]);
+    if (rate > 0)
+        c->out_free_s = fmax(c->out_free_s, now) + t->size[t->next] / rate;
+    t->next++;
+    return code;
+}
+
+/* Starts what may leave by now. */
+static enum cohort_code move_outbox(struct comm *c, struct cohort_error *err) {
+    while (c->outbox != NULL) {
+        struct exchange *t = (struct exchange *)c->outbox;
+        const double now = clock_s();
+        while (t->next < t->count && may_start(t, now)) {
+            enum cohort_code code = start_next(t, now, err);
+            if (code != COHORT_OK)
+                return code;
+        }
+        if (t->next < t->count)
+            break;
+        take_out(&t->base);
+    }
+    return COHORT_OK;
+}
+
 /* ---- progress -------------------------------------------------------------------------------- */
 
 static enum cohort_code progress(void *context, bool *done, bool *moved, struct cohort_error *err) {
     struct exchange *t = context;
     *moved = false;
+    enum cohort_code out = move_outbox(t->base.c, err);
+    if (out != COHORT_OK)
+        return out;
     if (t->left > 0) {
         int some;
         enum cohort_code code =
@@ -119,9 +196,12 @@ static enum cohort_code start(struct comm_transfer *base, struct cohort_error *e
     base->done = t->left == 0;
     for (int i = t->receive_count; i < t->count; i++)
         t->ended[i] = false;
-    if (t->count > t->receive_count)
-        TRY(COMM_MPI(base->c, MPI_Startall, t->count - t->receive_count,
-                     t->requests + t->receive_count));
+    if (t->own.bytes > 0)
+        memcpy(t->own.to, t->own.from, t->own.bytes);
+    t->next = t->receive_count;
+    if (t->next < t->count)
+        put_out(t);
+    TRY(move_outbox(base->c, err));
 out:
     return code;
 }
@@ -136,6 +216,7 @@ enum cohort_code comm_exchange_expect(struct comm_transfer *t, struct cohort_err
 
 static void release(struct comm_transfer *base) {
     struct exchange *t = (struct exchange *)base;
+    take_out(base);
     for (int i = 0; i < t->count; i++)
         if (t->requests[i] != MPI_REQUEST_NULL)
             MPI_Request_free(&t->requests[i]);
@@ -163,14 +244,15 @@ static size_t count_pieces(const struct comm *c, const struct comm_move *moves, 
 
 static struct exchange *new_exchange(struct comm *c, size_t pieces) {
     struct exchange *t =
-        mem_zalloc(1, sizeof *t + pieces * (sizeof(MPI_Request) + 2 * sizeof(int) + sizeof(bool)));
+        mem_zalloc(1, sizeof *t + pieces * (sizeof(MPI_Request) + 3 * sizeof(int) + sizeof(bool)));
     if (t == NULL)
         return NULL;
     t->base = (struct comm_transfer){.c = c, .start = start, .release = release};
     t->requests = (MPI_Request *)(t + 1);
     t->peer = (int *)(t->requests + pieces);
     t->indices = t->peer + pieces;
-    t->ended = (bool *)(t->indices + pieces);
+    t->size = t->indices + pieces;
+    t->ended = (bool *)(t->size + pieces);
     return t;
 }
 
@@ -185,6 +267,7 @@ static enum cohort_code add_requests(struct exchange *t, const struct comm_move 
         int bytes = left < COMM_PIECE_BYTES ? (int)left : COMM_PIECE_BYTES;
         MPI_Request *request = &t->requests[t->count];
         t->peer[t->count] = send ? m->to : m->from;
+        t->size[t->count] = bytes;
         t->ended[t->count] = true;
         *request = MPI_REQUEST_NULL;
         TRY(send ? COMM_MPI(c, MPI_Send_init, at, bytes, MPI_BYTE, m->to, t->base.tag, c->comm,
@@ -199,10 +282,28 @@ out:
     return code;
 }
 
-enum cohort_code comm_exchange_create(struct comm_transfer **out, struct comm *c, size_t row_bytes,
-                                      const struct comm_move *moves, int count,
-                                      const struct comm_rows *send, const struct comm_rows *receive,
-                                      struct cohort_error *err) {
+/* Of all moves from here, or to here, in the order in which they are to leave: the rank behind this
+ * one first, then further round, so that not all ranks begin with the same receiver. */
+static enum cohort_code add_moves(struct exchange *t, const struct comm_move *moves, int count,
+                                  size_t row_bytes, const struct comm_rows *memory, bool send,
+                                  struct cohort_error *err) {
+    const struct comm *c = t->base.c;
+    enum cohort_code code = COHORT_OK;
+    for (int distance = 1; distance < c->size; distance++)
+        for (int i = 0; i < count; i++) {
+            const int mine = send ? moves[i].from : moves[i].to;
+            const int peer = send ? moves[i].to : moves[i].from;
+            if (mine == c->rank && peer == (c->rank + distance) % c->size)
+                TRY(add_requests(t, &moves[i], row_bytes, memory, send, err));
+        }
+out:
+    return code;
+}
+
+static enum cohort_code create(struct exchange **out, const char *what, struct comm *c,
+                               size_t row_bytes, const struct comm_move *moves, int count,
+                               const struct comm_rows *send, const struct comm_rows *receive,
+                               struct cohort_error *err) {
     struct exchange *t = NULL;
     size_t bytes = 0, pieces = 0;
     if (comm_enter(c, err) != COHORT_OK)
@@ -217,14 +318,11 @@ enum cohort_code comm_exchange_create(struct comm_transfer **out, struct comm *c
     TRY(comm_agree(c, code, err));
     t->base.tag = c->next_tag++;
     t->base.bytes = bytes;
-    for (int i = 0; i < count; i++)
-        if (moves[i].to == c->rank)
-            TRY(add_requests(t, &moves[i], row_bytes, receive, false, err));
+    TRY(add_moves(t, moves, count, row_bytes, receive, false, err));
     t->receive_count = t->count;
-    for (int i = 0; i < count; i++)
-        if (moves[i].from == c->rank)
-            TRY(add_requests(t, &moves[i], row_bytes, send, true, err));
-    t->base.work = (struct comm_work){.what = "exchange of rows",
+    TRY(add_moves(t, moves, count, row_bytes, send, true, err));
+    t->next = t->count;
+    t->base.work = (struct comm_work){.what = what,
                                       .progress = progress,
                                       .waits_for = waits_for,
                                       .context = t,
@@ -232,12 +330,50 @@ enum cohort_code comm_exchange_create(struct comm_transfer **out, struct comm *c
                                       .request_count = t->count,
                                       .receive_count = t->receive_count,
                                       .bytes = bytes};
-    *out = &t->base;
+    *out = t;
     t = NULL;
 out:
     if (t != NULL) {
         struct comm_transfer *half = &t->base;
         comm_transfer_destroy(&half);
     }
+    return code;
+}
+
+enum cohort_code comm_exchange_create(struct comm_transfer **out, struct comm *c, size_t row_bytes,
+                                      const struct comm_move *moves, int count,
+                                      const struct comm_rows *send, const struct comm_rows *receive,
+                                      struct cohort_error *err) {
+    struct exchange *t = NULL;
+    enum cohort_code code =
+        create(&t, "exchange of rows", c, row_bytes, moves, count, send, receive, err);
+    if (code == COHORT_OK)
+        *out = &t->base;
+    return code;
+}
+
+enum cohort_code comm_ordered_create(struct comm_transfer **out, struct comm *c, size_t row_bytes,
+                                     const struct comm_ranges *r, void *root_data, void *mine,
+                                     struct cohort_error *err) {
+    struct exchange *t = NULL;
+    struct comm_move *moves = mem_alloc((size_t)c->size * sizeof *moves);
+    enum cohort_code code = moves != NULL ? COHORT_OK : error_memory(err, 0, "a scatter");
+    int count = 0;
+    TRY(comm_agree(c, code, err));
+    for (int to = 1; to < c->size; to++)
+        if (r->begin[to] < r->end[to])
+            moves[count++] = (struct comm_move){.to = to, .begin = r->begin[to], .end = r->end[to]};
+    const struct comm_rows send = {.data = root_data};
+    const struct comm_rows receive = {.data = mine, .first = r->begin[c->rank]};
+    TRY(create(&t, "scatter of rows", c, row_bytes, moves, count, &send, &receive, err));
+    t->one_by_one = true;
+    if (c->rank == 0 && mine != NULL && r->begin[0] < r->end[0]) {
+        t->own.to = mine;
+        t->own.from = (const char *)root_data + (size_t)r->begin[0] * row_bytes;
+        t->own.bytes = t->own.from == mine ? 0 : (size_t)(r->end[0] - r->begin[0]) * row_bytes;
+    }
+    *out = &t->base;
+out:
+    mem_free(moves);
     return code;
 }

@@ -4,8 +4,8 @@
  * an int where bytes do not) and nothing is packed.  Scatter ranges overlap by their halos; the MPI
  * standard does not promise that Scatterv may read a row twice, Open MPI does it, and tests look.
  *
- * Ordered scatter: one send in flight, in rank order.  Iscatterv shares the root's link among all
- * messages, so everybody gets his rows at the end; this way the first board starts at 1/n. */
+ * Ordered scatter: an exchange (exchange.c).  Iscatterv shares the root's link among all messages,
+ * so everybody gets his rows at the end; that way the first board starts at 1/n. */
 #include "comm/comm_internal.h"
 
 #include "base/mem.h"
@@ -13,7 +13,7 @@
 #include <limits.h>
 #include <string.h>
 
-enum kind { SCATTERV, ORDERED, GATHER };
+enum kind { SCATTERV, GATHER };
 
 struct row_transfer {
     struct comm_transfer base;
@@ -21,10 +21,8 @@ struct row_transfer {
     MPI_Datatype row;
     unsigned char *root_data, *mine;
     size_t row_bytes;
-    MPI_Request *requests; /* one of a collective; or ORDERED: a receive, or the root's sends */
-    int *peer;             /* of each request of ORDERED */
-    int request_count;
-    int current;       /* ORDERED on the root: the send in flight */
+    MPI_Request request;
+    int request_count; /* 0: alone */
     int *begin, *rows; /* of each rank */
 };
 
@@ -67,14 +65,20 @@ static enum cohort_code check_memory(const struct comm *c, const struct comm_ran
     return COHORT_OK;
 }
 
+static enum cohort_code check(const struct comm *c, enum kind kind, size_t row_bytes,
+                              const struct comm_ranges *r, const void *root_data, const void *mine,
+                              struct cohort_error *err) {
+    enum cohort_code code = check_ranges(c, kind, row_bytes, r, err);
+    return code != COHORT_OK ? code : check_memory(c, r, root_data, mine, err);
+}
+
 /* ---- progress -------------------------------------------------------------------------------- */
 
-static enum cohort_code progress_one(void *context, bool *done, bool *moved,
-                                     struct cohort_error *err) {
+static enum cohort_code progress(void *context, bool *done, bool *moved, struct cohort_error *err) {
     struct row_transfer *t = context;
     *moved = false;
     if (!t->base.done && t->request_count > 0) {
-        enum cohort_code code = comm_test(t->base.c, &t->requests[0], &t->base.done, err);
+        enum cohort_code code = comm_test(t->base.c, &t->request, &t->base.done, err);
         if (code != COHORT_OK)
             return code;
     }
@@ -82,33 +86,8 @@ static enum cohort_code progress_one(void *context, bool *done, bool *moved,
     return COHORT_OK;
 }
 
-static enum cohort_code progress_sends(void *context, bool *done, bool *moved,
-                                       struct cohort_error *err) {
-    struct row_transfer *t = context;
-    enum cohort_code code = COHORT_OK;
-    *moved = false;
-    while (!t->base.done) {
-        bool sent = false;
-        TRY(comm_test(t->base.c, &t->requests[t->current], &sent, err));
-        if (!sent)
-            break;
-        *moved = true;
-        if (t->current + 1 == t->request_count) {
-            t->base.done = true;
-            break;
-        }
-        TRY(COMM_MPI(t->base.c, MPI_Start, &t->requests[t->current + 1]));
-        t->current++;
-    }
-    *done = t->base.done;
-out:
-    return code;
-}
-
 static int waits_for(const void *context) {
     const struct row_transfer *t = context;
-    if (t->kind == ORDERED)
-        return t->base.c->rank == 0 ? t->peer[t->current] : 0;
     return t->kind == SCATTERV && t->base.c->rank != 0 ? 0 : -1;
 }
 
@@ -135,7 +114,7 @@ static enum cohort_code begin_scatterv(struct row_transfer *t, struct cohort_err
     static unsigned char nowhere; /* never written: for ranks without rows */
     void *mine = c->rank == 0 ? MPI_IN_PLACE : t->mine == NULL ? &nowhere : t->mine;
     return COMM_MPI(c, MPI_Iscatterv, t->root_data, t->rows, t->begin, t->row, mine,
-                    t->rows[c->rank], t->row, 0, c->comm, &t->requests[0]);
+                    t->rows[c->rank], t->row, 0, c->comm, &t->request);
 }
 
 static enum cohort_code begin_gatherv(struct row_transfer *t, struct cohort_error *err) {
@@ -143,7 +122,7 @@ static enum cohort_code begin_gatherv(struct row_transfer *t, struct cohort_erro
     static unsigned char nowhere;
     const void *mine = c->rank == 0 ? MPI_IN_PLACE : t->mine == NULL ? &nowhere : t->mine;
     return COMM_MPI(c, MPI_Igatherv, mine, t->rows[c->rank], t->row, t->root_data, t->rows,
-                    t->begin, t->row, 0, c->comm, &t->requests[0]);
+                    t->begin, t->row, 0, c->comm, &t->request);
 }
 
 static enum cohort_code start(struct comm_transfer *base, struct cohort_error *err) {
@@ -151,23 +130,14 @@ static enum cohort_code start(struct comm_transfer *base, struct cohort_error *e
     struct comm *c = base->c;
     if (c->rank == 0)
         copy_own_rows(t);
-    t->current = 0;
     base->done = t->request_count == 0;
     if (base->done)
         return COHORT_OK;
-    if (t->kind == SCATTERV)
-        return begin_scatterv(t, err);
-    if (t->kind == GATHER)
-        return begin_gatherv(t, err);
-    return COMM_MPI(c, MPI_Start, &t->requests[0]);
+    return (t->kind == SCATTERV ? begin_scatterv : begin_gatherv)(t, err);
 }
 
 static void release(struct comm_transfer *base) {
     struct row_transfer *t = (struct row_transfer *)base;
-    for (int i = 0; t->kind == ORDERED && i < t->request_count; i++) {
-        if (t->requests[i] != MPI_REQUEST_NULL)
-            MPI_Request_free(&t->requests[i]);
-    }
     if (t->row != MPI_DATATYPE_NULL)
         MPI_Type_free(&t->row);
 }
@@ -186,16 +156,13 @@ static size_t count_bytes(const struct row_transfer *t) {
 
 static struct row_transfer *new_transfer(struct comm *c) {
     size_t n = (size_t)c->size;
-    struct row_transfer *t = mem_zalloc(1, sizeof *t + n * (sizeof(MPI_Request) + 3 * sizeof(int)));
+    struct row_transfer *t = mem_zalloc(1, sizeof *t + n * 2 * sizeof(int));
     if (t == NULL)
         return NULL;
     t->base = (struct comm_transfer){.c = c, .start = start, .release = release};
     t->row = MPI_DATATYPE_NULL;
-    t->requests = (MPI_Request *)(t + 1);
-    for (size_t i = 0; i < n; i++)
-        t->requests[i] = MPI_REQUEST_NULL;
-    t->peer = (int *)(t->requests + n);
-    t->begin = t->peer + n;
+    t->request = MPI_REQUEST_NULL;
+    t->begin = (int *)(t + 1);
     t->rows = t->begin + n;
     return t;
 }
@@ -207,36 +174,19 @@ static enum cohort_code make_requests(struct row_transfer *t, struct cohort_erro
         return code;
     TRY(COMM_MPI(c, MPI_Type_contiguous, (int)t->row_bytes, MPI_BYTE, &t->row));
     TRY(COMM_MPI(c, MPI_Type_commit, &t->row));
-    if (t->kind != ORDERED) {
-        t->request_count = 1;
-        return code;
-    }
-    if (c->rank != 0 && t->rows[c->rank] > 0) {
-        TRY(COMM_MPI(c, MPI_Recv_init, t->mine, t->rows[c->rank], t->row, 0, t->base.tag, c->comm,
-                     &t->requests[0]));
-        t->request_count = 1;
-    }
-    for (int r = 1; c->rank == 0 && r < c->size; r++) {
-        if (t->rows[r] == 0)
-            continue;
-        TRY(COMM_MPI(c, MPI_Send_init, root_rows(t, r), t->rows[r], t->row, r, t->base.tag, c->comm,
-                     &t->requests[t->request_count]));
-        t->peer[t->request_count++] = r;
-    }
+    t->request_count = 1;
 out:
     return code;
 }
 
 static void describe_work(struct row_transfer *t) {
-    bool sends = t->kind == ORDERED && t->base.c->rank == 0;
     t->base.work =
         (struct comm_work){.what = t->kind == GATHER ? "gather of rows" : "scatter of rows",
-                           .progress = sends ? progress_sends : progress_one,
+                           .progress = progress,
                            .waits_for = waits_for,
                            .context = t,
-                           .requests = t->requests,
+                           .requests = &t->request,
                            .request_count = t->request_count,
-                           .receive_count = t->kind == ORDERED && !sends ? t->request_count : 0,
                            .bytes = t->base.bytes};
 }
 
@@ -247,9 +197,7 @@ static enum cohort_code create(struct comm_transfer **out, struct comm *c, enum 
     struct row_transfer *t = NULL;
     if (comm_enter(c, err) != COHORT_OK)
         return c->error.code;
-    code = check_ranges(c, kind, row_bytes, ranges, err);
-    if (code == COHORT_OK)
-        code = check_memory(c, ranges, root_data, mine, err);
+    code = check(c, kind, row_bytes, ranges, root_data, mine, err);
     if (code == COHORT_OK && (t = new_transfer(c)) == NULL)
         code = error_memory(err, sizeof *t, "a transfer");
     TRY(comm_agree(c, code, err));
@@ -281,8 +229,15 @@ enum cohort_code comm_scatter_create(struct comm_transfer **t, struct comm *c,
                                      enum comm_scatter how, size_t row_bytes,
                                      const struct comm_ranges *ranges, void *root_data, void *mine,
                                      struct cohort_error *err) {
-    return create(t, c, how == COMM_ORDERED ? ORDERED : SCATTERV, row_bytes, ranges, root_data,
-                  mine, err);
+    if (how == COMM_SCATTERV)
+        return create(t, c, SCATTERV, row_bytes, ranges, root_data, mine, err);
+    if (comm_enter(c, err) != COHORT_OK)
+        return c->error.code;
+    enum cohort_code code =
+        comm_agree(c, check(c, SCATTERV, row_bytes, ranges, root_data, mine, err), err);
+    if (code == COHORT_OK)
+        code = comm_ordered_create(t, c, row_bytes, ranges, root_data, mine, err);
+    return code;
 }
 
 enum cohort_code comm_gather_create(struct comm_transfer **t, struct comm *c, size_t row_bytes,

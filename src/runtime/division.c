@@ -74,7 +74,7 @@ enum cohort_code session_divide(struct cohort_session *s, struct program *before
     if (before == NULL)
         session_drop_weights(s);
     TRY(session_agree(s, make_ready(s, err), err));
-    session_take_times(s);
+    TRY(session_agree(s, session_take_times(s, err), err));
     if (s->comm != NULL)
         TRY(session_make_transfers(s, err));
 out:

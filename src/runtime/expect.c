@@ -1,14 +1,22 @@
-/* What operators take on the boards that dilated ones stand for: from rank 0's profile.
+/* What rank 0's profile tells the others: how fast links are, for the order of messages, and what
+ * operators take on the boards that dilated ones stand for.
  *
  * Curves are measured on dilated boards, so their times are those of the boards stood for; nothing
- * is divided by the share again.  An operator that a plan takes apart (edges first) takes what the
- * curve says of each piece's rows, as it would on a real board. */
+ * is divided by the share again.  The pieces of an operator that a plan takes apart (edges first)
+ * take together what the curve says of all their rows: a piece finds the weights in the cache that
+ * the one before left there, and operators whose weights are larger are not taken apart (phases.h).
+ */
 #include "profile/cache.h"
 #include "runtime/session.h"
 
 #include "base/mem.h"
 
+#include <math.h>
 #include <string.h>
+
+/* A link's speed is its messages' time over their bytes, between these two lengths. */
+#define SHORT_BYTES ((double)COMM_PIECE_BYTES)
+#define LONG_BYTES  (4.0 * COMM_PIECE_BYTES)
 
 static bool any_dilated(const struct profile *p) {
     for (int t = 0; t < p->type_count; t++)
@@ -17,25 +25,45 @@ static bool any_dilated(const struct profile *p) {
     return false;
 }
 
-/* Rank 0: the profile as text, or "" where no board needs it. */
+static double link_bytes_per_s(const struct profile *p, int from, int to) {
+    double ms =
+        profile_link_ms(p, from, to, LONG_BYTES) - profile_link_ms(p, from, to, SHORT_BYTES);
+    return ms > 0 ? 1e3 * (LONG_BYTES - SHORT_BYTES) / ms : 0;
+}
+
+/* Rank 0: the profile as text, or "" where no board needs it; then all links' bytes a second, which
+ * it knows only of the boards that were profiled. */
 static enum cohort_code write_profile(const struct cohort_session *s, struct buf *b,
                                       struct cohort_error *err) {
     const struct profile *p = s->options.profile != NULL ? s->options.profile->profile : NULL;
+    const bool known = p != NULL && p->board_count == s->size;
     enum cohort_code code = COHORT_OK;
     char *text = NULL;
     if (p != NULL && any_dilated(p)) {
         TRY(profile_check(p, s->graph, err));
-        if (p->board_count != s->size)
+        if (!known)
             TRY(error_set(err, COHORT_ERR_PLAN, "the profile is of %d boards, but there are %d",
                           p->board_count, s->size));
         TRY(profile_print(p, &text, err));
     }
     buf_string(b, text);
+    for (int from = 0; from < s->size; from++)
+        for (int to = 0; to < s->size; to++)
+            buf_f32(b, known && from != to ? (float)link_bytes_per_s(p, from, to) : 0);
     if (b->failed)
         code = error_memory(err, b->size, "the profile");
 out:
     mem_free(text);
     return code;
+}
+
+static void read_links(struct cohort_session *s, struct reader *in) {
+    for (int from = 0; from < s->size; from++)
+        for (int to = 0; to < s->size; to++) {
+            const double bytes_per_s = (double)read_f32(in);
+            if (from == s->rank && s->comm != NULL)
+                comm_pace(s->comm, to, bytes_per_s);
+        }
 }
 
 /* Is it computed in strips together with the next one? */
@@ -53,7 +81,8 @@ static enum cohort_code read_profile(struct cohort_session *s, const struct buf 
     struct profile_facts facts;
     struct reader in = reader_of(b->data, b->size);
     char *text = read_string(&in);
-    if (text == NULL)
+    read_links(s, &in);
+    if (text == NULL || in.failed)
         TRY(in.failed ? error_set(err, COHORT_ERR_INTERNAL, "the profile did not arrive whole")
                       : error_memory(err, b->size, "the profile"));
     if (text[0] == '\0' || pool_share(s->pool) == 1)
@@ -85,12 +114,24 @@ out:
     return code;
 }
 
-void session_take_times(struct cohort_session *s) {
+/* What the next piece of a node takes, when pieces of `done` rows came before it. */
+static double piece_ms(const struct cohort_session *s, int op, int64_t done, int64_t rows) {
+    const struct profile *p = s->times;
+    const int node = exec_op_node(s->program, op);
+    double (*ms)(const struct profile *, int, int, int64_t) =
+        goes_on(s->program, op) ? profile_chained_ms : profile_node_ms;
+    return fmax(0, ms(p, s->rank, node, done + rows) - ms(p, s->rank, node, done));
+}
+
+enum cohort_code session_take_times(struct cohort_session *s, struct cohort_error *err) {
     const struct profile *p = s->times;
     if (p == NULL)
-        return;
+        return COHORT_OK;
     const struct profile_board *b = &p->boards[s->rank];
     const struct profile_type *t = &p->types[b->type];
+    int64_t *done = mem_zalloc((size_t)s->graph->node_count + 1, sizeof *done); /* of each node */
+    if (done == NULL)
+        return error_memory(err, (size_t)s->graph->node_count * sizeof *done, "a plan's times");
     for (int i = 0; i < exec_op_count(s->program); i++) {
         const int node = exec_op_node(s->program, i);
         const int64_t rows = rows_count(exec_op_rows(s->program, i));
@@ -99,9 +140,10 @@ void session_take_times(struct cohort_session *s) {
         /* What took no time there may take some here, and what has no rows, or none that are known,
          * is not on any curve: by their CPU time. */
         if (t->curve_of[node] >= 0 && rows > 0)
-            exec_op_takes(s->program, i,
-                          goes_on(s->program, i) ? profile_chained_ms(p, s->rank, node, rows)
-                                                 : profile_node_ms(p, s->rank, node, rows));
+            exec_op_takes(s->program, i, piece_ms(s, i, done[node], rows));
+        done[node] += rows;
     }
     exec_wire_takes(s->program, t->encode_ms_per_mb * b->scale, t->decode_ms_per_mb * b->scale);
+    mem_free(done);
+    return COHORT_OK;
 }

@@ -233,10 +233,10 @@ enum cohort_code session_facts(const struct cohort_session *s, struct profile_fa
                                struct cohort_error *err);
 
 /* expect.c.  share_times: collective, after session_share_choices(); ranks that are dilated keep
- * the caller's profile, where there is one.  take_times: local, after exec_prepare(); the program's
- * operators take from now on what that says. */
+ * the caller's profile, where there is one, and all pace their messages by it.  take_times: local,
+ * after exec_prepare(); the program's operators take from now on what that says.  Errors: memory. */
 enum cohort_code session_share_times(struct cohort_session *s, struct cohort_error *err);
-void session_take_times(struct cohort_session *s);
+enum cohort_code session_take_times(struct cohort_session *s, struct cohort_error *err);
 
 /* shards.c.  Local.  make: before the program; divides what the plan divides by channels.  fetch:
  * when the constants are there.  drop: when they were packed.  source: the network's constant that

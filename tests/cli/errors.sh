@@ -63,7 +63,7 @@ fails "bench --tolerance alone" 2 "--tolerance belongs to --wire auto" bench net
 fails "a tolerance of nothing" 2 "--tolerance 0: must be between" run net.onnx --wire auto --tolerance 0
 fails "a tolerance that is none" 2 "--tolerance x: not a number" run net.onnx --wire auto --tolerance x
 fails "pixels where no picture fits" 2 "--input-type u8: the network has no input for a picture" bench sum.onnx --input-type u8
-fails "choice" 2 "--scatter ordred: .*scatterv, ordered" run net.onnx --scatter ordred
+fails "choice" 2 "--scatter ordred: .*ordered, scatterv" run net.onnx --scatter ordred
 fails "one argument too many" 2 "other.onnx" run net.onnx other.onnx
 fails "no network" 2 "no network" run
 fails "--as" 2 "--as tob5.*top5, boxes.*did you mean top5" run net.onnx --as tob5

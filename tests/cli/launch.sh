@@ -48,7 +48,7 @@ same "a ratio that leaves the root out" launch -n 3 "$cohort" run "$net" --ratio
 same "a ratio that leaves another out" launch -n 3 "$cohort" run "$net" --ratio 1:0:1
 same "a ratio by names" launch -n 2 "$cohort" run "$net" --ratio "$(hostname)=1"
 same "a root that only feeds" launch -n 3 "$cohort" run "$net" --root feed
-same "rows dealt out one board after the other" launch -n 3 "$cohort" run "$net" --scatter ordered
+same "rows dealt out to all at once" launch -n 3 "$cohort" run "$net" --scatter scatterv
 same "groups by number" launch -n 3 "$cohort" run "$net" --groups 0-3,4-
 same "weights sent every time" launch -n 2 "$cohort" run "$net" --weights send
 same "weights from a file on each board" launch -n 2 "$cohort" run "$net" --weights "local:$net"
