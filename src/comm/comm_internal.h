@@ -74,6 +74,7 @@ struct comm {
     struct comm_work *works;
     struct comm_transfer *outbox; /* with messages that have not left, in order (exchange.c) */
     double out_free_s;            /* when what has left should be gone from the link */
+    bool computing;               /* this look is one of comm_poll()'s */
     double last_poll;
     comm_idle_fn idle;
     void *idle_context;

@@ -7,8 +7,9 @@
  *
  * Messages that are given to MPI together share the link, and all of them arrive late.  So where a
  * link's speed is known they wait in the outbox, those of all exchanges behind one another, and
- * each is started when the link should be free of the ones before: at most LEAD_S earlier, because
- * a board that computes looks only now and then. */
+ * each is started when the link should be free of the ones before; somewhat earlier, in fact, for a
+ * board looks only now and then: a short while between naps, a longer one between pieces of
+ * computing. */
 #include "comm/comm_internal.h"
 
 #include "base/clock.h"
@@ -18,7 +19,8 @@
 #include <math.h>
 #include <string.h>
 
-#define LEAD_S 3e-3
+#define LEAD_S           0.7e-3
+#define COMPUTING_LEAD_S 3e-3
 
 struct exchange {
     struct comm_transfer base;
@@ -106,7 +108,7 @@ static void take_out(struct comm_transfer *t) {
 static bool may_start(const struct exchange *t, double now) {
     const struct comm *c = t->base.c;
     if (c->boards[t->peer[t->next]].bytes_per_s > 0)
-        return now >= c->out_free_s - LEAD_S;
+        return now >= c->out_free_s - (c->computing ? COMPUTING_LEAD_S : LEAD_S);
     return !t->one_by_one || t->next == t->receive_count || t->ended[t->next - 1];
 }
 

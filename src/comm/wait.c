@@ -252,7 +252,9 @@ enum cohort_code comm_poll(struct comm *c, struct cohort_error *err) {
     if (!c->aborted && now - c->last_poll < POLL_S)
         return COHORT_OK;
     c->last_poll = now;
+    c->computing = true;
     enum cohort_code code = c->aborted ? COHORT_OK : progress_others(c, NULL, err);
+    c->computing = false;
     return code != COHORT_OK ? code : comm_enter(c, err);
 }
 
