@@ -1,7 +1,6 @@
 /* Dilation: CPU time from the thread's own clock, sleeping by the monotonic one. */
 #include "board/dilate.h"
 
-#include <sched.h>
 #include <time.h>
 
 #define LEAST_NS 50000   /* blocks below are not worth a look at the clocks */
@@ -30,36 +29,6 @@ int64_t dilation_busy_ns(const struct dilation *d) {
     int64_t used = d->counts.cpu_ns + cpu_now() - d->cpu_ns;
     return (int64_t)((double)used / d->share);
 }
-
-/* ---- priority -------------------------------------------------------------------------------- */
-
-static void set_priority(int priority) {
-    const struct sched_param p = {.sched_priority = priority};
-    (void)sched_setparam(0,
-                         &p); /* of the calling thread; without the right to, all stays as it is */
-}
-
-void dilation_enter(struct dilation *d) {
-    const int policy = sched_getscheduler(0);
-    struct sched_param p;
-    d->priority = 0;
-    if ((policy == SCHED_RR || policy == SCHED_FIFO) && sched_getparam(0, &p) == 0 &&
-        p.sched_priority < sched_get_priority_max(policy))
-        d->priority = p.sched_priority;
-    dilation_working(d, false);
-}
-
-void dilation_leave(struct dilation *d) {
-    dilation_working(d, true);
-    d->priority = 0;
-}
-
-void dilation_working(const struct dilation *d, bool works) {
-    if (d->priority > 0)
-        set_priority(d->priority + (works ? 0 : 1));
-}
-
-/* ---- time ------------------------------------------------------------------------------------ */
 
 void dilation_begin(struct dilation *d) {
     d->target_ns = clock_ns(CLOCK_MONOTONIC);
@@ -92,8 +61,6 @@ static void count_block(struct dilation *d, int64_t now, int64_t ns) {
 }
 
 static void sleep_to_target(struct dilation *d, int64_t now, dilation_poll_fn poll, void *context) {
-    if (now < d->target_ns)
-        dilation_working(d, false);
     while (now < d->target_ns) {
         bool in_pieces = poll != NULL && d->target_ns - now > POLL_NS;
         sleep_until(in_pieces ? now + POLL_NS : d->target_ns);
@@ -101,7 +68,6 @@ static void sleep_to_target(struct dilation *d, int64_t now, dilation_poll_fn po
             poll(context);
         now = clock_ns(CLOCK_MONOTONIC);
     }
-    dilation_working(d, true);
     d->cpu_ns = d->awake_ns = cpu_now();
 }
 

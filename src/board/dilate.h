@@ -6,11 +6,7 @@
  * Targets add up from the beginning, so a sleep that ends a little late shortens the next one and
  * nothing drifts.  The sleep is cut into short naps with a poll between them (messages want
  * tending), never a busy wait.  Work that ends after its target all the same is late: the machine
- * had no CPU for this thread, and times of such a run say little.
- *
- * Boards that share a machine's cores would wait for one another's work before they notice that a
- * message has come, which no real board does.  So a thread with a real-time priority works at that
- * and does everything else, sleeping and waiting, at the next higher one. */
+ * had no CPU for this thread, and times of such a run say little. */
 #ifndef COHORT_BOARD_DILATE_H
 #define COHORT_BOARD_DILATE_H
 
@@ -32,7 +28,6 @@ struct dilation {
     int64_t awake_ns;    /* the same clock when it slept last */
     int64_t end_ns;      /* monotonic: when the work at hand should end; 0: by its CPU time */
     int64_t expected_ns; /* how long that takes */
-    int priority;        /* real-time, of work; 0: there is none, and it stays as it is */
     struct dilation_counts counts;
 };
 
@@ -41,12 +36,6 @@ typedef void (*dilation_poll_fn)(void *context);
 /* Nanoseconds that the board stands for since dilation_begin() and before: CPU time, stretched.  By
  * the thread that works. */
 int64_t dilation_busy_ns(const struct dilation *d);
-/* By the thread that will work: looks up its priority, and raises it until work begins.  What
- * dilation_leave() takes back. */
-void dilation_enter(struct dilation *d);
-void dilation_leave(struct dilation *d);
-/* It works now, or it does not any more. */
-void dilation_working(const struct dilation *d, bool works);
 /* All by the thread that works.  The stretch of work begins now; any earlier one is forgotten. */
 void dilation_begin(struct dilation *d);
 /* What this thread did since it last worked (waiting for others) was no work; the target stays

@@ -182,7 +182,6 @@ void pool_slow_down(struct pool *p, double part) {
     if (p->share * part < 1 && p->slack_ns < 0) {
         p->slack_ns = prctl(PR_GET_TIMERSLACK, 0UL, 0UL, 0UL, 0UL);
         prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
-        dilation_enter(&p->workers[0].dilation);
     }
     p->workers[0].dilation.share = p->share * part;
 }
@@ -198,10 +197,8 @@ bool pool_naps(const struct pool *p) {
 void pool_dilate_begin(struct pool *p) {
     p->dilating = p->share * p->part < 1;
     p->whole = false;
-    if (p->dilating) {
-        dilation_working(&p->workers[0].dilation, true);
+    if (p->dilating)
         dilation_begin(&p->workers[0].dilation);
-    }
 }
 
 void pool_dilate_begin_whole(struct pool *p) {
@@ -220,10 +217,8 @@ void pool_dilate(struct pool *p) {
 }
 
 void pool_dilate_end(struct pool *p) {
-    if (p->dilating) {
+    if (p->dilating)
         dilation_step(&p->workers[0].dilation, true, p->poll, p->poll_context);
-        dilation_working(&p->workers[0].dilation, false);
-    }
     p->dilating = p->whole = false;
 }
 
@@ -457,10 +452,8 @@ void pool_destroy(struct pool **pool) {
     futex_wake(&p->bell, INT_MAX);
     for (int t = 1; t < p->threads; t++)
         pthread_join(p->workers[t].id, NULL);
-    if (p->slack_ns >= 0) {
+    if (p->slack_ns >= 0)
         prctl(PR_SET_TIMERSLACK, (unsigned long)p->slack_ns, 0UL, 0UL, 0UL);
-        dilation_leave(&p->workers[0].dilation);
-    }
     if (p->bound)
         (void)pthread_setaffinity_np(pthread_self(), sizeof p->former, &p->former);
     mem_free(p);
