@@ -146,6 +146,9 @@ enum cohort_code comm_exchange_create(struct comm_transfer **t, struct comm *c, 
 /* Starts an exchange's receives ahead of comm_transfer_begin(), which then starts the sends: what
  * arrives early is not copied twice.  Local; not needed. */
 enum cohort_code comm_exchange_expect(struct comm_transfer *t, struct cohort_error *err);
+/* Between an exchange's begin and end: waits for the rows that come in.  Those that go out may
+ * still have to leave, and must stay as they are until comm_transfer_end(). */
+enum cohort_code comm_exchange_arrive(struct comm_transfer *t, struct cohort_error *err);
 
 void comm_transfer_destroy(struct comm_transfer **t);
 

@@ -29,9 +29,10 @@ struct exchange {
     int *size;             /* bytes of each request's message */
     bool *ended;           /* of each request */
     int count, receive_count;
-    int left; /* that have not ended */
-    int next; /* to be started, of the sends */
+    int left, receives_left; /* that have not ended */
+    int next;                /* to be started, of the sends */
     bool expecting;
+    bool arriving;   /* who waits, waits for the receives only */
     bool one_by_one; /* each send waits for the one before, where nothing is known of the link */
     struct { /* what the root keeps of an ordered scatter, where it does not stay in place */
         void *to;
@@ -153,13 +154,15 @@ static enum cohort_code progress(void *context, bool *done, bool *moved, struct 
             comm_test_some(t->base.c, t->requests, t->count, t->indices, &some, err);
         if (code != COHORT_OK)
             return code;
-        for (int i = 0; i < some; i++)
+        for (int i = 0; i < some; i++) {
             t->ended[t->indices[i]] = true;
+            t->receives_left -= t->indices[i] < t->receive_count;
+        }
         t->left -= some > 0 ? some : 0;
         *moved = some > 0;
     }
     t->base.done = t->left == 0;
-    *done = t->base.done;
+    *done = t->base.done || (t->arriving && t->receives_left == 0);
     return COHORT_OK;
 }
 
@@ -183,6 +186,7 @@ static enum cohort_code start_receives(struct exchange *t, struct cohort_error *
     TRY(COMM_MPI(c, MPI_Startall, t->receive_count, t->requests));
     t->expecting = true;
     t->left = t->count;
+    t->receives_left = t->receive_count;
     comm_link(c, &t->base.work);
 out:
     return code;
@@ -193,7 +197,7 @@ static enum cohort_code start(struct comm_transfer *base, struct cohort_error *e
     enum cohort_code code = COHORT_OK;
     TRY(start_receives(t, err));
     if (!t->expecting)
-        t->left = t->count;
+        t->left = t->count; /* no receives: else they have been started */
     t->expecting = false;
     base->done = t->left == 0;
     for (int i = t->receive_count; i < t->count; i++)
@@ -214,6 +218,22 @@ enum cohort_code comm_exchange_expect(struct comm_transfer *t, struct cohort_err
     BUG_UNLESS(!t->begun && t->start == start);
     t->done = false;
     return start_receives((struct exchange *)t, err);
+}
+
+enum cohort_code comm_exchange_arrive(struct comm_transfer *base, struct cohort_error *err) {
+    struct exchange *t = (struct exchange *)base;
+    struct comm *c = base->c;
+    if (comm_enter(c, err) != COHORT_OK)
+        return c->error.code;
+    BUG_UNLESS(base->begun && base->start == start);
+    if (base->done || t->receives_left == 0)
+        return COHORT_OK;
+    t->arriving = true;
+    enum cohort_code code = comm_wait(c, &base->work, c->timeout_s, err);
+    t->arriving = false;
+    if (code == COHORT_OK && !base->done)
+        comm_link(c, &base->work);
+    return code;
 }
 
 static void release(struct comm_transfer *base) {

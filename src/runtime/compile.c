@@ -331,6 +331,16 @@ static enum cohort_code add_waits(struct compiler *c, bool after, int before, in
     return code;
 }
 
+/* An exchange's rows leave while the segment that its other rows are for is computed. */
+static enum cohort_code add_finishes(struct compiler *c, int before, int segment,
+                                     struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++)
+        if (transition(c, i)->kind == TRANSITION_EXCHANGE && transition(c, i)->before == before)
+            code = add_move_step(c, STEP_FINISH, i, segment, false, err);
+    return code;
+}
+
 /* ---- segments -------------------------------------------------------------------------------- */
 
 static void find_input_slots(struct compiler *c, const struct plan_part *part) {
@@ -428,6 +438,7 @@ static enum cohort_code compile_part(struct compiler *c, const struct plan_part 
     TRY(bring_inputs(c, part, err));
     TRY(compute(c, part, &phases, err));
     TRY(bring_outputs(c, part, err));
+    TRY(add_finishes(c, part->segment, part->segment, err));
     c->s->segments[part->segment] =
         (struct segment_rows){.rows = rows_count(plan_part_share(part, part->until, c->s->rank)),
                               .halo_rows = halo_rows(c, part)};
@@ -497,6 +508,7 @@ static enum cohort_code compile_all(struct compiler *c, struct cohort_error *err
             TRY(compiler_kept_slot(c, g->outputs[i], err));
     TRY(each_part(c, compile_part, err));
     TRY(add_waits(c, true, s->plan->segment_count, s->plan->segment_count - 1, err));
+    TRY(add_finishes(c, s->plan->segment_count, s->plan->segment_count - 1, err));
     TRY(wait_for_inputs(c, err));
     for (int i = 0; s->rank == 0 && i < g->input_count; i++)
         s->input_slots[i] = c->kept[g->inputs[i]];

@@ -106,6 +106,8 @@ static const char *const transition_names[] = {[TRANSITION_SCATTER] = "scatter",
 const char *step_kind_name(const struct cohort_session *s, const struct step *t) {
     if (t->kind == STEP_COMPUTE)
         return "compute";
+    if (t->kind == STEP_FINISH)
+        return "finish";
     return t->kind == STEP_WAIT ? transition_names[s->transitions.list[t->move].kind] : "begin";
 }
 

@@ -63,6 +63,9 @@ static enum cohort_code run_step(struct cohort_session *s, struct step *step,
     switch (step->kind) {
     case STEP_COMPUTE:
         session_take_pixels(s);
+        if (s->comm != NULL && (code = comm_poll(s->comm, err)) != COHORT_OK)
+            return code; /* messages that wait for others to leave: it may be long until it looks
+                            again */
         return exec_run(s->program, step->first_op, step->last_op, err);
     case STEP_EXPECT:
         return comm_exchange_expect(transfer, err);
@@ -70,10 +73,14 @@ static enum cohort_code run_step(struct cohort_session *s, struct step *step,
         session_encode_move(s, step->move);
         return comm_transfer_begin(transfer, err);
     case STEP_WAIT:
-        code = comm_transfer_end(transfer, err);
+        code = s->transitions.list[step->move].kind == TRANSITION_EXCHANGE
+                   ? comm_exchange_arrive(transfer, err)
+                   : comm_transfer_end(transfer, err);
         if (code == COHORT_OK)
             session_decode_move(s, step->move);
         return code;
+    case STEP_FINISH:
+        return comm_transfer_end(transfer, err);
     }
     return code;
 }

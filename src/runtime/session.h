@@ -41,7 +41,8 @@ enum step_kind {
     STEP_COMPUTE,
     STEP_EXPECT, /* starts an exchange's receives */
     STEP_BEGIN,  /* begins a transfer */
-    STEP_WAIT,   /* … and waits for its end */
+    STEP_WAIT,   /* … and waits for its end; of an exchange, for what comes in */
+    STEP_FINISH, /* … and until an exchange's rows have left */
 };
 
 struct cohort_profile {
@@ -234,7 +235,8 @@ enum cohort_code session_facts(const struct cohort_session *s, struct profile_fa
 
 /* expect.c.  share_times: collective, after session_share_choices(); ranks that are dilated keep
  * the caller's profile, where there is one, and all pace their messages by it.  take_times: local,
- * after exec_prepare(); the program's operators take from now on what that says.  Errors: memory. */
+ * after exec_prepare(); the program's operators take from now on what that says.  Errors: memory.
+ */
 enum cohort_code session_share_times(struct cohort_session *s, struct cohort_error *err);
 enum cohort_code session_take_times(struct cohort_session *s, struct cohort_error *err);
 

@@ -278,6 +278,53 @@ static void test_timeout(void) {
     comm_destroy(&c);
 }
 
+/* Every rank sends two exchanges to the next one, over a link that is said to be slow: the first
+ * has arrived whole before anything of the second does, its sender does not wait for that, and all
+ * of it takes as long as the link needs. */
+static void test_paced(struct comm *c) {
+    enum { ROW = 20000, ROWS = 12, TAKES_MS = 120 };
+    const int next = (mt_rank + 1) % mt_size;
+    const int before = (mt_rank + mt_size - 1) % mt_size;
+    struct comm_transfer *t[2] = {NULL};
+    struct cohort_error err = {0};
+    struct comm_move moves[MAX_RANKS];
+    unsigned char *out[2], *in[2];
+    bool good = true;
+    for (int r = 0; r < mt_size; r++)
+        moves[r] = (struct comm_move){r, (r + 1) % mt_size, 0, ROWS};
+    comm_pace(c, next, 2.0 * ROW * ROWS / (TAKES_MS * 1e-3));
+    for (int k = 0; k < 2; k++) {
+        out[k] = mem_alloc((size_t)ROW * ROWS);
+        in[k] = mem_zalloc((size_t)ROW * ROWS, 1);
+        memset(out[k], 1 + k + 2 * mt_rank, (size_t)ROW * ROWS);
+        struct comm_rows send = {out[k], 0}, receive = {in[k], 0};
+        good = good && comm_exchange_create(&t[k], c, ROW, moves, mt_size, &send, &receive, &err) ==
+                           COHORT_OK;
+    }
+    good = good && comm_barrier(c, &err) == COHORT_OK;
+    const double start = mt_now();
+    for (int k = 0; k < 2; k++)
+        good = good && comm_transfer_begin(t[k], &err) == COHORT_OK;
+    const double begun = mt_now() - start;
+    good = good && comm_exchange_arrive(t[1], &err) == COHORT_OK;
+    for (size_t i = 0; i < (size_t)ROW * ROWS; i++)
+        good = good && in[0][i] == 1 + 2 * before && in[1][i] == 2 + 2 * before;
+    const double arrived = mt_now() - start;
+    for (int k = 0; k < 2; k++)
+        good = good && comm_transfer_end(t[k], &err) == COHORT_OK;
+    mt_ok(good, "what began later arrives later, whole %s", err.message);
+    /* The last message may leave when the link should be free of those before it. */
+    mt_ok(begun < 0.6e-3 * TAKES_MS && arrived > 0.6e-3 * TAKES_MS,
+          "nobody waits to begin (%.1f ms), and the link takes its time (%.1f ms)", begun * 1e3,
+          arrived * 1e3);
+    comm_pace(c, next, 0);
+    for (int k = 0; k < 2; k++) {
+        comm_transfer_destroy(&t[k]);
+        mem_free(out[k]);
+        mem_free(in[k]);
+    }
+}
+
 static void test_alone(void) {
     struct comm *c = NULL;
     struct cohort_error err = {0};
@@ -300,6 +347,8 @@ int main(int argc, char **argv) {
     test_odd(c);
     test_several(c);
     test_wrong_arguments(c);
+    if (mt_size > 1)
+        test_paced(c);
     comm_destroy(&c);
     if (mt_size > 1)
         test_timeout();
