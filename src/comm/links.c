@@ -181,6 +181,7 @@ out:
 static enum cohort_code lead(struct pair *p, const struct comm_link_request *r,
                              double (*ms)[COMM_LINK_SIZES_MAX], struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
+    const double end = r->enough_s > 0 ? clock_s() + r->enough_s : INFINITY;
     double latency, t;
     TRY(measure_latency(p, &latency, err));
     for (int way = 0; way < 2; way++)
@@ -188,12 +189,14 @@ static enum cohort_code lead(struct pair *p, const struct comm_link_request *r,
             double least = INFINITY;
             double expected =
                 k == 0 ? 0 : 1e-3 * ms[way][k - 1] * (double)r->bytes[k] / (double)r->bytes[k - 1];
-            if (expected > r->longest_s)
+            if (expected > r->longest_s || clock_s() > end)
                 break;
             const int least_often = r->repeats + (k == 0) - (r->long_s > 0 && expected > r->long_s);
             double begin = clock_s();
             for (int i = 0;
                  i < least_often || (i < MORE * r->repeats && clock_s() - begin < MORE_S); i++) {
+                if (least < INFINITY && clock_s() > end)
+                    break;
                 TRY(measure_message(p, way == 0, k, r->bytes[k], latency, &t, err));
                 if (i > 0 || k > 0)
                     least = t < least ? t : least;

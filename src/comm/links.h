@@ -17,7 +17,9 @@ struct comm_link_request {
     int repeats;      /* of each message; the first of a size warms the connection up */
     double long_s;    /* messages that take longer are repeated once less; 0: none is */
     double longest_s; /* sizes that would take longer by the last one's rate are left out */
-    int rounds;       /* at most so many of the tournament's rounds; 0: all */
+    double
+        enough_s; /* of a pair: what it has not measured then is left out; 0: it takes its time */
+    int rounds;   /* at most so many of the tournament's rounds; 0: all */
 };
 
 /* Collective.  On rank 0: ms[(from * size + to) * COMM_LINK_SIZES_MAX + k] is the time of a message

@@ -259,34 +259,40 @@ static void make_up(char *weights, size_t bytes) {
         memcpy(weights + at, pattern, bytes - at < sizeof pattern ? bytes - at : sizeof pattern);
 }
 
-/* What the largest constant may take when it is packed: transformed for Winograd's algorithm, 8/3
- * of it, and whole blocks of channels. */
-static size_t most_packed(const struct graph *g) {
-    size_t most = 0;
-    for (int i = 0; i < g->value_count; i++) {
-        const struct value *v = graph_value(g, i);
-        const size_t count = v->is_constant ? (size_t)shape_count(&v->constant.shape) : 0;
-        most = count > most ? count : most;
+/* More than the shared memory holds: what was made for another such operator, or new. */
+static char *made_up_large(struct program *p, struct bound *b, size_t bytes) {
+    struct made_up *m = &p->made_up;
+    int i = 0;
+    while (i < MADE_UP_LARGE && m->large[i].data != NULL && m->large[i].bytes < bytes)
+        i++;
+    b->borrowed = i < MADE_UP_LARGE;
+    if (i < MADE_UP_LARGE && m->large[i].data != NULL)
+        return m->large[i].data;
+    char *weights = b->borrowed ? mem_alloc(bytes) : packed_alloc(p, bytes);
+    if (weights != NULL)
+        make_up(weights, bytes);
+    if (i < MADE_UP_LARGE && weights != NULL) {
+        m->large[i].data = weights;
+        m->large[i].bytes = bytes;
     }
-    return most * sizeof(float) / 3 * 9;
+    return weights;
 }
 
 void *made_up_weights(struct program *p, struct bound *b, size_t bytes) {
-    const size_t soft = p->options.made_up_bytes;
+    const size_t shared = p->options.made_up_bytes / MEM_ALIGN * MEM_ALIGN;
     const size_t padded = (bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
     struct made_up *m = &p->made_up;
-    if (soft > 0 && m->data == NULL) {
-        const size_t most = most_packed(p->graph), all = most > soft ? most : soft;
-        m->data = mem_alloc(all);
-        m->bytes = m->data != NULL ? all : 0;
-    }
-    if (padded > m->bytes) {
+    if (shared == 0) {
         char *weights = packed_alloc(p, padded);
         if (weights != NULL)
             make_up(weights, padded);
         return weights;
     }
-    const size_t at = m->next + padded <= soft ? m->next : 0;
+    if (padded > shared)
+        return made_up_large(p, b, padded);
+    if (m->data == NULL && (m->data = mem_alloc(shared)) == NULL)
+        return NULL;
+    const size_t at = m->next + padded <= shared ? m->next : 0;
     if (at + padded > m->filled) {
         make_up(m->data + m->filled, at + padded - m->filled);
         m->filled = at + padded;

@@ -66,10 +66,15 @@ struct packing {
     size_t ahead;
 };
 
-/* Where weights for timing lie: of so many bytes those are filled; the next operator's place. */
+#define MADE_UP_LARGE 4
+/* Where weights for timing lie: so much of it is filled; the next operator's place. */
 struct made_up {
     char *data;
-    size_t bytes, filled, next;
+    size_t filled, next;
+    struct {
+        char *data;
+        size_t bytes;
+    } large[MADE_UP_LARGE]; /* for operators with more weights than that, who share these */
 };
 
 struct program {

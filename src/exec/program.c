@@ -78,6 +78,8 @@ void exec_destroy(struct program **pp) {
     mem_free(p->strip_states);
     mem_free(p->saturated);
     mem_free(p->made_up.data);
+    for (int i = 0; i < MADE_UP_LARGE; i++)
+        mem_free(p->made_up.large[i].data);
     mem_free(p);
     *pp = NULL;
 }

@@ -22,7 +22,10 @@
 #define OFF            0.20
 #define PROBE_S        0.080 /* of the 100 ms; the rest is for words between rounds */
 #define PROBE_MOST     (48 * KB)
-#define PROBE_TURNS    3 /* messages of each size, and their answers' time, about */
+#define PROBE_LEAST    (8 * KB) /* less says more about the moment than about the link */
+#define PROBE_TURNS    3        /* messages of each size, and their answers' time, about */
+#define PROBE_ENOUGH   2 /* times what a pair should take: then it is far off, and that is enough */
+#define PROBE_LOOKS    2
 #define LOOK_FIRST     (8 * KB)
 #define LOOK_LONGEST_S 0.015
 #define LATENCY_LEAST_MS                                                                           \
@@ -188,17 +191,17 @@ static void plan_probe(const struct profile *p, struct comm_link_request *r) {
         slowest = 0;
         for (int i = 0; i < n * n; i++)
             slowest = fmax(slowest, profile_link_ms(p, i / n, i % n, (double)bytes));
-        if (bytes <= 4 * KB || 2 * PROBE_TURNS * rounds * slowest < 1e3 * PROBE_S)
+        if (bytes / 2 < PROBE_LEAST || 2 * PROBE_TURNS * rounds * slowest < 1e3 * PROBE_S)
             break;
     }
-    double fit = 1e3 * PROBE_S / fmax(1e-3, 2 * PROBE_TURNS * slowest);
+    const double fit = 1e3 * PROBE_S / fmax(1e-3, 2 * PROBE_TURNS * slowest);
+    const int run = (int)fmax(1, fmin(fit, rounds));
     *r = (struct comm_link_request){.bytes = {bytes},
                                     .count = 1,
                                     .repeats = PROBE_TURNS - 1,
                                     .longest_s = 1,
-                                    .rounds = fit < 1        ? 1
-                                              : fit > rounds ? 0
-                                                             : (int)fit};
+                                    .enough_s = PROBE_ENOUGH * PROBE_S / run,
+                                    .rounds = run};
 }
 
 /* A link's time now over the profile's, by the largest message that was measured; 0: none was, or
@@ -255,9 +258,17 @@ enum cohort_code profile_probe_links(const struct profile *p, const struct profi
         return COHORT_OK;
     if (job->rank == 0)
         plan_probe(p, &r);
-    enum cohort_code code = probe(job, &r, &ms, err);
-    if (code == COHORT_OK && job->rank == 0)
-        *off = find_off(p, &r, ms, why);
+    enum cohort_code code = COHORT_OK;
+    int again = 1; /* what disturbed a message is over the second time */
+    for (int look = 0; look < PROBE_LOOKS && again; look++) {
+        TRY(probe(job, &r, &ms, err));
+        *off = job->rank == 0 && find_off(p, &r, ms, why);
+        again = *off;
+        TRY(profile_share_ints(job, &again, 1, err));
+        mem_free(ms);
+        ms = NULL;
+    }
+out:
     mem_free(ms);
     return code;
 }
