@@ -134,6 +134,9 @@ struct node {
     struct rowmap *rowmap; /* one per input, filled in by graph_finish() */
     const struct node *whole; /* it makes some channels of what this node makes, or reads some
                                  (graph/shard.h); NULL: it is no such part */
+    /* What computing may still cost (op_spend()), while shapes are inferred and constants folded,
+     * and in a body; borrowed; NULL: anything. */
+    double *allowance;
 };
 
 /* ---- the graph ------------------------------------------------------------------------------ */
@@ -152,6 +155,7 @@ struct graph {
     struct file_map *maps; /* files that constants borrow from */
     int map_count;
     size_t map_capacity;
+    double allowance; /* of pass_infer(), for all nodes together */
 };
 
 enum cohort_code graph_create(struct graph **g, const char *name, struct cohort_error *err);

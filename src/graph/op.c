@@ -123,6 +123,41 @@ enum cohort_code op_eval(const struct node *n, const struct tensor *const in[],
     return COHORT_OK;
 }
 
+/* Beyond so many inputs and outputs operators only move elements. */
+#define PORTS 16
+#define CALL  20000
+
+double op_work(const struct node *n, const struct tensor *const in[], const struct tensor out[]) {
+    struct value values[PORTS] = {{0}};
+    int ids[PORTS], count = 0;
+    double work = CALL;
+    for (int i = 0; i < n->in_count + n->out_count; i++) {
+        const struct tensor *t = i < n->in_count ? in[i] : &out[i - n->in_count];
+        const int64_t elements = t != NULL ? shape_count(&t->shape) : 0;
+        work += elements > 0 ? (double)elements : 0;
+        if (i >= PORTS)
+            continue;
+        ids[i] = t != NULL ? count : -1;
+        if (t != NULL) /* as a graph has it, for flops() */
+            values[count++] = (struct value){
+                .type = t->type, .shape = t->shape, .is_constant = t->data != NULL, .constant = *t};
+    }
+    if (n->op->flops == NULL || n->in_count + n->out_count > PORTS)
+        return work;
+    struct graph g = {.opset = n->opset, .values = values, .value_count = count};
+    struct node alone = *n;
+    alone.in = ids;
+    alone.out = ids + n->in_count;
+    return fmax(work, n->op->flops(&g, &alone));
+}
+
+bool op_spend(const struct node *n, double work) {
+    if (n->allowance == NULL)
+        return true;
+    *n->allowance -= work;
+    return *n->allowance >= 0;
+}
+
 double node_flops(const struct graph *g, const struct node *n) {
     if (n->op->flops != NULL)
         return n->op->flops(g, n);

@@ -73,6 +73,15 @@ enum cohort_code op_infer(struct node *n, const struct tensor *const in[], struc
 /* Runs eval() and then applies the epilogue, plain. */
 enum cohort_code op_eval(const struct node *n, const struct tensor *const in[],
                          struct tensor *const out[], struct cohort_error *err);
+/* What eval() costs, roughly: operations and elements, and something for the call. */
+double op_work(const struct node *n, const struct tensor *const in[], const struct tensor out[]);
+/* Takes so much from the node's allowance; false when that was too little. */
+bool op_spend(const struct node *n, double work);
+/* What a network may cost when it is opened, in op_work()'s measure: ten seconds at worst, so that
+ * no small file keeps a board busy.  What is beyond is computed when the network runs. */
+#define WORK_WHEN_OPENED 2e9
+/* What one If, Loop or Scan may cost when it runs: a minute or so; more is an error. */
+#define WORK_OF_BODIES 2e10
 /* One activation, in double, for the reference. */
 double act_reference(const struct epilogue *e, double x);
 double node_flops(const struct graph *g, const struct node *n);

@@ -198,6 +198,15 @@ static bool may_fold(const struct node *n, const struct io *io) {
     return out_bytes / FOLD_FACTOR <= in_bytes + FOLD_BYTES / FOLD_FACTOR;
 }
 
+/* Is what it costs allowed still?  Inference has run bodies once; that again is what they cost. */
+static bool may_compute(const struct node *n, const struct io *io, double before) {
+    if (node_is(n, "Constant"))
+        return true;
+    if ((n->op->flags & OP_GRAPHS) != 0)
+        return n->allowance[0] >= before - n->allowance[0];
+    return op_spend(n, op_work(n, io->in, io->out[0]));
+}
+
 /* Evaluates into new memory; inputs that lie unaligned in a file are copied for the call. */
 static enum cohort_code evaluate(const struct node *n, struct io *io, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -318,6 +327,8 @@ enum cohort_code infer_node(struct graph *g, int index, bool fold, struct cohort
     enum cohort_code code = io_gather(g, n, &io, err);
     if (code != COHORT_OK)
         goto out; /* memory: no fault of the node's */
+    const double before = g->allowance;
+    n->allowance = &g->allowance;
     code = op_infer(n, io.in, &io.tensors[n->in_count], err);
     for (int i = 0; code == COHORT_OK && i < n->out_count; i++)
         if (n->out[i] >= 0) {
@@ -325,11 +336,12 @@ enum cohort_code infer_node(struct graph *g, int index, bool fold, struct cohort
             v->type = io.out[i]->type;
             v->shape = io.out[i]->shape;
         }
-    if (code == COHORT_OK && fold && may_fold(n, &io))
+    if (code == COHORT_OK && fold && may_fold(n, &io) && may_compute(n, &io, before))
         code = fold_node(g, index, &io, err);
     if (code != COHORT_OK)
         wrap_node(g, &g->nodes[index], err);
 out:
+    g->nodes[index].allowance = NULL;
     io_release(&io);
     return code;
 }
@@ -337,6 +349,7 @@ out:
 enum cohort_code pass_infer(struct graph *g, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     graph_relink(g);
+    g->allowance = WORK_WHEN_OPENED;
     for (int i = 0; code == COHORT_OK && i < g->node_count; i++)
         code = infer_node(g, i, true, err);
     graph_compact(g);

@@ -114,7 +114,8 @@ static void read_attr(const char *text, size_t n, struct attr *a) {
     *a = (struct attr){.name = mem_strndup(text, (size_t)(equal - text))};
     char *copy = mem_strndup(value, length);
     assert_true(a->name != NULL && copy != NULL);
-    if (copy[0] == '[' || memchr(copy, ',', length) != NULL) {
+    bool number = isdigit((unsigned char)copy[0]) || copy[0] == '-';
+    if (copy[0] == '[' || (number && memchr(copy, ',', length) != NULL)) {
         a->kind = ATTR_INTS;
         a->ints = mem_zalloc(length, sizeof *a->ints);
         assert_non_null(a->ints);
@@ -122,7 +123,7 @@ static void read_attr(const char *text, size_t n, struct attr *a) {
             a->ints[a->count++] = strtoll(at, &at, 10);
             at += *at == ',';
         }
-    } else if (isdigit((unsigned char)copy[0]) || copy[0] == '-') {
+    } else if (number) {
         a->kind = memchr(copy, '.', length) != NULL ? ATTR_FLOAT : ATTR_INT;
         a->i = a->kind == ATTR_INT ? strtoll(copy, NULL, 10) : 0;
         a->f = a->kind == ATTR_FLOAT ? strtof(copy, NULL) : 0;

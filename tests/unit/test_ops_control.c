@@ -6,6 +6,7 @@
 #include "tests/support/onnx_build.h"
 #include "tests/support/testpool.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "exec/exec.h"
 #include "graph/onnx/onnx.h"
@@ -291,6 +292,41 @@ static void loop_without_end(void **state) {
     graph_destroy(&net);
 }
 
+/* Loops of loops of loops, of 60000 steps each: what a body negates, in the innermost. */
+static struct buf nested_loops(int depth) {
+    struct buf b = body("ni,ci,a", "ci,b");
+    put_number(&b, "nm", 60000);
+    if (depth == 0) {
+        put_node(&b, "Neg", "a", "b");
+        return b;
+    }
+    struct buf inner = nested_loops(depth - 1), n = node_msg("loop", "Loop", "nm,,a", "b");
+    put_body(&n, "body", &inner);
+    msg_in(&b, GRAPH_NODE, &n);
+    return b;
+}
+
+/* Opening a file takes seconds at most, whatever its loops would compute, and so does running. */
+static void loops_of_loops(void **state) {
+    (void)state;
+    struct buf g = body("", "y"), b = nested_loops(2);
+    struct graph *net = NULL;
+    put_number(&g, "nm", 60000);
+    put_number(&g, "sx", 1);
+    struct buf n = node_msg("loop", "Loop", "nm,,sx", "y");
+    put_body(&n, "body", &b);
+    msg_in(&g, GRAPH_NODE, &n);
+    test_must(open_graph(&g, &net), &err);
+    const int64_t begin = clock_ns();
+    test_must(graph_finish(net, &(struct pass_options){0}, &err), &err);
+    struct tensor out = {0};
+    assert_int_equal(exec_run_graph(net, test_pool, &(struct exec_options){0}, 0, NULL, &out, &err),
+                     COHORT_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "more than 2e+10 operations"));
+    assert_in_range(clock_ns() - begin, 0, 100 * INT64_C(1000000000));
+    graph_destroy(&net);
+}
+
 /* ---- Scan ------------------------------------------------------------------------------------ */
 
 static void scan(void **state) {
@@ -398,6 +434,7 @@ int main(void) {
         cmocka_unit_test(if_of_two_shapes),
         cmocka_unit_test(loop),
         cmocka_unit_test(loop_without_end),
+        cmocka_unit_test(loops_of_loops),
         cmocka_unit_test(scan),
         cmocka_unit_test(scan_along_columns),
         cmocka_unit_test(misfits),

@@ -1,5 +1,6 @@
 /* Passes that find shapes, fold constants, and remove what does nothing. */
 #include "tests/support/graphtest.h"
+#include "tests/support/testpool.h"
 
 #include "base/mem.h"
 
@@ -178,6 +179,31 @@ static void test_fold_limit(void **state) {
 }
 
 /* Weights borrowed at an odd address are copied for their evaluator; small lists for good. */
+/* What would take long is left for the run: a product of three vectors, boxes against boxes, the
+ * determinant of a large matrix; the same in small is folded. */
+static void test_work_limit(void **state) {
+    (void)state;
+    for (int large = 0; large < 2; large++) {
+        struct gt t;
+        gt_begin(&t, 13);
+        const int64_t n = large ? 1500 : 15, boxes = large ? 50000 : 50;
+        int v = gt_random(&t, DIMS(n));
+        int cube = gt_node(&t, "Einsum", "equation=i,j,k->", 3, v, v, v);
+        int chosen = gt_node(&t, "NonMaxSuppression", "", 3, gt_random(&t, DIMS(1, boxes, 4)),
+                             gt_random(&t, DIMS(1, 1, boxes)), gt_list(&t, 1, 1 << 30));
+        int det = gt_node(&t, "Det", "", 1, gt_random(&t, DIMS(n, n)));
+        int x = gt_input(&t, "x", DIMS(2));
+        gt_output(&t, gt_node(&t, "Add", "", 2, gt_node(&t, "Mul", "", 2, x, cube), det));
+        gt_output(&t, gt_node(&t, "Mul", "", 2, gt_node(&t, "Shape", "", 1, chosen),
+                              gt_node(&t, "Shape", "", 1, x)));
+        test_must(graph_finish(t.g, NULL, &t.err), &t.err);
+        assert_int_equal(gt_count(&t, "Einsum"), large);
+        assert_int_equal(gt_count(&t, "NonMaxSuppression"), large);
+        assert_int_equal(gt_count(&t, "Det"), large);
+        gt_end(&t);
+    }
+}
+
 static void test_unaligned_constants(void **state) {
     (void)state;
     struct gt t;
@@ -502,6 +528,7 @@ int main(void) {
         cmocka_unit_test(test_shape_slices_and_size),
         cmocka_unit_test(test_outputs_keep_a_producer),
         cmocka_unit_test(test_fold_limit),
+        cmocka_unit_test(test_work_limit),
         cmocka_unit_test(test_unaligned_constants),
         cmocka_unit_test(test_weights_stay_in_the_file),
         cmocka_unit_test(test_constant_node_is_taken_over),

@@ -36,13 +36,14 @@ static enum cohort_code condition(const struct tensor *t, bool otherwise, bool *
 /* ---- If -------------------------------------------------------------------------------------- */
 
 static enum cohort_code run_branch(const struct node *n, const struct tensor *const in[], bool then,
-                                   struct tensor *results, size_t limit, struct cohort_error *err) {
+                                   struct tensor *results, const struct body_limits *limits,
+                                   struct cohort_error *err) {
     const struct attr *body;
     enum cohort_code code =
         body_of(n, then ? "then_branch" : "else_branch", 0, n->out_count, &body, err);
     if (code != COHORT_OK)
         return code;
-    return body_run(body->graph, in + body->i, results, limit, err);
+    return body_run(body->graph, in + body->i, results, limits, err);
 }
 
 static enum cohort_code if_infer(struct node *n, const struct tensor *const in[],
@@ -51,15 +52,17 @@ static enum cohort_code if_infer(struct node *n, const struct tensor *const in[]
     int count = n->out_count;
     struct tensor *results = body_tensors(2 * count, err);
     bool then, known;
-    size_t limit = all_known(n, in) ? BODY_INFER_BYTES : BODY_SMALL_BYTES;
+    double fresh;
+    const struct body_limits small = body_infer_limits(n, BODY_SMALL_BYTES, &fresh);
+    const struct body_limits all = body_infer_limits(n, BODY_INFER_BYTES, &fresh);
     if (results == NULL)
         return COHORT_ERR_MEMORY;
     TRY(condition(in[0], false, &then, &known, err));
     if (known) {
-        TRY(run_branch(n, in, then, results, limit, err));
+        TRY(run_branch(n, in, then, results, all_known(n, in) ? &all : &small, err));
     } else {
-        TRY(run_branch(n, in, true, results, BODY_SMALL_BYTES, err));
-        TRY(run_branch(n, in, false, results + count, BODY_SMALL_BYTES, err));
+        TRY(run_branch(n, in, true, results, &small, err));
+        TRY(run_branch(n, in, false, results + count, &small, err));
     }
     for (int i = 0; i < count; i++) {
         struct tensor *t = &results[i], *e = &results[known ? i : count + i];
@@ -80,10 +83,12 @@ static enum cohort_code if_eval(const struct node *n, const struct tensor *const
     enum cohort_code code = COHORT_OK;
     struct tensor *results = body_tensors(n->out_count, err);
     bool then, known;
+    double fresh;
+    const struct body_limits limits = body_eval_limits(n, &fresh);
     if (results == NULL)
         return COHORT_ERR_MEMORY;
     TRY(condition(in[0], false, &then, &known, err));
-    TRY(run_branch(n, in, then, results, SIZE_MAX, err));
+    TRY(run_branch(n, in, then, results, &limits, err));
     TRY(body_deliver(n, results, out, err));
 out:
     body_release(results, n->out_count);
@@ -130,8 +135,8 @@ out:
 /* results[states + scans] get the final states and the scans; *complete is false, and there are
  * none, when something was too large. */
 static enum cohort_code run_loop(const struct node *n, const struct tensor *const in[],
-                                 struct tensor *results, size_t limit, bool *complete,
-                                 struct cohort_error *err) {
+                                 struct tensor *results, const struct body_limits *limits,
+                                 bool *complete, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct loop l;
     struct body_frame f = {0};
@@ -153,15 +158,18 @@ static enum cohort_code run_loop(const struct node *n, const struct tensor *cons
     for (go = l.go; step < l.most && go; step++) {
         if (step == STEPS_MAX)
             TRY(error_set(err, COHORT_ERR_UNSUPPORTED, "a loop of more than %d steps", STEPS_MAX));
-        TRY(body_run(l.body->graph, f.in, f.results, limit, err));
+        TRY(body_run(l.body->graph, f.in, f.results, limits, err));
         for (int i = 0; i < f.result_count; i++)
             if (f.results[i].data == NULL)
                 goto out;
         TRY(condition(&f.results[0], true, &go, &known, err));
         TRY(body_frame_advance(&f, 1, err));
+        for (int i = 0; i < l.scans && !limits->must; i++)
+            if (f.stacks[i].bytes > limits->bytes)
+                goto out;
     }
     if (step == 0 && l.scans > 0)
-        TRY(body_frame_empty(&f, l.body->graph, 1, err));
+        TRY(body_frame_empty(&f, l.body->graph, 1, limits, err));
     for (int i = 0; i < l.scans; i++)
         TRY(body_stack_pop(&f.stacks[i], 0, false, &results[l.states + i], err));
     for (int i = 0; i < l.states; i++) {
@@ -179,6 +187,8 @@ static enum cohort_code loop_shapes(const struct node *n, const struct tensor *c
     enum cohort_code code = COHORT_OK;
     struct loop l;
     struct body_frame f = {0};
+    double fresh;
+    const struct body_limits limits = body_infer_limits(n, BODY_SMALL_BYTES, &fresh);
     TRY(read_loop(n, in, &l, err));
     TRY(body_frame_init(&f, l.body->graph, l.states, l.scans, err));
     struct tensor number = {.type = DT_I64}, goes = {.type = DT_BOOL};
@@ -189,7 +199,7 @@ static enum cohort_code loop_shapes(const struct node *n, const struct tensor *c
         f.in[2 + i] = &f.state[i];
     }
     body_captured(l.body, in, f.in);
-    TRY(body_frame_settle(l.body->graph, &f, 1, err));
+    TRY(body_frame_settle(l.body->graph, &f, 1, &limits, err));
     for (int i = 0; i < l.states; i++)
         op_out(n, out, i, f.state[i].type, &f.state[i].shape);
     for (int i = 0; i < l.scans; i++) {
@@ -210,12 +220,14 @@ static enum cohort_code loop_infer(struct node *n, const struct tensor *const in
                                    struct tensor out[], struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     bool complete = false;
+    double fresh;
+    const struct body_limits limits = body_infer_limits(n, BODY_INFER_BYTES, &fresh);
     if (!all_known(n, in))
         return loop_shapes(n, in, out, err);
     struct tensor *results = body_tensors(n->out_count, err);
     if (results == NULL)
         return COHORT_ERR_MEMORY;
-    TRY(run_loop(n, in, results, BODY_INFER_BYTES, &complete, err));
+    TRY(run_loop(n, in, results, &limits, &complete, err));
     if (!complete)
         TRY(loop_shapes(n, in, out, err));
     for (int i = 0; complete && i < n->out_count; i++)
@@ -230,10 +242,12 @@ static enum cohort_code loop_eval(const struct node *n, const struct tensor *con
                                   struct tensor *const out[], struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     bool complete;
+    double fresh;
+    const struct body_limits limits = body_eval_limits(n, &fresh);
     struct tensor *results = body_tensors(n->out_count, err);
     if (results == NULL)
         return COHORT_ERR_MEMORY;
-    TRY(run_loop(n, in, results, SIZE_MAX, &complete, err));
+    TRY(run_loop(n, in, results, &limits, &complete, err));
     TRY(body_deliver(n, results, out, err));
 out:
     body_release(results, n->out_count);

@@ -160,7 +160,9 @@ static enum cohort_code nms_infer(struct node *n, const struct tensor *const in[
     bool known = in[0]->data != NULL && in[1]->data != NULL;
     for (int i = 2; i < 5; i++)
         known = known && (op_in(n, in, i) == NULL || in[i]->data != NULL);
-    if (known && tensor_aligned(in[0]) && tensor_aligned(in[1])) {
+    /* each box is compared with those that were taken, all of them at worst */
+    if (known && tensor_aligned(in[0]) && tensor_aligned(in[1]) &&
+        op_spend(n, (double)shape_count(s) * (double)s->dim[2])) {
         TRY(find_boxes(n, in, &found, err));
         shape.dim[0] = (int64_t)found.count;
     }

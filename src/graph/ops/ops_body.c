@@ -65,39 +65,90 @@ static void ports_release(struct ports *p, int made) {
 }
 
 /* Do contents suffice to compute it?  Shape and Size need none. */
-static bool computable(const struct node *n, const struct ports *p, size_t limit) {
+static bool computable(const struct node *n, const struct ports *p, size_t limit, bool *large) {
     bool shape_only = strcmp(n->op->name, "Shape") == 0 || strcmp(n->op->name, "Size") == 0;
     for (int i = 0; i < n->in_count; i++)
         if (p->in[i] != NULL && p->in[i]->data == NULL &&
             !(shape_only && shape_known(&p->in[i]->shape)))
             return false;
     for (int i = 0; i < n->out_count; i++)
-        if (!shape_known(&p->made[i].shape) || tensor_bytes(&p->made[i]) > limit)
+        if (!shape_known(&p->made[i].shape) || tensor_bytes(&p->made[i]) > limit) {
+            *large = shape_known(&p->made[i].shape);
             return false;
+        }
     return true;
 }
 
+struct body_limits body_infer_limits(const struct node *n, size_t bytes, double *fresh) {
+    *fresh = WORK_OF_BODIES;
+    return (struct body_limits){.bytes = bytes,
+                                .allowance = n->allowance != NULL ? n->allowance : fresh};
+}
+
+struct body_limits body_eval_limits(const struct node *n, double *fresh) {
+    struct body_limits l = body_infer_limits(n, BODY_RUN_BYTES, fresh);
+    l.must = true;
+    return l;
+}
+
+/* Is this node to be computed?  What it costs is taken from the allowance. */
+static enum cohort_code may_run(const struct node *n, const struct ports *p,
+                                const struct body_limits *l, bool *run, struct cohort_error *err) {
+    bool large = false, graphs = (n->op->flags & OP_GRAPHS) != 0;
+    *run = computable(n, p, l->bytes, &large);
+    if (!*run && large && l->must)
+        return error_set(err, COHORT_ERR_UNSUPPORTED,
+                         "a value of more than %zu MB in a graph that is an attribute",
+                         l->bytes >> 20);
+    if (*run && l->allowance != NULL && !graphs)
+        *l->allowance -= op_work(n, p->in, p->made);
+    if (l->allowance == NULL || *l->allowance >= 0)
+        return COHORT_OK;
+    *run = false;
+    if (l->must)
+        return error_set(err, COHORT_ERR_UNSUPPORTED,
+                         "an If, Loop or Scan of more than %.0e operations", WORK_OF_BODIES);
+    return COHORT_OK;
+}
+
+static void forget(struct ports *p, int made) {
+    for (int i = 0; i < made; i++) {
+        struct tensor t = {.type = p->made[i].type, .shape = p->made[i].shape};
+        tensor_release(&p->made[i]);
+        p->made[i] = t;
+    }
+}
+
 static enum cohort_code run_node(const struct graph *g, int index, struct tensor *values,
-                                 size_t limit, struct cohort_error *err) {
+                                 const struct body_limits *l, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct node n = g->nodes[index]; /* infer() may set the window for these shapes */
     struct ports p = {.in = mem_zalloc((size_t)n.in_count, sizeof *p.in),
                       .made = mem_zalloc((size_t)n.out_count, sizeof *p.made),
                       .out = mem_zalloc((size_t)n.out_count, sizeof *p.out)};
     int made = 0;
+    bool run = false;
+    n.allowance = l->allowance;
     if (p.in == NULL || p.made == NULL || p.out == NULL)
         TRY(error_memory(err, (size_t)n.in_count * sizeof *p.in, "an operator's inputs"));
     for (int i = 0; i < n.in_count; i++)
         p.in[i] = n.in[i] >= 0 ? &values[n.in[i]] : NULL;
     TRY(op_infer(&n, p.in, p.made, err));
-    if (computable(&n, &p, limit)) {
+    TRY(may_run(&n, &p, l, &run, err));
+    if (run) {
         for (; made < n.out_count; made++) {
             struct tensor t = {0};
             TRY(tensor_init(&t, p.made[made].type, &p.made[made].shape, err));
             p.made[made] = t;
             p.out[made] = &p.made[made];
         }
-        TRY(op_eval(&n, p.in, p.out, err));
+        code = op_eval(&n, p.in, p.out, err);
+        if (code == COHORT_ERR_UNSUPPORTED && !l->must && *l->allowance < 0) {
+            error_clear(err); /* a body within it was too much, so this stays unknown */
+            code = COHORT_OK;
+            forget(&p, made);
+        }
+        TRY(code);
     }
     for (int i = 0; i < n.out_count; i++)
         if (n.out[i] >= 0) {
@@ -112,7 +163,8 @@ out:
 }
 
 enum cohort_code body_run(const struct graph *g, const struct tensor *const in[],
-                          struct tensor out[], size_t limit, struct cohort_error *err) {
+                          struct tensor out[], const struct body_limits *limits,
+                          struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     int made = 0;
     struct tensor *values = mem_zalloc((size_t)g->value_count, sizeof *values);
@@ -132,7 +184,7 @@ enum cohort_code body_run(const struct graph *g, const struct tensor *const in[]
         values[g->inputs[i]].owned = false;
     }
     for (int i = 0; i < g->node_count; i++)
-        TRY(run_node(g, i, values, limit, err));
+        TRY(run_node(g, i, values, limits, err));
     for (; made < g->output_count; made++) {
         const struct tensor *t = &values[g->outputs[made]];
         out[made] = (struct tensor){.type = t->type, .shape = t->shape};
@@ -171,7 +223,7 @@ struct tensor *body_tensors(int count, struct cohort_error *err) {
 
 /* ---- bodies that run step by step ------------------------------------------------------------ */
 
-#define STACK_BYTES ((size_t)1 << 30) /* what a loop may pile up */
+#define STACK_BYTES BODY_RUN_BYTES /* what a loop may pile up */
 
 static enum cohort_code push(struct body_stack *s, const struct tensor *t,
                              struct cohort_error *err) {
@@ -265,8 +317,9 @@ out:
 
 /* Without any step a scan output has the shape that the body says, unknown dims taken as 0. */
 enum cohort_code body_frame_empty(struct body_frame *f, const struct graph *body, int first,
-                                  struct cohort_error *err) {
-    enum cohort_code code = body_run(body, f->in, f->results, BODY_SMALL_BYTES, err);
+                                  const struct body_limits *limits, struct cohort_error *err) {
+    const struct body_limits small = {.bytes = BODY_SMALL_BYTES, .allowance = limits->allowance};
+    enum cohort_code code = body_run(body, f->in, f->results, &small, err);
     for (int i = 0; code == COHORT_OK && i < f->scans; i++) {
         const struct tensor *t = &f->results[first + f->states + i];
         f->stacks[i].type = t->type;
@@ -282,12 +335,12 @@ enum cohort_code body_frame_empty(struct body_frame *f, const struct graph *body
 
 /* Shapes that hold after any number of steps: a state's dim that a step changes is not known. */
 enum cohort_code body_frame_settle(const struct graph *body, struct body_frame *f, int first,
-                                   struct cohort_error *err) {
+                                   const struct body_limits *limits, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     bool changed = true;
     while (changed) { /* each time a dim is forgotten */
         changed = false;
-        TRY(body_run(body, f->in, f->results, BODY_SMALL_BYTES, err));
+        TRY(body_run(body, f->in, f->results, limits, err));
         for (int i = 0; i < f->states; i++) {
             struct shape both = shape_either(&f->state[i].shape, &f->results[first + i].shape);
             if (f->results[first + i].type != f->state[i].type)

@@ -10,12 +10,27 @@
 #define BODY_INFER_BYTES ((size_t)64 << 20)
 #define BODY_SMALL_BYTES ((size_t)4096)
 
+/* Computed by eval(); more is an error. */
+#define BODY_RUN_BYTES ((size_t)512 << 20)
+
+/* How far a body is computed: values of up to so many bytes, as long as the allowance lasts (NULL:
+ * always); what is more stays unknown, or, when all of it must be computed, is an error. */
+struct body_limits {
+    size_t bytes;
+    double *allowance;
+    bool must;
+};
+
 /* in[0 .. input_count): data may be NULL (contents not known).  out[0 .. output_count): with new
  * memory of their own where the contents are known (of all inputs that count, and no value on the
- * way is larger than `limit` bytes), else type and shape only.  On failure nothing is left in out.
- */
+ * way is beyond the limits), else type and shape only.  On failure nothing is left in out. */
 enum cohort_code body_run(const struct graph *g, const struct tensor *const in[],
-                          struct tensor out[], size_t limit, struct cohort_error *err);
+                          struct tensor out[], const struct body_limits *limits,
+                          struct cohort_error *err);
+/* The limits of an infer(), and of an eval(); they start with *fresh unless the node has an
+ * allowance already. */
+struct body_limits body_infer_limits(const struct node *n, size_t bytes, double *fresh);
+struct body_limits body_eval_limits(const struct node *n, double *fresh);
 void body_release(struct tensor *tensors, int count);
 
 /* The body of that name; its inputs that are not captured must be `formal` many, its outputs
@@ -64,10 +79,10 @@ void body_frame_release(struct body_frame *f);
 enum cohort_code body_frame_advance(struct body_frame *f, int first, struct cohort_error *err);
 /* Without any step a scan output has the shape that the body says, unknown dims taken as 0. */
 enum cohort_code body_frame_empty(struct body_frame *f, const struct graph *body, int first,
-                                  struct cohort_error *err);
+                                  const struct body_limits *limits, struct cohort_error *err);
 /* Shapes that hold after any number of steps: a dim that a step changes is not known. */
 enum cohort_code body_frame_settle(const struct graph *body, struct body_frame *f, int first,
-                                   struct cohort_error *err);
+                                   const struct body_limits *limits, struct cohort_error *err);
 /* All as one tensor with the steps along a new axis, the last step first when reversed. */
 enum cohort_code body_stack_pop(const struct body_stack *s, int axis, bool reversed,
                                 struct tensor *t, struct cohort_error *err);

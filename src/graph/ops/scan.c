@@ -97,6 +97,8 @@ static enum cohort_code scan_infer(struct node *n, const struct tensor *const in
     struct scan s;
     struct body_frame f = {0};
     struct tensor slices[SCAN_MAX];
+    double fresh;
+    const struct body_limits limits = body_infer_limits(n, BODY_SMALL_BYTES, &fresh);
     TRY(read_scan(n, in, &s, err));
     TRY(body_frame_init(&f, s.body->graph, s.states, s.scans, err));
     for (int i = 0; i < s.states; i++) {
@@ -109,7 +111,7 @@ static enum cohort_code scan_infer(struct node *n, const struct tensor *const in
         f.in[s.states + i] = &slices[i];
     }
     body_captured(s.body, in, f.in);
-    TRY(body_frame_settle(s.body->graph, &f, 0, err));
+    TRY(body_frame_settle(s.body->graph, &f, 0, &limits, err));
     for (int i = 0; i < s.states; i++)
         op_out(n, out, i, f.state[i].type, &f.state[i].shape);
     for (int i = 0; i < s.scans; i++) {
@@ -135,6 +137,8 @@ static enum cohort_code run_scan(const struct node *n, const struct tensor *cons
                                  const struct scan *s, struct body_frame *f, struct tensor *slices,
                                  struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
+    double fresh;
+    const struct body_limits limits = body_eval_limits(n, &fresh);
     for (int i = 0; i < s->states; i++) {
         TRY(tensor_copy(&f->state[i], in[i], err));
         f->in[i] = &f->state[i];
@@ -150,13 +154,12 @@ static enum cohort_code run_scan(const struct node *n, const struct tensor *cons
         for (int i = 0; i < s->scanned; i++)
             take_slice(in[s->states + i], s->axis[i], s->reverse[i] ? s->steps - 1 - step : step,
                        &slices[i]);
-        TRY(body_run(s->body->graph, f->in, f->results, SIZE_MAX, err));
+        TRY(body_run(s->body->graph, f->in, f->results, &limits, err));
         TRY(body_frame_advance(f, 0, err));
     }
     if (s->steps == 0)
-        TRY(body_frame_empty(f, s->body->graph, 0, err));
+        TRY(body_frame_empty(f, s->body->graph, 0, &limits, err));
 out:
-    (void)n;
     return code;
 }
 
