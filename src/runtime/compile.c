@@ -337,7 +337,7 @@ static enum cohort_code add_finishes(struct compiler *c, int before, int segment
     enum cohort_code code = COHORT_OK;
     for (int i = 0; i < c->s->transitions.count && code == COHORT_OK; i++)
         if (transition(c, i)->kind == TRANSITION_EXCHANGE && transition(c, i)->before == before)
-            code = add_move_step(c, STEP_FINISH, i, segment, false, err);
+            code = compiler_add_move_step(c, STEP_FINISH, i, segment, false, err);
     return code;
 }
 
