@@ -99,9 +99,9 @@ static void test_random(void **state) {
     int checked = 0;
     for (int i = 0; i < 300; i++) {
         struct deform_case g = {.batch = draw(&r, 1, 2),
-                             .group = draw(&r, 1, 2),
-                             .moved = draw(&r, 1, 3),
-                             .mask = draw(&r, 0, 1)};
+                                .group = draw(&r, 1, 2),
+                                .moved = draw(&r, 1, 3),
+                                .mask = draw(&r, 0, 1)};
         g.in_c = g.group * g.moved * draw(&r, 1, 2);
         g.out_c = g.group * draw(&r, 1, 3);
         for (int a = 0; a < 2; a++) {
