@@ -22,14 +22,29 @@ tap_fails "a wire that does not exist" "--wires" bench/farm-suite --wires f8
 tap_fails "boards that are no number" "--boards" bench/farm-suite --boards two
 mkdir -p "$scratch/build" && cp "$build/cohort" "$scratch/build/"
 suite() {
-    timeout 300 bench/farm-suite --build "$scratch/build" --docs "$scratch/docs" --farm $farm_name --networks lenet5 --boards 1,2 --times 10 \
-        --wires f32 --no-mixed --no-legion --strategies coedge,auto --repeat 1 --rounds 1 >"$scratch/out" 2>"$scratch/err"
+    timeout 300 bench/farm-suite --build "$scratch/build" --docs "$scratch/docs" --farm $farm_name --times 10 --strategies coedge,fss,auto \
+        --repeat 1 --rounds 1 "$@" >"$scratch/out" 2>"$scratch/err"
 }
-tap_run "two cases" suite
+rows() { grep -cE '^\| lenet5 \| f32 \| [0-9]+ \| [0-9+. at]+ \|' "$scratch/docs/results.md"; }
+tap_run "what would be measured" suite --equal --only lenet5 --boards 1,2 --list
+tap_run "  is two cases" grep -qE '^2 cases, about [0-9]+ minutes$' "$scratch/out"
+tap_run "  and nothing is measured" test ! -e "$scratch/docs"
+tap_run "two cases" suite --equal --only lenet5 --boards 1,2
 tap_run "  have a row each" test "$(grep -cE '^\| lenet5 \| f32 \| [0-9]+ \| [12] \|' "$scratch/docs/results.md")" = 2
 tap_run "  and a plot" grep -q '</svg>' "$scratch/docs/results/farm-lenet5-f32-10.svg"
 tap_run "  and a document" grep -q '"format": "cohort-farm-suite"' "$scratch/docs/results/farm.json"
-tap_run "a second call" suite
+tap_run "a second call" suite --equal --only lenet5 --boards 1,2
 tap_run "  measures nothing anew" test "$(grep -c 'farm-suite: .* of 2' "$scratch/err")" = 0
+cases() { grep -cE '^   "kind": "(equal|paper)"' "$1"; }
+tap_run "another part" suite --paper --only lenet5 --boards 2
+tap_run "  is beside them" test "$(cases "$scratch/docs/results/farm.json")" = 3
+tap_run "  with groups that were measured" grep -qE '"groups": [1-9]' "$scratch/docs/results/farm.json"
+tap_run "  and what measuring them took beside profiling" grep -q '^Measuring all groups takes ' "$scratch/docs/results.md"
+tap_run "  a plot of that" grep -q 'lenet5, groups' "$scratch/docs/results/farm-profiling.svg"
+tap_run "one of the two again" suite --equal --only lenet5 --boards 2 --fresh
+tap_run "  is measured" grep -qE 'farm-suite: 1 of 1' "$scratch/err"
+tap_run "  instead of its own row" test "$(cases "$scratch/docs/results/farm.json")" = 3
+tap_run "  beside the other" test "$(rows)" -ge 2
+tap_fails "mixes that are none" "--mixes" bench/farm-suite --mixes 3
 tap_run "nothing is left of the farm" test ! -e "/run/cohort-farm/$farm_name"
 tap_end
