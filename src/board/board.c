@@ -200,8 +200,13 @@ static void find_speeds(struct core_list *list, hwloc_topology_t topology, const
         list->items[i].speed = 0;
 }
 
-/* Keeps the cores of the fastest cluster.  Within 10 % is the same cluster: the two pairs of big
- * cores of an RK3588 differ by 2 %, and turbo bins of x86 cores by a little more. */
+/* Within 10 % is the same cluster: the two pairs of big cores of an RK3588 differ by 2 %, and turbo
+ * bins of x86 cores by a little more. */
+static bool same_cluster(const struct core *c, long fastest) {
+    return c->speed >= fastest - fastest / 10;
+}
+
+/* Keeps the cores of the fastest cluster. */
 static void keep_big(struct core_list *list) {
     long fastest = 0;
     int kept = 0;
@@ -210,7 +215,7 @@ static void keep_big(struct core_list *list) {
             fastest = list->items[i].speed;
     }
     for (int i = 0; i < list->count; i++) {
-        if (list->items[i].speed >= fastest - fastest / 10)
+        if (same_cluster(&list->items[i], fastest))
             list->items[kept++] = list->items[i];
     }
     list->count = kept;
@@ -431,4 +436,57 @@ enum cohort_code board_detect_machine(struct board *b, const struct board_option
                                       const struct board_machine *machine,
                                       struct cohort_error *err) {
     return detect(b, o, machine, err);
+}
+
+/* ---- engines --------------------------------------------------------------------------------- */
+
+/* False: the list of cores is too long to be written. */
+static bool engine_make(struct board_engine *e, const char *name, const struct core *cores,
+                        int count) {
+    hwloc_bitmap_t set = hwloc_bitmap_alloc();
+    if (set == NULL)
+        return false;
+    *e = (struct board_engine){.threads = count};
+    snprintf(e->name, sizeof e->name, "%s", name);
+    for (int i = 0; i < count; i++)
+        hwloc_bitmap_set(set, (unsigned)cores[i].os);
+    int length = hwloc_bitmap_list_snprintf(e->cores, sizeof e->cores, set);
+    hwloc_bitmap_free(set);
+    return length >= 0 && (size_t)length < sizeof e->cores;
+}
+
+enum cohort_code board_engines(struct board_engine *list, int *count,
+                               const struct board_machine *machine, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    hwloc_topology_t topology = NULL;
+    int n = 0, clusters = 0;
+    struct core_list *cores = mem_alloc(sizeof *cores);
+    if (cores == NULL)
+        return error_memory(err, sizeof *cores, "the list of cores");
+    TRY(load_topology(&topology, machine, err));
+    list_cores(cores, topology);
+    find_speeds(cores, topology, machine == NULL ? SYSFS_CPU : machine->sysfs);
+    sort_by_speed(cores->items, cores->count);
+    if (cores->count == 0) {
+        code = error_set(err, COHORT_ERR_INTERNAL, "hwloc finds no usable core");
+        goto out;
+    }
+    n += engine_make(&list[n], "serial", cores->items, 1);
+    list[n++] = (struct board_engine){.name = "parallel", .cores = "all", .threads = cores->count};
+    for (int i = 0, end; i < cores->count && n < BOARD_ENGINES_MAX; i = end) {
+        char name[24];
+        for (end = i + 1; end < cores->count; end++)
+            if (!same_cluster(&cores->items[end], cores->items[i].speed))
+                break;
+        if (i == 0 && end == cores->count)
+            break; /* all are alike */
+        snprintf(name, sizeof name, "cluster %d", clusters++);
+        n += engine_make(&list[n], name, cores->items + i, end - i);
+    }
+    *count = n;
+out:
+    if (topology != NULL)
+        hwloc_topology_destroy(topology);
+    mem_free(cores);
+    return code;
 }

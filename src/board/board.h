@@ -54,6 +54,19 @@ enum cohort_code board_detect_machine(struct board *b, const struct board_option
                                       const struct board_machine *machine,
                                       struct cohort_error *err);
 
+/* The ways to compute on a board: "serial", its fastest core; "parallel", all its cores; and where
+ * these differ in speed each cluster of them, "cluster 0" the fastest. */
+#define BOARD_ENGINES_MAX 10
+struct board_engine {
+    char name[24];
+    char cores[232]; /* as board_options.cores */
+    int threads;
+};
+
+/* Fills in list[BOARD_ENGINES_MAX].  machine: NULL for this one.  Errors: as board_detect. */
+enum cohort_code board_engines(struct board_engine *list, int *count,
+                               const struct board_machine *machine, struct cohort_error *err);
+
 /* "0-3,6" into at most `max` numbers below BOARD_CORES_MAX, in that order, without repetition.
  * Errors: usage. */
 enum cohort_code board_parse_list(const char *text, int *numbers, int max, int *count,

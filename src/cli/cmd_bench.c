@@ -1,6 +1,7 @@
 /* cohort bench: median times of networks, each on all boards of the job, runs interleaved so that a
  * drifting clock hits all alike; with --strategies, of ways to divide them. */
 #include "base/clock.h"
+#include "board/board.h"
 #include "cli/bench_strategies.h"
 #include "cli/cli.h"
 #include "cli/inputs.h"
@@ -32,6 +33,7 @@ struct bench {
     struct cli_options common;
     struct profile_options profile;
     int input_type; /* enum made_up */
+    bool engines;
     struct cli_ranks ranks;
     struct contender nets[NETWORKS_MAX];
     int count;
@@ -134,16 +136,26 @@ static enum cohort_code print_document(const cJSON *root, struct cohort_error *e
     return code;
 }
 
-static enum cohort_code show(struct bench *b, struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    cJSON *rows, *root = document(b, &rows);
-    if (!b->common.json)
-        printf("%-28s %10s %10s %10s   (%ld runs on %d board%s)\n", "network", "median ms",
-               "p95 ms", "min ms", b->common.repeat, b->ranks.size, b->ranks.size == 1 ? "" : "s");
+static void print_head(const struct bench *b) {
+    if (b->common.json)
+        return;
+    printf("%-28s ", "network");
+    if (b->engines)
+        printf("%-10s %-10s ", "engine", "cores");
+    printf("%10s %10s %10s   (%ld runs on %d board%s)\n", "median ms", "p95 ms", "min ms",
+           b->common.repeat, b->ranks.size, b->ranks.size == 1 ? "" : "s");
+}
+
+/* engine: NULL, or what they ran on.  Adds to the document, or prints. */
+static void show(struct bench *b, const struct board_engine *engine, cJSON *rows) {
     for (int i = 0; i < b->count; i++) {
         struct cli_stats s = cli_statistics(b->nets[i].ms, b->nets[i].count);
         cJSON *o = cJSON_CreateObject(), *l = cJSON_AddObjectToObject(o, "latency_ms");
         cJSON_AddStringToObject(o, "network", b->nets[i].name);
+        if (engine != NULL) {
+            cJSON_AddStringToObject(o, "engine", engine->name);
+            cJSON_AddStringToObject(o, "cores", engine->cores);
+        }
         cJSON_AddStringToObject(o, "input", inputs_type(&b->nets[i].sets[0]));
         if (b->common.wire == CLI_WIRE_AUTO)
             cJSON_AddStringToObject(o, "wire", wire_name(b->nets[i].choice.wire));
@@ -151,13 +163,13 @@ static enum cohort_code show(struct bench *b, struct cohort_error *err) {
         cJSON_AddNumberToObject(l, "p95", s.p95);
         cJSON_AddNumberToObject(l, "min", s.min);
         json_append(rows, o);
-        if (!b->common.json)
-            printf("%-28s %10.2f %10.2f %10.2f\n", b->nets[i].name, s.median, s.p95, s.min);
+        if (b->common.json)
+            continue;
+        printf("%-28s ", b->nets[i].name);
+        if (engine != NULL)
+            printf("%-10s %-10s ", engine->name, engine->cores);
+        printf("%10.2f %10.2f %10.2f\n", s.median, s.p95, s.min);
     }
-    if (b->common.json)
-        code = print_document(root, err);
-    json_free(&root);
-    return code;
 }
 
 /* Collective.  Networks by strategies. */
@@ -195,17 +207,6 @@ static enum cohort_code check_comparison(const struct bench_options *o, const ch
     return COHORT_OK;
 }
 
-/* Collective.  Networks, each in one session. */
-static enum cohort_code measure(struct bench *b, struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    TRY(run(b, err));
-    TRY(warn_late(b, err));
-    if (b->ranks.rank == 0)
-        code = show(b, err);
-out:
-    return code;
-}
-
 static void release(struct bench *b) {
     for (int i = 0; i < b->count; i++) {
         struct contender *c = &b->nets[i];
@@ -216,7 +217,51 @@ static void release(struct bench *b) {
         inputs_release(&c->sets, c->set_count);
         cli_session_release(&c->state);
         mem_free(c->ms);
+        *c = (struct contender){.name = c->name};
     }
+}
+
+/* Collective.  Networks, each in one session; shown in `rows` or at once. */
+static enum cohort_code measure_on(struct bench *b, const struct board_engine *engine, cJSON *rows,
+                                   struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    TRY(run(b, err));
+    TRY(warn_late(b, err));
+    if (b->ranks.rank == 0)
+        show(b, engine, rows);
+out:
+    release(b);
+    return code;
+}
+
+/* One engine of the board after the other: each binds this process to its cores. */
+static enum cohort_code measure_engines(struct bench *b, cJSON *rows, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct board_engine list[BOARD_ENGINES_MAX];
+    int count = 0;
+    if (b->ranks.size > 1)
+        return error_set(err, COHORT_ERR_USAGE, "--engines is for one board: leave out mpirun");
+    TRY(board_engines(list, &count, NULL, err));
+    for (int i = 0; i < count; i++) {
+        b->common.threads = list[i].threads;
+        b->common.cores = list[i].cores;
+        TRY(measure_on(b, &list[i], rows, err));
+    }
+out:
+    return code;
+}
+
+/* Collective. */
+static enum cohort_code measure(struct bench *b, struct cohort_error *err) {
+    cJSON *rows, *root = document(b, &rows);
+    if (b->ranks.rank == 0)
+        print_head(b);
+    enum cohort_code code =
+        b->engines ? measure_engines(b, rows, err) : measure_on(b, NULL, rows, err);
+    if (code == COHORT_OK && b->ranks.rank == 0 && b->common.json)
+        code = print_document(root, err);
+    json_free(&root);
+    return code;
 }
 
 int cmd_bench(const struct cli_command *self, int argc, char **argv) {
@@ -236,6 +281,8 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         {"input-type", 0, OPTION_CHOICE, &b.input_type, "auto|u8|f32",
          "made-up input: pixels, as of a picture, or numbers (pixels where a picture fits)", 0, 0},
         {"json", 0, OPTION_FLAG, &b.common.json, NULL, "print one JSON document instead", 0, 0},
+        {"engines", 0, OPTION_FLAG, &b.engines, NULL,
+         "on one core, on all, and on each cluster of equal cores", 0, 0},
         {"strategies", 0, OPTION_TEXT, &o.strategies, "all|A,B",
          "compare ways to divide them, as 'cohort plan' knows them", 0, 0},
         {"again", 0, OPTION_FLAG, &o.again, NULL, "strategies: measure, whatever was kept", 0, 0},
@@ -277,6 +324,11 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
     o.cpu_time = b.profile.off;
     if (check_comparison(&o, b.profile.strategy, &err) != COHORT_OK)
         return cli_fail(&err);
+    if (b.engines && (b.common.threads > 0 || b.common.cores != NULL || o.strategies != NULL)) {
+        error_set(&err, COHORT_ERR_USAGE,
+                  "--engines chooses cores itself: leave out --threads, --cores and --strategies");
+        return cli_fail(&err);
+    }
     enum cohort_code code = cli_ranks_begin(&b.ranks, &err);
     if (code == COHORT_OK)
         code = o.strategies != NULL ? compare(&b, &o, names, &err) : measure(&b, &err);

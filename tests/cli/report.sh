@@ -77,6 +77,11 @@ else
     tap_skip "the documents are JSON and agree with themselves" "no node here to read them with"
 fi
 
+tap_run "engines side by side" keep engines "$cohort" bench "$net" --repeat 2 --engines --json
+tap_run "  one core and all" sh -c 'grep -o "\"engine\": \"[a-z]*" "$1" | tr "\n" " " | grep -q "serial.*parallel"' - "$scratch/engines.json"
+documented engines cohort-bench
+tap_run "  not beside --threads" sh -c '! "$1" bench "$2" --engines -t 1 2>"$3" && grep -q "leave out --threads" "$3"' - "$cohort" "$net" "$scratch/refused"
+
 # ---- strategies side by side -------------------------------------------------------------------
 
 tap_run "strategies side by side" keep strategies timeout 120 "$mpirun" --bind-to none -n 3 "$cohort" bench "$net" --strategies coedge,fss,auto --repeat 2 --rounds 2 --json

@@ -282,6 +282,46 @@ static void test_nearly_equal_is_big(void **state) {
     remove_sysfs(directory, "cpu_capacity", 8);
 }
 
+#define ASSERT_ENGINE(e, NAME, CORES, THREADS)                                                     \
+    do {                                                                                           \
+        assert_string_equal((e).name, NAME);                                                       \
+        assert_string_equal((e).cores, CORES);                                                     \
+        assert_int_equal((e).threads, THREADS);                                                    \
+    } while (0)
+
+/* Of three kinds of cores, of one, and of this machine. */
+static void test_engines(void **state) {
+    (void)state;
+    char directory[64];
+    struct board_engine e[BOARD_ENGINES_MAX];
+    struct cohort_error err;
+    int count;
+    make_sysfs(directory, "cpu_capacity", (const long[]){414, 414, 700, 414, 1002, 1002, 1024, 700},
+               8);
+    struct board_machine m = {.synthetic = "core:8 pu:1", .sysfs = directory};
+    assert_int_equal(board_engines(e, &count, &m, &err), COHORT_OK);
+    assert_int_equal(count, 5);
+    ASSERT_ENGINE(e[0], "serial", "6", 1);
+    ASSERT_ENGINE(e[1], "parallel", "all", 8);
+    ASSERT_ENGINE(e[2], "cluster 0", "4-6", 3);
+    ASSERT_ENGINE(e[3], "cluster 1", "2,7", 2);
+    ASSERT_ENGINE(e[4], "cluster 2", "0-1,3", 3);
+    for (int i = 0; i < count; i++) { /* as a user would ask for it */
+        struct board b = detect(&(struct board_options){.cores = e[i].cores}, &m);
+        assert_int_equal(b.threads, i == 0 ? 1 : e[i].threads);
+    }
+    remove_sysfs(directory, "cpu_capacity", 8);
+    m = (struct board_machine){.synthetic = SIX};
+    assert_int_equal(board_engines(e, &count, &m, &err), COHORT_OK);
+    assert_int_equal(count, 2);
+    ASSERT_ENGINE(e[0], "serial", "0", 1);
+    ASSERT_ENGINE(e[1], "parallel", "all", 6);
+    m = (struct board_machine){.synthetic = "nonsense"};
+    assert_int_equal(board_engines(e, &count, &m, &err), COHORT_ERR_FORMAT);
+    assert_int_equal(board_engines(e, &count, NULL, &err), COHORT_OK);
+    assert_true(count >= 2);
+}
+
 static void test_big_of_equal_cores(void **state) {
     (void)state;
     struct board b =
@@ -367,6 +407,7 @@ int main(void) {
         cmocka_unit_test(test_rk3399_frequency),
         cmocka_unit_test(test_rk3399_kinds),
         cmocka_unit_test(test_nearly_equal_is_big),
+        cmocka_unit_test(test_engines),
         cmocka_unit_test(test_big_of_equal_cores),
         cmocka_unit_test(test_cgroup),
         cmocka_unit_test(test_bad_descriptions),
