@@ -420,7 +420,8 @@ static enum cohort_code compile_channels(struct compiler *c, const struct plan_p
     TRY(bring_inputs(c, part, err));
     TRY(add_waits(c, false, part->segment, part->segment, err));
     find_input_slots(c, part);
-    code = compiler_add_parts(c, part, err);
+    TRY(compiler_add_parts(c, part, err));
+    TRY(add_finishes(c, part->segment, part->segment, err));
 out:
     return code;
 }
