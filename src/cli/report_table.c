@@ -26,13 +26,17 @@ static const char *times_text(char buffer[48], double ms, const cJSON *o, const 
     return buffer;
 }
 
-/* "28+2 rows  12.3 ms" for computing; "28 rows  43 KB  1.2 ms" for moving; "-" for nothing. */
+/* "28+2 rows  12.3 ms" or "64 channels  12.3 ms" for computing; "28 rows  43 KB  1.2 ms" for
+ * moving; "-" for nothing. */
 static void print_cell(FILE *out, int width, const cJSON *cell, bool computing) {
     char buffer[96], times[48];
     double rows = number(cell, "rows"), kb = number(cell, "bytes") / 1024;
+    double channels = number(cell, "channels");
     double ms = number(cell, computing ? "compute_ms" : "wait_ms");
     times_text(times, ms, cell, "predicted_ms");
-    if (rows == 0 && kb == 0)
+    if (channels > 0)
+        snprintf(buffer, sizeof buffer, "%.0f channels %s", channels, times);
+    else if (rows == 0 && kb == 0)
         snprintf(buffer, sizeof buffer, "-");
     else if (computing && number(cell, "halo_rows") > 0)
         snprintf(buffer, sizeof buffer, "%.0f+%.0f rows %s", rows, number(cell, "halo_rows"),

@@ -120,10 +120,11 @@ const char *step_tensor(const struct cohort_session *s, const struct step *t) {
 static const char *const wires[] = {"f32", "f16", "i8"};
 
 /* What a value is on its way. */
-static const char *wire_of(const struct cohort_session *s, int value) {
+static const char *wire_of(const struct cohort_session *s, const struct transition *t) {
+    const int value = t->value;
     if (session_pixels_of(s, value) != NULL)
         return "u8";
-    if (wire_converts(s->graph, value, s->wire))
+    if (t->channels == NULL && wire_converts(s->graph, value, s->wire))
         return wires[s->wire];
     const enum dtype type = graph_value(s->graph, value)->type;
     return type == DT_F32 ? wires[WIRE_F32] : dtype_name(type);
@@ -151,7 +152,7 @@ static void add_known(cJSON *o, const char *key, double ms) {
 static void add_move(cJSON *steps, const struct report *r, int i, int segment) {
     const struct transition *t = &r->s->transitions.list[i];
     cJSON *boards = new_step(steps, segment, transition_names[t->kind],
-                             graph_value(r->s->graph, t->value)->name, wire_of(r->s, t->value));
+                             graph_value(r->s->graph, t->value)->name, wire_of(r->s, t));
     for (int b = 0; b < r->s->size; b++) {
         const struct move_row *row = &move_rows(r, b)[i];
         cJSON *cell = cJSON_CreateObject();
@@ -165,6 +166,8 @@ static void add_move(cJSON *steps, const struct report *r, int i, int segment) {
 }
 
 static void add_compute(cJSON *steps, const struct report *r, int segment) {
+    const struct plan_segment *s = &r->s->plan->segments[segment];
+    const bool channels = r->s->size > 1 && plan_by_channels(s->mode);
     cJSON *boards = new_step(steps, segment, "compute", r->s->plan->segments[segment].until, NULL);
     for (int b = 0; b < r->s->size; b++) {
         const struct segment_row *row = &segment_rows(r, b)[segment];
@@ -173,6 +176,8 @@ static void add_compute(cJSON *steps, const struct report *r, int segment) {
         add_known(cell, "predicted_ms", forecast_compute_ms(r->s, segment, b));
         cJSON_AddNumberToObject(cell, "rows", row->rows);
         cJSON_AddNumberToObject(cell, "halo_rows", row->halo_rows);
+        if (channels)
+            cJSON_AddNumberToObject(cell, "channels", (double)(s->split[b + 1] - s->split[b]));
         json_append(boards, cell);
     }
 }
