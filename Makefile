@@ -228,6 +228,12 @@ check-cli: all $(BENCH_CHECKED)
 check-farm: all $(BUILD)/bench/farm-probe
 	@tests/run $(BUILD) farm
 
+# Networks with recorded answers, and every one of torchvision that torch exports, against torch's
+# output on one to three ranks: hours, and without torch a skip that says so.
+.PHONY: check-networks
+check-networks: all
+	@tests/run $(BUILD) networks
+
 # Unit and MPI tests under AddressSanitizer and UBSan, in a folder of their own.
 SAN_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 check-san:
@@ -278,6 +284,26 @@ $(FUZZ_TARGETS): fuzz-%: $$(call FUZZ_OBJ,$$*)
 	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $(BUILD)/fuzz/fuzz_$* $^ -lxxhash -lcjson -lpng -ljpeg -lm
 	$(BUILD)/fuzz/fuzz_$* -max_total_time=$(SECONDS) -max_len=8192 -timeout=20 -artifact_prefix=$(BUILD)/fuzz/ \
 	    $(BUILD)/fuzz/$* $(FUZZ_SEEDS_$*)
+# The same sources by AFL++ (Debian's afl++): make fuzz-afl-network SECONDS=600; what it finds lies
+# in build/afl/NAME/default/crashes and hangs.
+AFL_TARGETS := $(FUZZ_TARGETS:fuzz-%=fuzz-afl-%)
+AFL_OBJ = $(patsubst %.c,$(BUILD)/afl/obj/%.o,tests/fuzz/fuzz_$(1).c $(FUZZ_SRC_$(1)))
+AFL_FLAGS := -g -O2 -std=c11
+.PHONY: fuzz-afl $(AFL_TARGETS)
+fuzz-afl: $(AFL_TARGETS)
+$(BUILD)/afl/obj/%.o: %.c | $(BUILD)/.libraries
+	@mkdir -p $(@D)
+	$(call say,AFL,$<)
+	$(Q)AFL_QUIET=1 afl-clang-fast $(AFL_FLAGS) -fsanitize=fuzzer-no-link $(NEED_CPPFLAGS) $(MPI_CFLAGS) -MMD -MP -c -o $@ $<
+$(AFL_TARGETS): fuzz-afl-%: $$(call AFL_OBJ,$$*)
+	@mkdir -p $(BUILD)/afl/$*-seeds
+	@find $(FUZZ_SEEDS_$*) $(BUILD)/fuzz/$* -maxdepth 3 -type f -size -9k 2>/dev/null | head -n 400 | xargs -r cp -t $(BUILD)/afl/$*-seeds; \
+	    [ -n "$$(ls -A $(BUILD)/afl/$*-seeds)" ] || echo seed >$(BUILD)/afl/$*-seeds/one
+	AFL_QUIET=1 afl-clang-fast $(AFL_FLAGS) -fsanitize=fuzzer -o $(BUILD)/afl/fuzz_$* $^ -lxxhash -lcjson -lpng -ljpeg -lm
+	AFL_NO_UI=1 AFL_SKIP_CPUFREQ=1 AFL_NO_AFFINITY=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_BENCH_UNTIL_CRASH=1 \
+	    afl-fuzz -V $(SECONDS) -t 5000+ -i $(BUILD)/afl/$*-seeds -o $(BUILD)/afl/$* -- $(BUILD)/afl/fuzz_$*
+-include $(shell find $(BUILD)/afl/obj -name '*.d' 2>/dev/null)
+fuzz-afl-network: | $(BUILD)/fuzz/seeds
 -include $(shell find $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
 fuzz-network: | $(BUILD)/fuzz/seeds
 # The networks of ONNX's operator tests: one operator each, of every kind.
@@ -393,6 +419,8 @@ help:
 	@echo 'make check-arm64    build for 64-bit Arm and run its tests under qemu (about 6 minutes);'
 	@echo '                    check-armhf: the same for 32-bit Arm'
 	@echo 'make fuzz           readers of files against made-up bytes (clang; SECONDS=60 for each)'
+	@echo 'make fuzz-afl       the same by AFL++ (Debian: afl++)'
+	@echo 'make check-networks networks with recorded answers, and torchvision where torch is (hours)'
 	@echo 'make bench-single   Cohort beside ONNX Runtime, OpenCV and oneDNN (BENCH_ARGS=--quick)'
 	@echo 'make bench-kernels  speed of every kernel on layers of known networks'
 	@echo 'make install        PREFIX=$(PREFIX), DESTDIR; make uninstall takes it away again'

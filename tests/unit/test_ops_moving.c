@@ -553,6 +553,31 @@ static void depth_and_space_mistakes(void **state) {
     optest_end(&t);
 }
 
+static void bits_as_another_type(void **state) {
+    (void)state;
+    optest_begin(&t, "BitCast", 26);
+    optest_int(&t, "to", DT_I32);
+    optest_input(&t, DT_F32, DIMS(3), VALUES(1, -2, 0));
+    optest_run(&t, 1);
+    optest_expect(&t, 0, DT_I32, DIMS(3), VALUES(0x3f800000, -0x40000000, 0), 0);
+    optest_end(&t);
+    optest_begin(&t, "BitCast", 26);
+    optest_int(&t, "to", DT_F16);
+    optest_input(&t, DT_U16, DIMS(1, 2), VALUES(0x3c00, 0xc000));
+    optest_run(&t, 1);
+    optest_expect(&t, 0, DT_F16, DIMS(1, 2), VALUES(1, -2), 0);
+    optest_end(&t);
+    optest_begin(&t, "BitCast", 26);
+    optest_int(&t, "to", DT_F64);
+    optest_input(&t, DT_F32, DIMS(2), VALUES(1, 2));
+    optest_fails(&t, COHORT_ERR_SHAPE, "the bits of float32 as float64, which has another size");
+    optest_end(&t);
+    optest_begin(&t, "BitCast", 26);
+    optest_input(&t, DT_F32, DIMS(2), VALUES(1, 2));
+    optest_fails(&t, COHORT_ERR_UNSUPPORTED, "the bits as type 0");
+    optest_end(&t);
+}
+
 static void nothing_is_left(void **state) {
     (void)state;
     assert_int_equal(mem_live_blocks(), 0);
@@ -572,6 +597,7 @@ int main(void) {
         cmocka_unit_test(pad_mistakes),
         cmocka_unit_test(depth_and_space),
         cmocka_unit_test(depth_and_space_mistakes),
+        cmocka_unit_test(bits_as_another_type),
         cmocka_unit_test(nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
