@@ -300,8 +300,9 @@ $(AFL_TARGETS): fuzz-afl-%: $$(call AFL_OBJ,$$*)
 	@find $(FUZZ_SEEDS_$*) $(BUILD)/fuzz/$* -maxdepth 3 -type f -size -9k 2>/dev/null | head -n 400 | xargs -r cp -t $(BUILD)/afl/$*-seeds; \
 	    [ -n "$$(ls -A $(BUILD)/afl/$*-seeds)" ] || echo seed >$(BUILD)/afl/$*-seeds/one
 	AFL_QUIET=1 afl-clang-fast $(AFL_FLAGS) -fsanitize=fuzzer -o $(BUILD)/afl/fuzz_$* $^ -lxxhash -lcjson -lpng -ljpeg -lm
-	AFL_NO_UI=1 AFL_SKIP_CPUFREQ=1 AFL_NO_AFFINITY=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_BENCH_UNTIL_CRASH=1 \
+	AFL_AUTORESUME=1 AFL_NO_UI=1 AFL_SKIP_CPUFREQ=1 AFL_NO_AFFINITY=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_BENCH_UNTIL_CRASH=1 \
 	    afl-fuzz -V $(SECONDS) -t 5000+ -i $(BUILD)/afl/$*-seeds -o $(BUILD)/afl/$* -- $(BUILD)/afl/fuzz_$*
+	@! ls $(BUILD)/afl/$*/default/crashes/id* $(BUILD)/afl/$*/default/hangs/id* 2>/dev/null
 -include $(shell find $(BUILD)/afl/obj -name '*.d' 2>/dev/null)
 fuzz-afl-network: | $(BUILD)/fuzz/seeds
 -include $(shell find $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
