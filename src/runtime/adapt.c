@@ -157,6 +157,7 @@ static enum cohort_code propose(struct proposal *p, struct cohort_session *s,
                  .pixel_inputs = session_pixel_bits(s),
                  .root_feeds = a->search.root_feeds != 0,
                  .memory_limit = a->search.memory_limit_bytes},
+        .predicted = true, /* groups were measured at the speeds that boards had before */
     };
     enum cohort_code code = COHORT_OK;
     struct cost_model *m = NULL;

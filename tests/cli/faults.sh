@@ -68,7 +68,7 @@ sweep "run --as json" alloc "" 13 20000 "$cohort" run net.onnx --as json -o out.
 sweep "run --plan" alloc "" 13 20000 "$cohort" run net.onnx --groups 0-1,2- --save-plan plan.json
 sweep "bench" alloc "" 13 20000 "$cohort" bench net.onnx --repeat 1
 
-sweep "profile" alloc "" 29 20000 "$cohort" profile net.onnx --again
+sweep "profile" alloc "" 29 20000 "$cohort" profile net.onnx --again --groups all
 
 # ---- the n-th allocation or MPI call on one of three -------------------------------------------
 
@@ -82,8 +82,8 @@ for rank in 0 1 2; do
 done
 limit=20 # messages that were on their way may hold MPI_Finalize() up on each rank in turn
 for rank in 0 2; do
-    sweep "3 ranks profiling, memory of rank $rank" alloc "@$rank" 89 20000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again
-    sweep "3 ranks profiling, MPI of rank $rank" mpi "@$rank" 149 4000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again
+    sweep "3 ranks profiling, memory of rank $rank" alloc "@$rank" 89 20000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again --groups all
+    sweep "3 ranks profiling, MPI of rank $rank" mpi "@$rank" 149 4000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again --groups all
 done
 "$cohort" synth resnet18 --size 32 --width 0.25 --features -o adapted.onnx
 adapting=(env -u COHORT_NO_PROFILE "$mpirun" --bind-to none -n 3 "$cohort" run adapted.onnx --cpu-share 0.3 --adapt --ratio 1:1:1 --repeat 6)
