@@ -143,62 +143,68 @@ void cli_options_init(struct cli_options *o);
         "features", 0, OPTION_FLAG, &(o).features, NULL,                                           \
             "generated networks: without the classifier", 0, 0                                     \
     }
-#define CLI_BOARD_OPTIONS(o)                                                                         \
-    {"threads", 't', OPTION_INT, &(o).threads, "N", "threads per rank (every core of its share)",    \
-     1,         1024},                                                                               \
-        {"cores", 0, OPTION_TEXT, &(o).cores, "LIST", "all, big, or numbers such as 0-3,6", 0, 0},   \
-        {"no-binding",                                                                               \
-         0,                                                                                          \
-         OPTION_FLAG,                                                                                \
-         &(o).no_binding,                                                                            \
-         NULL,                                                                                       \
-         "leave threads where the system puts them",                                                 \
-         0,                                                                                          \
-         0},                                                                                         \
-        {"kernel",    0,      OPTION_TEXT,                                                           \
-         &(o).kernel, "NAME", "an instruction set, direct, or a kernel from 'cohort kernels'",       \
-         0,           0},                                                                            \
-        {"tuning",    0,                                                                             \
-         OPTION_TEXT, &(o).tuning,                                                                   \
-         "FILE|none", "kernels that 'cohort tune' found fastest (tuning.json in the cache)",         \
-         0,           0},                                                                            \
-        {"cpu-share",    0,   OPTION_DOUBLE,                                                         \
-         &(o).cpu_share, "F", "compute at F of the speed, 0.001 to 1, to stand for slower boards",   \
-         0.001,          1},                                                                         \
-        {"cluster",   0,                                                                             \
-         OPTION_TEXT, &(o).cluster,                                                                  \
-         "FILE",      "companion of the hostfile: each board's cpu_share, cores, memory_limit",      \
-         0,           0},                                                                            \
-        {"timeout",      0,    OPTION_DOUBLE,                                                        \
-         &(o).timeout_s, "S",  "a board silent for so long is lost (30)",                            \
-         0.05,           86400},                                                                     \
-        {"scatter", 0, OPTION_CHOICE, &(o).scatter, "ordered|scatterv", "how rank 0 deals out rows (ordered)", \
-         0,         0},                                                                              \
-        {"weights",   0,                                                                             \
-         OPTION_TEXT, &(o).weights,                                                                  \
-         "HOW",       "cache (default), send, or local:PATH of the model on each board",             \
-         0,           0},                                                                            \
-        {"weights-type",                                                                             \
-         0,                                                                                          \
-         OPTION_CHOICE,                                                                              \
-         &(o).weights_type,                                                                          \
-         "f32|f16",                                                                                  \
-         "how fully connected weights are kept (f32)",                                               \
-         0,                                                                                          \
-         0},                                                                                         \
-        {"arithmetic",                                                                               \
-         0,                                                                                          \
-         OPTION_CHOICE,                                                                              \
-         &(o).arithmetic,                                                                            \
-         "f32|f16",                                                                                  \
-         "f16: less exact, faster on Arm that has it (f32)",                                         \
-         0,                                                                                          \
-         0},                                                                                         \
-        {"cache-limit", 0,  OPTION_DOUBLE, &(o).cache_gb, "GB", "size of the cache of weights (4)",  \
-         0.001,         1e6},                                                                        \
-        {"progress", 0, OPTION_TEXT, &(o).progress, "HOW", "auto, bar, plain or none", 0, 0}, {      \
-        "inject-mpi", 0, OPTION_INT, &(o).inject_mpi, "N",                                           \
-            "for tests: the Nth MPI call of rank 1 fails", 0, 1000000                                \
+#define CLI_BOARD_OPTIONS(o)                                                                        \
+    {"threads", 't', OPTION_INT, &(o).threads, "N", "threads per rank (every core of its share)",   \
+     1,         1024},                                                                              \
+        {"cores", 0, OPTION_TEXT, &(o).cores, "LIST", "all, big, or numbers such as 0-3,6", 0, 0},  \
+        {"no-binding",                                                                              \
+         0,                                                                                         \
+         OPTION_FLAG,                                                                               \
+         &(o).no_binding,                                                                           \
+         NULL,                                                                                      \
+         "leave threads where the system puts them",                                                \
+         0,                                                                                         \
+         0},                                                                                        \
+        {"kernel",    0,      OPTION_TEXT,                                                          \
+         &(o).kernel, "NAME", "an instruction set, direct, or a kernel from 'cohort kernels'",      \
+         0,           0},                                                                           \
+        {"tuning",    0,                                                                            \
+         OPTION_TEXT, &(o).tuning,                                                                  \
+         "FILE|none", "kernels that 'cohort tune' found fastest (tuning.json in the cache)",        \
+         0,           0},                                                                           \
+        {"cpu-share",    0,   OPTION_DOUBLE,                                                        \
+         &(o).cpu_share, "F", "compute at F of the speed, 0.001 to 1, to stand for slower boards",  \
+         0.001,          1},                                                                        \
+        {"cluster",   0,                                                                            \
+         OPTION_TEXT, &(o).cluster,                                                                 \
+         "FILE",      "companion of the hostfile: each board's cpu_share, cores, memory_limit",     \
+         0,           0},                                                                           \
+        {"timeout",      0,    OPTION_DOUBLE,                                                       \
+         &(o).timeout_s, "S",  "a board silent for so long is lost (30)",                           \
+         0.05,           86400},                                                                    \
+        {"scatter",                                                                                 \
+         0,                                                                                         \
+         OPTION_CHOICE,                                                                             \
+         &(o).scatter,                                                                              \
+         "ordered|scatterv",                                                                        \
+         "how rank 0 deals out rows (ordered)",                                                     \
+         0,                                                                                         \
+         0},                                                                                        \
+        {"weights",   0,                                                                            \
+         OPTION_TEXT, &(o).weights,                                                                 \
+         "HOW",       "cache (default), send, or local:PATH of the model on each board",            \
+         0,           0},                                                                           \
+        {"weights-type",                                                                            \
+         0,                                                                                         \
+         OPTION_CHOICE,                                                                             \
+         &(o).weights_type,                                                                         \
+         "f32|f16",                                                                                 \
+         "how fully connected weights are kept (f32)",                                              \
+         0,                                                                                         \
+         0},                                                                                        \
+        {"arithmetic",                                                                              \
+         0,                                                                                         \
+         OPTION_CHOICE,                                                                             \
+         &(o).arithmetic,                                                                           \
+         "f32|f16",                                                                                 \
+         "f16: less exact, faster on Arm that has it (f32)",                                        \
+         0,                                                                                         \
+         0},                                                                                        \
+        {"cache-limit", 0,  OPTION_DOUBLE, &(o).cache_gb, "GB", "size of the cache of weights (4)", \
+         0.001,         1e6},                                                                       \
+        {"progress", 0, OPTION_TEXT, &(o).progress, "HOW", "auto, bar, plain or none", 0, 0}, {     \
+        "inject-mpi", 0, OPTION_INT, &(o).inject_mpi, "N",                                          \
+            "for tests: the Nth MPI call of rank 1 fails", 0, 1000000                               \
     }
 /* WIRES: what --wire may be; run and bench measure, and can choose. */
 #define CLI_WIRES_TEXT      "f32|f16|i8"
