@@ -13,6 +13,7 @@
 #include <math.h>
 #include <string.h>
 
+#define ALIKE       1e-9 /* times that differ by less are the same, but for rounding */
 #define RIVALS_MAX  16
 #define INNER_MAX   2  /* how deep auto asks itself for plans by the other objective */
 #define FOUND       8  /* plans of a search that are simulated */
@@ -77,6 +78,8 @@ static bool better(const struct strategy_run *run, const struct rival *a, const 
         return a->peak <= limit;
     if (run->options->objective == PLANNER_MEMORY || (limit > 0 && a->peak > limit))
         return a->peak < b->peak || (a->peak <= b->peak && a->ms < b->ms);
+    if (fabs(a->ms - b->ms) <= ALIKE * b->ms) /* the plainer one */
+        return a->plan->segment_count < b->plan->segment_count;
     return a->ms < b->ms;
 }
 
@@ -339,7 +342,7 @@ static enum cohort_code say(struct contest *c, struct cohort_error *err) {
     for (int i = 0; i < c->other_count; i++)
         if (next == NULL || better(c->run, &c->others[i], next))
             next = &c->others[i];
-    if (next != NULL)
+    if (next != NULL && c->run->m->usable_count > 1)
         TRY(strategy_note(c->run, err, "the best other strategy: %s, %.3f ms (%+.1f %%)",
                           next->name, next->ms,
                           c->best.ms > 0 ? 100 * (next->ms / c->best.ms - 1) : 0.0));
@@ -352,7 +355,9 @@ static enum cohort_code say(struct contest *c, struct cohort_error *err) {
         }
         busy += any;
     }
-    if (busy == 1 && c->run->m->boards > 1)
+    if (c->run->m->usable_count == 1)
+        TRY(strategy_note(c->run, err, "there is one board: nothing to divide"));
+    else if (busy == 1 && c->run->m->boards > 1)
         TRY(strategy_note(c->run, err, "one board is faster than any division"));
     else if (busy < c->run->m->usable_count)
         TRY(strategy_note(c->run, err, "%d of %d boards are left out: without them it is faster",
@@ -373,7 +378,7 @@ enum cohort_code strategy_auto(struct strategy_run *run, struct cohort_error *er
         TRY(copy_plan(&copy, run, c.others[i].plan, err));
         TRY(enter(&c, c.others[i].name, &copy, err));
     }
-    if (strcmp(c.best.name, "auto") != 0 && c.search_ms >= 0)
+    if (strcmp(c.best.name, "auto") != 0 && c.search_ms > c.best.ms * (1 + ALIKE))
         TRY(strategy_note(run, err, "simulated, %s's plan is the fastest (the search's: %.3f ms)",
                           c.best.name, c.search_ms));
     TRY(polish(&c, err));

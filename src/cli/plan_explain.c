@@ -153,11 +153,13 @@ static void print_segment(FILE *out, const struct cost_model *m, const struct pl
     const struct sim_segment *t = &p->simulation->segments[i];
     fprintf(out, "%3d  operators %d to %d, until %s: ", i, t->first, t->end - 1, s->until);
     print_mode(out, s, m->boards);
+    const double begin = t->begin_ms > 0 ? t->begin_ms : 0.0;
+    fprintf(out, "\n      in %.1f KB, out to the root %.1f KB, redundant %.1f %%\n",
+            t->bytes_in / 1e3, t->bytes_out / 1e3, 100 * t->redundant);
     fprintf(out,
-            "\n      in %.1f KB, out %.1f KB, redundant %.1f %%, computing %.3f ms, waiting %.3f "
-            "ms, from %.3f to %.3f ms\n",
-            t->bytes_in / 1e3, t->bytes_out / 1e3, 100 * t->redundant, t->compute_ms, t->wait_ms,
-            t->begin_ms > 0 ? t->begin_ms : 0.0, t->end_ms);
+            "      computing %.3f ms (slowest board), waiting %.3f ms (longest); %.3f ms in all, "
+            "from %.3f to %.3f\n",
+            t->compute_ms, t->wait_ms, t->end_ms - begin, begin, t->end_ms);
 }
 
 enum cohort_code cli_plan_explain(FILE *out, const struct cost_model *m, const struct planned *p,
