@@ -124,11 +124,15 @@ static ALWAYS_INLINE vec vec_min(vec a, vec b) {
 }
 /* The greater of all numbers so far, `best`, and another: a NaN is the greatest, as in NumPy. */
 static ALWAYS_INLINE vec vec_greatest(vec best, vec x) {
-#if VEC_NEON32
+#if defined(__AVX512F__)
+    return (vec)_mm512_mask_max_ps((__m512)x, _mm512_cmp_ps_mask((__m512)x, (__m512)x, _CMP_ORD_Q),
+                                   (__m512)x, (__m512)best);
+#elif VEC_NEON32
     float32x4_t v = (float32x4_t)x;
     return (vec)vbslq_f32(vceqq_f32(v, v), (float32x4_t)vec_max(x, best), v);
 #else
-    return vec_if_equal(x, x, vec_max(x, best), x);
+    /* all bits set are a NaN; the comparison is made once for an x that is used several times */
+    return (vec)((ivec)vec_max(x, best) | (ivec)(x != x));
 #endif
 }
 static ALWAYS_INLINE float greatest_of(float best, float x) {
