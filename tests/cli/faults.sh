@@ -74,16 +74,16 @@ sweep "profile" alloc "" 29 20000 "$cohort" profile net.onnx --again --groups al
 
 three=("$mpirun" --bind-to none -n 3 "$cohort" run net.onnx --groups 0-1,2-)
 for rank in 0 1 2; do
-    step=$((rank == 0 ? 211 : 79))
+    step=$((rank == 0 ? 307 : 127))
     rm -rf cache
     sweep "3 ranks, memory of rank $rank" alloc "@$rank" $step 20000 "${three[@]}"
     rm -rf cache
-    sweep "3 ranks, MPI of rank $rank" mpi "@$rank" 23 2000 "${three[@]}" --weights send
+    sweep "3 ranks, MPI of rank $rank" mpi "@$rank" 41 2000 "${three[@]}" --weights send
 done
 limit=20 # messages that were on their way may hold MPI_Finalize() up on each rank in turn
 for rank in 0 2; do
-    sweep "3 ranks profiling, memory of rank $rank" alloc "@$rank" 89 20000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again --groups all
-    sweep "3 ranks profiling, MPI of rank $rank" mpi "@$rank" 149 4000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again --groups all
+    sweep "3 ranks profiling, memory of rank $rank" alloc "@$rank" 149 20000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again --groups all
+    sweep "3 ranks profiling, MPI of rank $rank" mpi "@$rank" 251 4000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again --groups all
 done
 "$cohort" synth resnet18 --size 32 --width 0.25 --features -o adapted.onnx
 adapting=(env -u COHORT_NO_PROFILE "$mpirun" --bind-to none -n 3 "$cohort" run adapted.onnx --cpu-share 0.3 --adapt --ratio 1:1:1 --repeat 6)

@@ -8,6 +8,8 @@ export COHORT_SHORT=yes # a part of the cases: an emulated CPU takes minutes for
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
+# Both at once: while one emulator runs tests, the compiler of the other has a core.
+started=""
 for arch in arm64 armhf; do
     case $arch in
     arm64) tools="aarch64-linux-gnu-gcc qemu-aarch64-static" ;;
@@ -18,16 +20,22 @@ for arch in arm64 armhf; do
         tap_skip "$arch" "no compiler or emulator of it here (scripts/install-deps --cross)"
         continue
     fi
+    rm -rf "$build/$arch/tests/logs"
+    (
+        scripts/cross-check $arch "$build" 'unit:kernels_*' cross >"$scratch/$arch.out" 2>"$scratch/$arch.err"
+        echo $? >"$scratch/$arch.status"
+    ) &
+    started+=" $arch"
+done
+wait
+for arch in $started; do
     logs=$build/$arch/tests/logs
-    rm -rf "$logs"
-    scripts/cross-check $arch "$build" 'unit:kernels_*' cross >"$scratch/out" 2>"$scratch/err"
-    status=$?
-    sed 's/^/# /' "$scratch/out"
+    sed 's/^/# /' "$scratch/$arch.out"
     if [ -d "$logs" ]; then
         for log in "$logs"/*.log; do
             grep -E -A8 '^(not )?ok ' "$log" | sed -E "s/^((not )?ok [0-9]+ - )/\1$arch: /"
         done
     fi
-    if [ $status -eq 0 ]; then tap_ok "$arch"; else tap_not_ok "$arch" "$(tail -n 20 "$scratch/err")"; fi
+    if [ "$(cat "$scratch/$arch.status")" = 0 ]; then tap_ok "$arch"; else tap_not_ok "$arch" "$(tail -n 20 "$scratch/$arch.err")"; fi
 done
 tap_end
