@@ -266,13 +266,6 @@ out:
 
 /* ---- checking -------------------------------------------------------------------------------- */
 
-static bool goes_out(const struct graph *g, int id) {
-    for (int i = 0; i < g->output_count; i++)
-        if (g->outputs[i] == id)
-            return true;
-    return false;
-}
-
 /* What stays divided is read by channels only, and not given out. */
 static enum cohort_code check_readers(const struct plan_part *part, struct cohort_error *err) {
     const struct graph *g = part->graph;
@@ -285,7 +278,8 @@ static enum cohort_code check_readers(const struct plan_part *part, struct cohor
                              part->segment, graph_value(g, id)->name, maker, maker);
     }
     for (int i = 0; i < part->output_count; i++)
-        if (goes_out(g, part->outputs[i]) && channels_maker(part->plan, g, part->outputs[i]) >= 0)
+        if (graph_is_output(g, part->outputs[i]) &&
+            channels_maker(part->plan, g, part->outputs[i]) >= 0)
             return error_set(err, COHORT_ERR_PLAN,
                              "segment %d makes '%s', which goes out of the network, so its output "
                              "must be \"root\" or \"all\"",

@@ -250,13 +250,6 @@ out:
     return code;
 }
 
-static bool goes_out(const struct graph *g, int id) {
-    for (int i = 0; i < g->output_count; i++)
-        if (g->outputs[i] == id)
-            return true;
-    return false;
-}
-
 static enum cohort_code bring_result(struct walk *w, int id, struct cohort_error *err) {
     struct rows *wanted = mem_zalloc((size_t)w->plan->boards, sizeof *wanted);
     if (wanted == NULL)
@@ -280,7 +273,7 @@ static enum cohort_code walk_part(struct walk *w, const struct plan_part *part,
         TRY(place_output(w, part, part->outputs[i], err));
         if (part->to_root)
             TRY(send_to_root(w, part, part->outputs[i], err));
-        if (goes_out(w->graph, part->outputs[i]))
+        if (graph_is_output(w->graph, part->outputs[i]))
             TRY(bring_result(w, part->outputs[i], err));
     }
 out:

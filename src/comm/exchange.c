@@ -378,8 +378,9 @@ enum cohort_code comm_ordered_create(struct comm_transfer **out, struct comm *c,
                                      const struct comm_ranges *r, void *root_data, void *mine,
                                      struct cohort_error *err) {
     struct exchange *t = NULL;
-    struct comm_move *moves = mem_alloc((size_t)c->size * sizeof *moves);
-    enum cohort_code code = moves != NULL ? COHORT_OK : error_memory(err, 0, "a scatter");
+    const size_t bytes = (size_t)c->size * sizeof(struct comm_move);
+    struct comm_move *moves = mem_alloc(bytes);
+    enum cohort_code code = moves != NULL ? COHORT_OK : error_memory(err, bytes, "a scatter");
     int count = 0;
     TRY(comm_agree(c, code, err));
     for (int to = 1; to < c->size; to++)

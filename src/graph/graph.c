@@ -293,6 +293,13 @@ void graph_relink(struct graph *g) {
         g->values[g->outputs[i]].uses++;
 }
 
+bool graph_is_output(const struct graph *g, int id) {
+    for (int i = 0; i < g->output_count; i++)
+        if (g->outputs[i] == id)
+            return true;
+    return false;
+}
+
 int graph_find_value(const struct graph *g, const char *name) {
     for (int i = 0; i < g->value_count; i++)
         if (strcmp(g->values[i].name, name) == 0)

@@ -182,6 +182,7 @@ void graph_replace_uses(struct graph *g, int from, int to);
 /* Recomputes producer and uses of every value. */
 void graph_relink(struct graph *g);
 int graph_find_value(const struct graph *g, const char *name); /* -1 when there is none */
+bool graph_is_output(const struct graph *g, int id);           /* of the network? */
 
 static inline struct value *graph_value(const struct graph *g, int id) {
     return &g->values[id];

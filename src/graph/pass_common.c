@@ -11,13 +11,6 @@ bool node_is(const struct node *n, const char *name) {
     return n->op != NULL && n->op->domain[0] == '\0' && strcmp(n->op->name, name) == 0;
 }
 
-bool value_is_output(const struct graph *g, int id) {
-    for (int i = 0; i < g->output_count; i++)
-        if (g->outputs[i] == id)
-            return true;
-    return false;
-}
-
 struct node *producer_named(const struct graph *g, int id, const char *name) {
     if (id < 0 || graph_value(g, id)->producer < 0)
         return NULL;
@@ -28,7 +21,7 @@ struct node *producer_named(const struct graph *g, int id, const char *name) {
 }
 
 int only_user(const struct graph *g, int id) {
-    if (graph_value(g, id)->uses != 1 || value_is_output(g, id))
+    if (graph_value(g, id)->uses != 1 || graph_is_output(g, id))
         return -1;
     int first = graph_value(g, id)->producer + 1;
     for (int i = first; i < g->node_count; i++)
@@ -225,13 +218,13 @@ static void replace_readers(struct graph *g, int from, int to) {
 }
 
 bool forward_value(struct graph *g, int from, int to) {
-    if (!value_is_output(g, from)) {
+    if (!graph_is_output(g, from)) {
         replace_readers(g, from, to);
         graph_relink(g);
         return true;
     }
     struct value *v = graph_value(g, to);
-    if (v->producer < 0 || v->is_constant || is_graph_input(g, to) || value_is_output(g, to))
+    if (v->producer < 0 || v->is_constant || is_graph_input(g, to) || graph_is_output(g, to))
         return false;
     struct node *maker = &g->nodes[v->producer], *old = &g->nodes[graph_value(g, from)->producer];
     for (int k = 0; k < old->out_count; k++)

@@ -11,7 +11,6 @@
 
 /* Is it ONNX's operator of that name (default domain)?  False for a node that was taken out. */
 bool node_is(const struct node *n, const char *name);
-bool value_is_output(const struct graph *g, int id);
 /* The node that makes value `id`, if it is ONNX's operator `name` (NULL: any) and this its first
  * output; else NULL. */
 struct node *producer_named(const struct graph *g, int id, const char *name);

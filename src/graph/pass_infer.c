@@ -286,7 +286,7 @@ static enum cohort_code fold_node(struct graph *g, int index, struct io *io,
         int id = g->nodes[index].out[i];
         if (id < 0)
             continue;
-        stays = stays || value_is_output(g, id);
+        stays = stays || graph_is_output(g, id);
         wanted = wanted || read_by_node(g, id);
     }
     if (!wanted || (!stays && take_constant(g, &g->nodes[index])))

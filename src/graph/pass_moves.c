@@ -266,7 +266,7 @@ out:
  * one by one by Gathers with a constant index.  Is value `id`, of that shape, read so only? */
 static bool is_taken_apart(const struct graph *g, int id) {
     int readers = 0;
-    if (value_is_output(g, id))
+    if (graph_is_output(g, id))
         return false;
     for (int i = 0; i < g->node_count; i++) {
         const struct node *n = &g->nodes[i];

@@ -28,12 +28,6 @@ static char path[128];
 static char phase[16]; /* in which this rank fails; "": in none */
 static int warnings;
 
-static bool said(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        mt_note("%s", err->message);
-    return code == COHORT_OK;
-}
-
 static size_t bytes_of(const struct cohort_tensor *t) {
     return cohort_tensor_bytes(t);
 }
@@ -45,16 +39,16 @@ static bool make_network(void) {
     const struct synth_options o = {.size = 64, .width = 0.5, .classes = 10, .seed = 5};
     const struct cohort_session_options s = {.threads = 1, .no_binding = 1};
     snprintf(path, sizeof path, "/tmp/cohort-adapt-%ld.onnx", (long)getpid());
-    if (!said(synth_write("resnet18", &o, path, &err), &err) ||
-        !said(cohort_open(&model, path, NULL, &err), &err))
+    if (!mt_said(synth_write("resnet18", &o, path, &err), &err) ||
+        !mt_said(cohort_open(&model, path, NULL, &err), &err))
         return false;
     in = cohort_input(model, 0);
     float *data = malloc(bytes_of(&in));
     for (size_t i = 0; i < bytes_of(&in) / sizeof *data; i++)
         data[i] = (float)(i * 7919 % 2001) / 1000.0f - 1.0f;
     in.data = data;
-    bool ok = said(cohort_prepare(&alone, model, NULL, MPI_COMM_NULL, &s, &err), &err) &&
-              said(cohort_run(alone, &in, 1, &out, 1, &err), &err);
+    bool ok = mt_said(cohort_prepare(&alone, model, NULL, MPI_COMM_NULL, &s, &err), &err) &&
+              mt_said(cohort_run(alone, &in, 1, &out, 1, &err), &err);
     if (ok) {
         want_bytes = bytes_of(&out);
         want = malloc(want_bytes);
@@ -79,7 +73,7 @@ static struct cohort_session *open_session(const struct cohort_plan *plan, doubl
                                              .inject_share = slower,
                                              .inject_share_run = at,
                                              .log = log_line};
-    return said(cohort_prepare(&s, model, plan, MPI_COMM_WORLD, &o, &err), &err) ? s : NULL;
+    return mt_said(cohort_prepare(&s, model, plan, MPI_COMM_WORLD, &o, &err), &err) ? s : NULL;
 }
 
 /* One run; true on all ranks when it gives one board's bits. */
@@ -87,7 +81,7 @@ static bool run(struct cohort_session *s) {
     struct cohort_error err = {0};
     struct cohort_tensor out = {0};
     const bool root = mt_rank == 0;
-    bool ok = said(cohort_run(s, root ? &in : NULL, root, root ? &out : NULL, root, &err), &err);
+    bool ok = mt_said(cohort_run(s, root ? &in : NULL, root, root ? &out : NULL, root, &err), &err);
     if (root && ok)
         ok = bytes_of(&out) == want_bytes && memcmp(out.data, want, want_bytes) == 0;
     MPI_Bcast(&ok, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
@@ -130,7 +124,7 @@ static void check_changes(void) {
     char *first = NULL;
     for (int i = 0; i < PLANS && ok; i++) {
         char *text = random_text(&seed);
-        ok = said(session_change_plan(s, text, &err), &err) && run(s) && run(s);
+        ok = mt_said(session_change_plan(s, text, &err), &err) && run(s) && run(s);
         if (i == 0)
             first = text;
         else
@@ -138,7 +132,7 @@ static void check_changes(void) {
     }
     mt_ok(ok, "%d plans one after the other: one board's bits", PLANS);
     for (int i = 0; i < 3 && ok; i++) {
-        ok = said(session_change_plan(s, first, &err), &err) && run(s);
+        ok = mt_said(session_change_plan(s, first, &err), &err) && run(s);
         blocks[i] = mem_live_blocks();
         sent_once = sent_once && (i == 0 || s->weights_received_bytes == received);
         received = ok ? s->weights_received_bytes : 0;
@@ -167,7 +161,7 @@ static void check_failures(void) {
             named = named && (mt_rank == 0 || strstr(err.message, expected) != NULL);
             phase[0] = '\0';
             ok = run(s) && mem_live_blocks() == blocks;
-            ok = ok && said(session_change_plan(s, text, &err), &err) && run(s);
+            ok = ok && mt_said(session_change_plan(s, text, &err), &err) && run(s);
             free(text);
         }
     }
@@ -220,7 +214,7 @@ static struct cohort_profile *made_up(void) {
     char text[80];
     snprintf(text, sizeof text, "%dxb:0.5 link:10000Mbit:0.01ms", mt_size);
     if (p != NULL &&
-        !said(profile_synthetic(&p->profile, cohort_model_graph(model), text, &err), &err))
+        !mt_said(profile_synthetic(&p->profile, cohort_model_graph(model), text, &err), &err))
         cohort_profile_free(&p);
     return p;
 }
@@ -245,15 +239,16 @@ static void check_slower(void) {
     struct cohort_plan *plan = NULL;
     struct cohort_adaptation what = {0};
     const bool last = mt_rank == mt_size - 1;
-    bool ok = mt_rank != 0 || (profile != NULL &&
-                               said(cohort_plan_search(&plan, model, profile, NULL, &err), &err));
+    bool ok =
+        mt_rank != 0 ||
+        (profile != NULL && mt_said(cohort_plan_search(&plan, model, profile, NULL, &err), &err));
     struct cohort_session *s = open_session(plan, last ? 0.02 : 0, 6);
-    ok = ok && s != NULL && said(cohort_adapt_begin(s, profile, NULL, &err), &err);
+    ok = ok && s != NULL && mt_said(cohort_adapt_begin(s, profile, NULL, &err), &err);
     cohort_profile_free(&profile);
     const double before = ok ? last_share(s) : 0;
     int changes = 0, agreed = 0, looks = 0;
     for (int i = 1; i <= RUNS && ok; i++) {
-        ok = run(s) && said(cohort_adapt(s, &what, &err), &err);
+        ok = run(s) && mt_said(cohort_adapt(s, &what, &err), &err);
         if (!ok)
             break;
         looks += what.took_ms > 0;
@@ -270,7 +265,7 @@ static void check_slower(void) {
     mt_ok(ok && changes >= 1, "another plan when a board becomes slower");
     mt_ok(ok && before > 0 && last_share(s) < before / 2, "which gives it less to do");
     char *json = NULL;
-    ok = ok && said(cohort_report(s, &json, &err), &err);
+    ok = ok && mt_said(cohort_report(s, &json, &err), &err);
     mt_ok(ok && (mt_rank != 0 || (strstr(json, "\"plan_changes\"") != NULL &&
                                   strstr(json, "\"predicted_compute_ms\"") != NULL)),
           "the report tells both");

@@ -36,19 +36,6 @@ struct network {
     size_t weights_bytes; /* that one rank packs */
 };
 
-static bool said(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        mt_note("%s", err->message);
-    return code == COHORT_OK;
-}
-
-static int64_t elements(const struct cohort_tensor *t) {
-    int64_t n = 1;
-    for (int i = 0; i < t->rank; i++)
-        n *= t->dims[i];
-    return n;
-}
-
 /* Rank 0 alone: makes the file, the input, and the one-rank answer. */
 static bool make_network(struct network *n, const char *name) {
     struct cohort_error err = {0};
@@ -57,18 +44,19 @@ static bool make_network(struct network *n, const char *name) {
     struct synth_options o = {.size = 64, .width = 0.5, .classes = 40, .seed = 5};
     struct cohort_session_options options = {.threads = 1, .no_binding = 1};
     snprintf(n->path, sizeof n->path, "/tmp/cohort-channels-%ld.onnx", (long)getpid());
-    if (!said(synth_write(name, &o, n->path, &err), &err) ||
-        !said(cohort_open(&n->model, n->path, NULL, &err), &err))
+    if (!mt_said(synth_write(name, &o, n->path, &err), &err) ||
+        !mt_said(cohort_open(&n->model, n->path, NULL, &err), &err))
         return false;
     n->in = cohort_input(n->model, 0);
-    n->input = malloc((size_t)elements(&n->in) * sizeof *n->input);
-    for (int64_t i = 0; i < elements(&n->in); i++)
+    n->input = malloc((size_t)mt_elements(&n->in) * sizeof *n->input);
+    for (int64_t i = 0; i < mt_elements(&n->in); i++)
         n->input[i] = (float)(i * 7919 % 2001) / 1000.0f - 1.0f;
     n->in.data = n->input;
-    bool ok = said(cohort_prepare(&alone, n->model, NULL, MPI_COMM_NULL, &options, &err), &err) &&
-              said(cohort_run(alone, &n->in, 1, out, 1, &err), &err);
+    bool ok =
+        mt_said(cohort_prepare(&alone, n->model, NULL, MPI_COMM_NULL, &options, &err), &err) &&
+        mt_said(cohort_run(alone, &n->in, 1, out, 1, &err), &err);
     if (ok) {
-        n->count = elements(&out[0]);
+        n->count = mt_elements(&out[0]);
         n->want = malloc((size_t)n->count * sizeof(float));
         memcpy(n->want, out[0].data, (size_t)n->count * sizeof(float));
         n->weights_bytes = exec_memory(alone->program).weights_bytes;
@@ -82,15 +70,6 @@ static void drop_network(struct network *n) {
     free(n->input);
     free(n->want);
     unlink(n->path);
-}
-
-static double difference(const float *a, const float *b, int64_t count) {
-    double worst = 0, most = 0;
-    for (int64_t i = 0; i < count; i++) {
-        worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
-        most = fmax(most, fabs((double)b[i]));
-    }
-    return most > 0 ? worst / most : worst;
 }
 
 /* Collective: twice by this plan; *packed: the most bytes of weights that a rank has.  cache: where
@@ -107,15 +86,16 @@ static bool run_everywhere(const struct network *n, const struct cohort_plan *pl
                                        .weights = cache != NULL ? COHORT_WEIGHTS_CACHE
                                                                 : COHORT_WEIGHTS_SEND,
                                        .cache_directory = cache};
-    if (!said(cohort_prepare(&s, n->model, plan, MPI_COMM_WORLD, &o, &err), &err))
+    if (!mt_said(cohort_prepare(&s, n->model, plan, MPI_COMM_WORLD, &o, &err), &err))
         return false;
     for (int i = 0; i < 2 && same; i++) {
         long before = mem_alloc_calls();
-        same =
-            said(cohort_run(s, root ? &n->in : NULL, root, root ? &out : NULL, root, &err), &err);
+        same = mt_said(cohort_run(s, root ? &n->in : NULL, root, root ? &out : NULL, root, &err),
+                       &err);
         same = same && (i == 0 || mem_alloc_calls() == before);
         if (root && same) {
-            double off = elements(&out) == n->count ? difference(out.data, n->want, n->count) : 1;
+            double off =
+                mt_elements(&out) == n->count ? mt_difference(out.data, n->want, n->count) : 1;
             differs = fmax(differs, off);
             same = off <= TOLERANCE;
             if (!same)
@@ -209,7 +189,7 @@ static bool pair_plan(struct plan **p, const struct graph *g, int first, int sec
                                  ",{\"until\":\"%s\",\"mode\":\"local\",\"board\":0}",
                                  graph_value(g, g->nodes[g->node_count - 1].out[0])->name);
     snprintf(text + used, sizeof text - used, "]}");
-    return said(plan_parse(p, text, strlen(text), "pair", &err), &err);
+    return mt_said(plan_parse(p, text, strlen(text), "pair", &err), &err);
 }
 
 /* The n-th node of that operator, from 0 on. */

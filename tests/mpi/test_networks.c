@@ -45,19 +45,6 @@ struct network {
     int64_t count[OUTPUTS];
 };
 
-static bool said(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        mt_note("%s", err->message);
-    return code == COHORT_OK;
-}
-
-static int64_t elements(const struct cohort_tensor *t) {
-    int64_t n = 1;
-    for (int i = 0; i < t->rank; i++)
-        n *= t->dims[i];
-    return n;
-}
-
 /* Thin, but where channels are put together wide enough that these lie in whole blocks. */
 static double width_of(const struct synth_network *which) {
     const char *const joined[] = {"densenet121", "googlenet", "squeezenet1.0", "inceptionv3"};
@@ -77,20 +64,20 @@ static bool make_network(struct network *n, const struct synth_network *which) {
     struct cohort_session_options options = {
         .threads = 1, .no_binding = 1, .weights_type = weights_type};
     snprintf(n->path, sizeof n->path, "/tmp/cohort-networks-%ld.onnx", (long)getpid());
-    bool ok = said(synth_write(which->name, &o, n->path, &err), &err) &&
-              said(cohort_open(&n->model, n->path, NULL, &err), &err);
+    bool ok = mt_said(synth_write(which->name, &o, n->path, &err), &err) &&
+              mt_said(cohort_open(&n->model, n->path, NULL, &err), &err);
     if (!ok)
         return false;
     n->outputs = cohort_output_count(n->model);
     n->in = cohort_input(n->model, 0);
-    n->input = malloc((size_t)elements(&n->in) * sizeof *n->input);
-    for (int64_t i = 0; i < elements(&n->in); i++)
+    n->input = malloc((size_t)mt_elements(&n->in) * sizeof *n->input);
+    for (int64_t i = 0; i < mt_elements(&n->in); i++)
         n->input[i] = (float)draw(2001) / 1000.0f - 1.0f;
     n->in.data = n->input;
-    ok = said(cohort_prepare(&alone, n->model, NULL, MPI_COMM_NULL, &options, &err), &err) &&
-         said(cohort_run(alone, &n->in, 1, out, n->outputs, &err), &err);
+    ok = mt_said(cohort_prepare(&alone, n->model, NULL, MPI_COMM_NULL, &options, &err), &err) &&
+         mt_said(cohort_run(alone, &n->in, 1, out, n->outputs, &err), &err);
     for (int i = 0; i < n->outputs && ok; i++) {
-        n->count[i] = elements(&out[i]);
+        n->count[i] = mt_elements(&out[i]);
         n->want[i] = malloc((size_t)n->count[i] * sizeof(float));
         memcpy(n->want[i], out[i].data, (size_t)n->count[i] * sizeof(float));
     }
@@ -129,7 +116,7 @@ static bool random_plan(struct cohort_plan **plan, const struct cohort_model *m,
         snprintf(ratio, sizeof ratio, "1");
     snprintf(text, 400, "--groups %s --ratio %s", groups, ratio);
     struct cohort_plan_options o = {.boards = mt_size, .groups = groups, .ratio = ratio};
-    return m == NULL || said(cohort_plan_make(plan, m, &o, &err), &err);
+    return m == NULL || mt_said(cohort_plan_make(plan, m, &o, &err), &err);
 }
 
 static uint64_t plan_seed = 99; /* of rank 0 */
@@ -147,16 +134,6 @@ static bool wild_plan(struct cohort_plan **plan, const struct cohort_model *m, c
     return (*plan)->plan != NULL;
 }
 
-/* max|a-b| / max|b| */
-static double difference(const float *a, const float *b, int64_t count) {
-    double worst = 0, most = 0;
-    for (int64_t i = 0; i < count; i++) {
-        worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
-        most = fmax(most, fabs((double)b[i]));
-    }
-    return most > 0 ? worst / most : worst;
-}
-
 /* Collective: the network on all ranks by this plan (NULL: the default), twice; as exact as it has
  * to be. */
 static bool run_everywhere(const struct network *n, const struct cohort_plan *plan,
@@ -170,23 +147,23 @@ static bool run_everywhere(const struct network *n, const struct cohort_plan *pl
         .threads = 1, .no_binding = 1, .scatter = how, .weights = COHORT_WEIGHTS_SEND};
     if (root)
         o.weights_type = weights_type;
-    if (!said(cohort_prepare(&s, n->model, plan, MPI_COMM_WORLD, &o, &err), &err))
+    if (!mt_said(cohort_prepare(&s, n->model, plan, MPI_COMM_WORLD, &o, &err), &err))
         return false;
     for (int i = 0; i < 2 && same; i++) {
         long before = mem_alloc_calls();
-        same =
-            said(cohort_run(s, root ? &n->in : NULL, root, root ? out : NULL, outputs, &err), &err);
+        same = mt_said(cohort_run(s, root ? &n->in : NULL, root, root ? out : NULL, outputs, &err),
+                       &err);
         if (i == 1 && mem_alloc_calls() != before)
             allocated = true;
         for (int k = 0; k < outputs && same; k++)
-            same = elements(&out[k]) == n->count[k] &&
-                   (tolerance > 0 ? difference(out[k].data, n->want[k], n->count[k]) <= tolerance
+            same = mt_elements(&out[k]) == n->count[k] &&
+                   (tolerance > 0 ? mt_difference(out[k].data, n->want[k], n->count[k]) <= tolerance
                                   : memcmp(out[k].data, n->want[k],
                                            (size_t)n->count[k] * sizeof(float)) == 0);
         for (int k = 0; k < outputs && tolerance > 0; k++)
             differs[tolerance > F16_TOLERANCE] =
                 fmax(differs[tolerance > F16_TOLERANCE],
-                     difference(out[k].data, n->want[k], n->count[k]));
+                     mt_difference(out[k].data, n->want[k], n->count[k]));
         MPI_Bcast(&same, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
     }
     cohort_close(&s);

@@ -17,12 +17,6 @@
 
 static uint64_t plan_seed = 815; /* of rank 0 */
 
-static bool said(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        mt_note("%s", err->message);
-    return code == COHORT_OK;
-}
-
 /* ---- networks -------------------------------------------------------------------------------- */
 
 static int conv(struct gt *t, int x, int in_c, int out_c) {
@@ -104,14 +98,14 @@ static bool open_network(struct network *n, size_t which) {
     gt_begin(&n->t, 24);
     networks[which].build(&n->t);
     n->model.graph = n->t.g;
-    if (!said(graph_finish(n->t.g, NULL, &n->t.err), &n->t.err) || !all_lowered(n))
+    if (!mt_said(graph_finish(n->t.g, NULL, &n->t.err), &n->t.err) || !all_lowered(n))
         return false;
     n->in = cohort_input(&n->model, 0);
     n->in.data = n->input = malloc(bytes_of(&n->in));
     for (size_t i = 0; i < bytes_of(&n->in) / sizeof(float); i++)
         n->input[i] = (float)gt_pick(&n->t, -1000, 1000) / 500;
-    bool ok = said(cohort_prepare(&alone, &n->model, NULL, MPI_COMM_NULL, &o, &err), &err) &&
-              said(cohort_run(alone, &n->in, 1, &out, 1, &err), &err);
+    bool ok = mt_said(cohort_prepare(&alone, &n->model, NULL, MPI_COMM_NULL, &o, &err), &err) &&
+              mt_said(cohort_run(alone, &n->in, 1, &out, 1, &err), &err);
     if (ok) {
         n->bytes = bytes_of(&out);
         n->want = malloc(n->bytes);
@@ -129,9 +123,9 @@ static bool run_everywhere(struct network *n, const struct cohort_plan *plan) {
     const bool root = mt_rank == 0;
     const struct cohort_session_options o = {
         .threads = 1, .no_binding = 1, .weights = COHORT_WEIGHTS_SEND};
-    if (!said(cohort_prepare(&s, root ? &n->model : NULL, plan, MPI_COMM_WORLD, &o, &err), &err))
+    if (!mt_said(cohort_prepare(&s, root ? &n->model : NULL, plan, MPI_COMM_WORLD, &o, &err), &err))
         return false;
-    bool same = said(
+    bool same = mt_said(
         cohort_run(s, root ? &n->in : NULL, root, root ? &out : NULL, root ? 1 : 0, &err), &err);
     if (root && same)
         same = bytes_of(&out) == n->bytes && memcmp(out.data, n->want, n->bytes) == 0;

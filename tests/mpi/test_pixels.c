@@ -39,19 +39,6 @@ struct network {
     int64_t count[OUTPUTS];
 };
 
-static bool said(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        mt_note("%s", err->message);
-    return code == COHORT_OK;
-}
-
-static int64_t elements(const struct cohort_tensor *t) {
-    int64_t n = 1;
-    for (int i = 0; i < t->rank; i++)
-        n *= t->dims[i];
-    return n;
-}
-
 /* ---- networks -------------------------------------------------------------------------------- */
 
 static int conv(struct gt *t, int x, int in_c, int out_c) {
@@ -117,7 +104,7 @@ static void make_pixels(struct network *n, int i, unsigned *state) {
     const struct value *v = graph_value(n->t.g, n->t.g->inputs[i]);
     struct cohort_tensor *in = &n->numbers[i], *bytes = &n->bytes[i];
     const int64_t *d = in->dims;
-    const int64_t channels = d[n->last ? 3 : 1], plane = elements(in) / d[0] / channels;
+    const int64_t channels = d[n->last ? 3 : 1], plane = mt_elements(in) / d[0] / channels;
     struct pixel_scale scale = {.scale = 1.0f / 255,
                                 .mean = {0.485f, 0.456f, 0.406f, 0.1f},
                                 .std = {0.229f, 0.224f, 0.225f, 0}};
@@ -126,9 +113,9 @@ static void make_pixels(struct network *n, int i, unsigned *state) {
     *p = (struct cohort_pixels){.input = v->name, .scale = scale.scale, .channels_last = n->last};
     memcpy(p->mean, scale.mean, sizeof p->mean);
     memcpy(p->std, scale.std, sizeof p->std);
-    uint8_t *from = malloc((size_t)elements(in));
+    uint8_t *from = malloc((size_t)mt_elements(in));
     float *to = in->data;
-    for (int64_t k = 0; k < elements(in); k++) {
+    for (int64_t k = 0; k < mt_elements(in); k++) {
         *state = *state * 1103515245u + 12345u;
         from[k] = (uint8_t)(*state >> 16);
         const int64_t c = k % channels, pixel = k / channels % plane, image = k / channels / plane;
@@ -151,18 +138,18 @@ static bool answer_alone(struct network *n) {
     unsigned state = 77;
     for (int i = 0; i < inputs; i++) {
         n->numbers[i] = cohort_input(&n->model, i);
-        float *x = malloc((size_t)elements(&n->numbers[i]) * sizeof *x);
-        for (int64_t k = 0; k < elements(&n->numbers[i]); k++)
+        float *x = malloc((size_t)mt_elements(&n->numbers[i]) * sizeof *x);
+        for (int64_t k = 0; k < mt_elements(&n->numbers[i]); k++)
             x[k] = (float)((k * 7919) % 2003 - 1000) * 0.001f;
         n->numbers[i].data = n->owned[2 * i] = x;
         n->bytes[i] = n->numbers[i];
         if (strcmp(n->name, "one of two") != 0 || i == 1)
             make_pixels(n, i, &state);
     }
-    bool ok = said(cohort_prepare(&alone, &n->model, NULL, MPI_COMM_NULL, &o, &err), &err) &&
-              said(cohort_run(alone, n->numbers, inputs, out, outputs, &err), &err);
+    bool ok = mt_said(cohort_prepare(&alone, &n->model, NULL, MPI_COMM_NULL, &o, &err), &err) &&
+              mt_said(cohort_run(alone, n->numbers, inputs, out, outputs, &err), &err);
     for (int i = 0; i < outputs && ok; i++) {
-        n->count[i] = elements(&out[i]);
+        n->count[i] = mt_elements(&out[i]);
         n->want[i] = malloc((size_t)n->count[i] * sizeof(float));
         memcpy(n->want[i], out[i].data, (size_t)n->count[i] * sizeof(float));
     }
@@ -177,8 +164,8 @@ static bool open_network(struct network *n, size_t which) {
     gt_begin(&n->t, 13);
     networks[which].build(n);
     n->model.graph = n->t.g;
-    return said(graph_finish(n->t.g, &(struct pass_options){.keep = n->keep}, &n->t.err),
-                &n->t.err) &&
+    return mt_said(graph_finish(n->t.g, &(struct pass_options){.keep = n->keep}, &n->t.err),
+                   &n->t.err) &&
            answer_alone(n);
 }
 
@@ -193,15 +180,6 @@ static void close_network(struct network *n) {
 
 /* ---- runs ------------------------------------------------------------------------------------ */
 
-static double difference(const float *a, const float *b, int64_t count) {
-    double worst = 0, most = 0;
-    for (int64_t i = 0; i < count; i++) {
-        worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
-        most = fmax(most, fabs((double)b[i]));
-    }
-    return most > 0 ? worst / most : worst;
-}
-
 static bool is_pixels(const struct network *n, const char *tensor) {
     for (int i = 0; i < n->pixel_count; i++)
         if (strcmp(n->pixels[i].input, tensor) == 0)
@@ -215,7 +193,7 @@ static bool report_is_right(const struct network *n, const char *text, int *trav
     struct cohort_error err = {0};
     cJSON *root = NULL;
     const cJSON *step, *cell;
-    bool right = said(json_parse(&root, text, strlen(text), "report", &err), &err);
+    bool right = mt_said(json_parse(&root, text, strlen(text), "report", &err), &err);
     cJSON_ArrayForEach(step, cJSON_GetObjectItem(root, "steps")) {
         const cJSON *tensor = cJSON_GetObjectItem(step, "tensor");
         const cJSON *wire = cJSON_GetObjectItem(step, "wire");
@@ -246,7 +224,7 @@ static bool change_plan(const struct network *n, struct cohort_session *s) {
         struct plan *p = random_plan_make(n->t.g, mt_size, &plan_seed);
         if (p != NULL)
             p->wire = s->plan->wire;
-        if (p != NULL && said(plan_print(p, &text, &err), &err))
+        if (p != NULL && mt_said(plan_print(p, &text, &err), &err))
             bytes = (int)strlen(text) + 1;
         plan_destroy(&p);
     }
@@ -254,7 +232,7 @@ static bool change_plan(const struct network *n, struct cohort_session *s) {
     if (mt_rank != 0)
         text = mem_zalloc(1, (size_t)bytes + 1);
     MPI_Bcast(text, bytes, MPI_CHAR, 0, MPI_COMM_WORLD);
-    const bool changed = bytes > 0 && said(session_change_plan(s, text, &err), &err);
+    const bool changed = bytes > 0 && mt_said(session_change_plan(s, text, &err), &err);
     mem_free(text);
     return changed;
 }
@@ -277,26 +255,26 @@ static bool run_everywhere(const struct network *n, const struct cohort_plan *pl
                                              .pixels = root ? n->pixels : NULL,
                                              .pixel_count = root ? n->pixel_count : 0};
     struct cohort_model *model = root ? (struct cohort_model *)(uintptr_t)&n->model : NULL;
-    if (!said(cohort_prepare(&s, model, plan, MPI_COMM_WORLD, &o, &err), &err))
+    if (!mt_said(cohort_prepare(&s, model, plan, MPI_COMM_WORLD, &o, &err), &err))
         return false;
     for (int i = 0; i < 3 && same; i++) {
         if (i == 2 && !(same = change_plan(n, s)))
             break; /* on all ranks */
         const long before = mem_alloc_calls();
-        same = said(cohort_run(s, root ? n->bytes : NULL, inputs, root ? out : NULL, outputs, &err),
-                    &err);
+        same = mt_said(
+            cohort_run(s, root ? n->bytes : NULL, inputs, root ? out : NULL, outputs, &err), &err);
         if (same && i == 1 && !n->evaluates && mem_alloc_calls() != before) {
             mt_note("%s: the second run allocated", n->name);
             same = false;
         }
         for (int k = 0; k < outputs && same; k++)
-            same = elements(&out[k]) == n->count[k] &&
-                   (tolerance > 0 ? difference(out[k].data, n->want[k], n->count[k]) <= tolerance
+            same = mt_elements(&out[k]) == n->count[k] &&
+                   (tolerance > 0 ? mt_difference(out[k].data, n->want[k], n->count[k]) <= tolerance
                                   : memcmp(out[k].data, n->want[k],
                                            (size_t)n->count[k] * sizeof(float)) == 0);
         MPI_Allreduce(MPI_IN_PLACE, &same, 1, MPI_C_BOOL, MPI_LAND, MPI_COMM_WORLD);
     }
-    same = same && said(cohort_report(s, &json, &err), &err) &&
+    same = same && mt_said(cohort_report(s, &json, &err), &err) &&
            (!root || report_is_right(n, json, travelled));
     cohort_text_free(json);
     MPI_Bcast(&same, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
@@ -363,7 +341,7 @@ static void refused_run(const struct network *n, const char *what, const struct 
                                              .pixels = root ? n->pixels : NULL,
                                              .pixel_count = root ? n->pixel_count : 0};
     struct cohort_model *model = root ? (struct cohort_model *)(uintptr_t)&n->model : NULL;
-    bool ok = said(cohort_prepare(&s, model, NULL, MPI_COMM_WORLD, &o, &err), &err);
+    bool ok = mt_said(cohort_prepare(&s, model, NULL, MPI_COMM_WORLD, &o, &err), &err);
     if (ok) {
         enum cohort_code code =
             cohort_run(s, root ? in : NULL, root, root ? &out : NULL, root, &err);

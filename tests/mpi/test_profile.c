@@ -21,20 +21,14 @@ static char folder[128], network[160];
 static struct cohort_model *model; /* rank 0 */
 static int notes;                  /* lines of the log that say "again" */
 
-static bool said(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        mt_note("%s", err->message);
-    return code == COHORT_OK;
-}
-
 static bool make_network(void) {
     struct cohort_error err = {0};
     struct synth_options o = {.size = 64, .width = 0.5, .classes = 10, .seed = 3};
     snprintf(folder, sizeof folder, "/tmp/cohort-profile-%ld", (long)getpid());
     snprintf(network, sizeof network, "%s/net.onnx", folder);
-    return said(file_make_directories(folder, &err), &err) &&
-           said(synth_write("resnet18", &o, network, &err), &err) &&
-           said(cohort_open(&model, network, NULL, &err), &err);
+    return mt_said(file_make_directories(folder, &err), &err) &&
+           mt_said(synth_write("resnet18", &o, network, &err), &err) &&
+           mt_said(cohort_open(&model, network, NULL, &err), &err);
 }
 
 static void count_lines(void *context, int level, const char *line) {
@@ -54,7 +48,7 @@ static struct cohort_profile *make(const struct cohort_profile_options *o, doubl
     if (message != NULL)
         snprintf(message, COHORT_MESSAGE_BYTES, "%s", err.message);
     else
-        said(*code, &err);
+        mt_said(*code, &err);
     return p;
 }
 
@@ -106,7 +100,8 @@ static void a_profile_is_sane(void) {
         const struct graph *g = cohort_model_graph(model);
         struct cohort_error err = {0};
         bool curves = curves_are_sane(p, g), links = links_are_sane(p);
-        ok = p->board_count == mt_size && said(profile_check(p, g, &err), &err) && curves && links;
+        ok = p->board_count == mt_size && mt_said(profile_check(p, g, &err), &err) && curves &&
+             links;
         if (!ok)
             mt_note("curves %s, links %s", curves ? "right" : "wrong", links ? "right" : "wrong");
         for (int r = 0; r < mt_size && ok; r++)
@@ -152,9 +147,9 @@ static void it_is_kept(void) {
         for (int i = 0; i < x->types[0].curve_count && ok; i++)
             ok = x->types[0].curves[i].points[0].ms == y->types[0].curves[i].points[0].ms;
         ok = ok &&
-             (said(profile_print(y, &first, &err), &err) &&
-              said(profile_print(x, &second, &err), &err) &&
-              said(profile_print(cohort_profile_of(c), &third, &err), &err)) &&
+             (mt_said(profile_print(y, &first, &err), &err) &&
+              mt_said(profile_print(x, &second, &err), &err) &&
+              mt_said(profile_print(cohort_profile_of(c), &third, &err), &err)) &&
              (notes > 0 || strcmp(first, second) == 0) && strcmp(first, third) != 0;
         mem_free(first);
         mem_free(second);
@@ -175,8 +170,8 @@ static void a_file_must_fit(void) {
     snprintf(bad, sizeof bad, "%s/bad.json", folder);
     bool ok = code == COHORT_OK;
     if (mt_rank == 0 && ok)
-        ok = said(cohort_profile_save(c, path, &err), &err) &&
-             said(file_replace(bad, "{\"format\": 1}", 13, &err), &err);
+        ok = mt_said(cohort_profile_save(c, path, &err), &err) &&
+             mt_said(file_replace(bad, "{\"format\": 1}", 13, &err), &err);
     cohort_profile_free(&c);
     c = make(&(struct cohort_profile_options){.file = path}, 0.5, &code, NULL);
     ok = ok && code == COHORT_OK && (c != NULL) == (mt_rank == 0);
@@ -248,9 +243,9 @@ static void dilated_boards_go_by_it(void) {
     const int dilated = mt_size > 1 ? mt_size - 1 : 1;
     int by = -1;
     struct cohort_profile *c = make(NULL, share, &code, NULL);
-    bool ok = code == COHORT_OK && said(run_by(c, share, &by, &err), &err);
+    bool ok = code == COHORT_OK && mt_said(run_by(c, share, &by, &err), &err);
     mt_ok(ok && by == (mt_rank == 0 ? dilated : 0), "every dilated board takes what was profiled");
-    ok = said(run_by(NULL, share, &by, &err), &err);
+    ok = mt_said(run_by(NULL, share, &by, &err), &err);
     mt_ok(ok && by == 0, "… but without a profile its CPU time");
     code = run_by(c, share > 0 ? 0.4 : 0, &by, &err);
     mt_ok(code == COHORT_ERR_PLAN &&
@@ -267,7 +262,7 @@ static void a_slow_board_is_found(void) {
         .threads = 1, .no_binding = 1, .inject_share = mt_rank == mt_size - 1 ? 0.33 : 0};
     enum cohort_code code =
         cohort_profile_make(&c, mt_rank == 0 ? model : NULL, MPI_COMM_WORLD, NULL, &s, &err);
-    bool ok = said(code, &err), apart = true;
+    bool ok = mt_said(code, &err), apart = true;
     if (ok && mt_rank == 0 && mt_size > 1) {
         const int b = mt_size - 1;
         const struct profile *p = cohort_profile_of(c);

@@ -28,19 +28,13 @@ struct answer {
     float values[OUTPUTS_MAX];
 };
 
-static bool said(enum cohort_code code, const struct cohort_error *err) {
-    if (code != COHORT_OK)
-        mt_note("%s", err->message);
-    return code == COHORT_OK;
-}
-
 static bool make_network(void) {
     struct cohort_error err = {0};
     struct synth_options o = {.size = 48, .width = 0.5, .classes = 10, .seed = 3};
     snprintf(network, sizeof network, "/tmp/cohort-tuning-%ld.onnx", (long)getpid());
     snprintf(file, sizeof file, "/tmp/cohort-tuning-%ld.json", (long)getpid());
-    if (!said(synth_write("mobilenetv2", &o, network, &err), &err) ||
-        !said(cohort_open(&model, network, NULL, &err), &err))
+    if (!mt_said(synth_write("mobilenetv2", &o, network, &err), &err) ||
+        !mt_said(cohort_open(&model, network, NULL, &err), &err))
         return false;
     int64_t count = 1;
     input = cohort_input(model, 0);
@@ -58,8 +52,8 @@ static void infer(struct answer *a, struct cohort_session *s, const struct cohor
     struct cohort_error err = {0};
     struct cohort_tensor out = {0};
     bool root = mt_rank == 0;
-    a->ok =
-        a->ok && said(cohort_run(s, root ? in : NULL, root, root ? &out : NULL, root, &err), &err);
+    a->ok = a->ok &&
+            mt_said(cohort_run(s, root ? in : NULL, root, root ? &out : NULL, root, &err), &err);
     if (!a->ok || !root)
         return;
     a->count = 1;
@@ -75,7 +69,7 @@ static struct answer run(MPI_Comm comm, const struct cohort_session_options *o) 
     struct answer a = {0};
     struct cohort_error err = {0};
     struct cohort_session *s = NULL;
-    a.ok = said(cohort_prepare(&s, mt_rank == 0 ? model : NULL, NULL, comm, o, &err), &err);
+    a.ok = mt_said(cohort_prepare(&s, mt_rank == 0 ? model : NULL, NULL, comm, o, &err), &err);
     infer(&a, s, &input);
     cohort_close(&s);
     return a;
@@ -102,7 +96,7 @@ static void tuning_fills_the_file(void) {
     struct cohort_session_options o = options_of(1, NULL, NULL);
     struct tuning t = {0};
     char *json = NULL;
-    bool ok = said(
+    bool ok = mt_said(
         cohort_tune(mt_rank == 0 ? model : NULL, MPI_COMM_WORLD, file, 20, &o, &json, &err), &err);
     mt_ok(ok, "all ranks measure");
     ok = ok && (json != NULL) == (mt_rank == 0);
@@ -110,7 +104,7 @@ static void tuning_fills_the_file(void) {
         char ranks[40];
         snprintf(ranks, sizeof ranks, "\"ranks\": %d", mt_size);
         ok = strstr(json, "\"format\": \"cohort-tune\"") != NULL && strstr(json, ranks) != NULL;
-        ok = ok && said(tuning_load(&t, file, &err), &err) && t.count == 1 &&
+        ok = ok && mt_said(tuning_load(&t, file, &err), &err) && t.count == 1 &&
              t.boards[0].key.threads == 1 && t.boards[0].count > 10;
         for (int i = 0; ok && i < t.boards[0].count; i++)
             ok = t.boards[0].choices[i].count >= 1 && t.boards[0].choices[i].times[0].us > 0;
@@ -125,7 +119,7 @@ static void tuning_fills_the_file(void) {
 static bool add_part(int threads, const char *isa) {
     struct cohort_error err = {0};
     struct tuning t = {0};
-    bool ok = said(tuning_load(&t, file, &err), &err);
+    bool ok = mt_said(tuning_load(&t, file, &err), &err);
     if (ok) {
         struct tuning_key key = t.boards[0].key;
         int count = t.boards[0].count;
@@ -135,9 +129,9 @@ static bool add_part(int threads, const char *isa) {
             for (int k = 0; k < c.count; k++)
                 if (strstr(c.times[k].kernel, isa) != NULL)
                     c.chosen = k;
-            ok = said(tuning_put(&t, &key, &c, &err), &err);
+            ok = mt_said(tuning_put(&t, &key, &c, &err), &err);
         }
-        ok = ok && said(tuning_save(&t, file, &err), &err);
+        ok = ok && mt_said(tuning_save(&t, file, &err), &err);
     }
     tuning_release(&t);
     return ok;
@@ -259,7 +253,7 @@ static struct answer run_within(MPI_Comm comm, struct cohort_model *m,
     struct cohort_error err = {0};
     struct cohort_session *s = NULL;
     mem_limit(memory);
-    a.ok = said(cohort_prepare(&s, mt_rank == 0 ? m : NULL, NULL, comm, &o, &err), &err);
+    a.ok = mt_said(cohort_prepare(&s, mt_rank == 0 ? m : NULL, NULL, comm, &o, &err), &err);
     if (a.ok) {
         *limit = s->kernel_board.winograd_bytes;
         *layers = with_winograd(s, most);
@@ -282,8 +276,8 @@ static void the_smallest_board_decides(void) {
     snprintf(path, sizeof path, "/tmp/cohort-limit-%ld.onnx", (long)getpid());
     if (mt_rank == 0) {
         struct synth_options o = {.size = 96, .width = 0.5, .features = true, .seed = 3};
-        ok = said(synth_write("vgg11", &o, path, &err), &err) &&
-             said(cohort_open(&m, path, NULL, &err), &err);
+        ok = mt_said(synth_write("vgg11", &o, path, &err), &err) &&
+             mt_said(cohort_open(&m, path, NULL, &err), &err);
         in = cohort_input(m, 0);
         values = malloc(sizeof *values * 3 * 96 * 96);
         for (int i = 0; i < 3 * 96 * 96; i++)

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,4 +67,26 @@ double mt_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+bool mt_said(enum cohort_code code, const struct cohort_error *err) {
+    if (code != COHORT_OK)
+        mt_note("%s", err->message);
+    return code == COHORT_OK;
+}
+
+int64_t mt_elements(const struct cohort_tensor *t) {
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++)
+        n *= t->dims[i];
+    return n;
+}
+
+double mt_difference(const float *a, const float *b, int64_t count) {
+    double worst = 0, most = 0;
+    for (int64_t i = 0; i < count; i++) {
+        worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
+        most = fmax(most, fabs((double)b[i]));
+    }
+    return most > 0 ? worst / most : worst;
 }

@@ -5,6 +5,8 @@
 #ifndef COHORT_TESTS_MPITEST_H
 #define COHORT_TESTS_MPITEST_H
 
+#include "cohort.h"
+
 #include <mpi.h>
 #include <stdbool.h>
 
@@ -19,5 +21,11 @@ void mt_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Collective.  Checks for leaks, prints the plan, finalizes MPI; the exit status. */
 int mt_end(void);
 double mt_now(void);
+
+/* Did it go well?  Prints the message where not. */
+bool mt_said(enum cohort_code code, const struct cohort_error *err);
+int64_t mt_elements(const struct cohort_tensor *t);
+/* max|a-b| / max|b| */
+double mt_difference(const float *a, const float *b, int64_t count);
 
 #endif
