@@ -115,13 +115,19 @@ double cost_transfer_ms(const struct cost_model *m, int from, int to, double byt
 /* ---- layouts -------------------------------------------------------------------------------- */
 
 /* Where a value lies. */
-enum layout_kind { LAYOUT_AT, LAYOUT_ROWS, LAYOUT_REPLICATED };
+enum layout_kind {
+    LAYOUT_AT,
+    LAYOUT_ROWS,
+    LAYOUT_REPLICATED,
+    LAYOUT_CHANNELS, /* who reads it has the channels that it reads */
+    LAYOUT_PARTIAL   /* boards have addends, which are on their way to be added up */
+};
 struct layout {
     enum layout_kind kind;
     int board;            /* LAYOUT_AT */
-    const int64_t *split; /* LAYOUT_ROWS: boards+1, in rows of the value; borrowed */
+    const int64_t *split; /* LAYOUT_ROWS, LAYOUT_CHANNELS: boards+1, of the value; borrowed */
 };
-/* The rows that board b holds. */
+/* The rows that board b holds whole. */
 struct rows layout_rows(const struct cost_model *m, const struct layout *l, int value, int b);
 
 /* split[boards+1], rows of `value`, from a split of `until`. */

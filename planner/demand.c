@@ -13,9 +13,12 @@ struct rows layout_rows(const struct cost_model *m, const struct layout *l, int 
     case LAYOUT_ROWS:
         return (struct rows){l->split[b], l->split[b + 1]};
     case LAYOUT_REPLICATED:
+        return (struct rows){0, m->values[value].rows};
+    case LAYOUT_CHANNELS:
+    case LAYOUT_PARTIAL:
         break;
     }
-    return (struct rows){0, m->values[value].rows};
+    return (struct rows){0, 0};
 }
 
 void cost_scale_split(const struct cost_model *m, int until, const int64_t *split, int value,

@@ -37,6 +37,12 @@ enum plan_output {
     PLAN_TO_ALL,  /* REPLICATED: on every board; of segments by channels */
 };
 
+/* How what segments by channels made is put together or added up. */
+enum plan_route {
+    PLAN_ROUTE_LINEAR, /* straight from each board that has something to each that wants it */
+    PLAN_ROUTE_RING,   /* round the boards, each talking to two neighbours only */
+};
+
 /* What values that travel between boards are on the way. */
 enum plan_wire {
     PLAN_WIRE_F32,

@@ -97,7 +97,7 @@ static int owner(const int64_t *split, int boards, int64_t y) {
 }
 
 void traffic_add(struct traffic *t, int value, const struct layout *l, int b, struct rows need) {
-    if (rows_empty(need) || l->kind == LAYOUT_REPLICATED)
+    if (rows_empty(need) || (l->kind != LAYOUT_AT && l->kind != LAYOUT_ROWS))
         return;
     if (l->kind == LAYOUT_AT) {
         if (l->board != b)

@@ -1,0 +1,84 @@
+/* What segments by channels cost (planner/channels.h): computing with slices, their weights, what
+ * comes in before and what is put together or added up behind them; and shares of channels.
+ *
+ * Beside cost.h, by the same model, and as pure.  No plan is needed, so a search may ask as often
+ * as it likes; the simulator asks for every plan.  docs/planning.md states the formulas. */
+#ifndef COHORT_PLANNER_CHANNEL_COST_H
+#define COHORT_PLANNER_CHANNEL_COST_H
+
+#include "planner/cost.h"
+
+/* Nodes [first, end) as one segment: PLAN_OUT_CHANNEL, PLAN_CHANNELWISE or, one node,
+ * PLAN_IN_CHANNEL. */
+struct channel_run {
+    int first, end;
+    enum plan_mode mode;
+    /* boards+1 channels of channel_value(): whole units (channel_unit) but for the last share,
+     * which has what is left, too; an empty share leaves a board out.  Borrowed. */
+    const int64_t *split;
+    enum plan_output output; /* PLAN_STAY (not IN_CHANNEL), PLAN_TO_ROOT, PLAN_TO_ALL */
+};
+
+/* ---- what can be divided ----------------------------------------------------------------------
+ */
+
+/* The value that a split is of: what the last node makes; IN_CHANNEL: what the node reads. */
+int channel_value(const struct cost_model *m, int first, int end, enum plan_mode mode);
+/* Shares of channel_value()'s channels are multiples of this; 0: the nodes cannot be run so, or
+ * there are not two units to divide.  What it allows plan_check() allows, as long as inputs lie as
+ * channel_reads() says. */
+int64_t channel_unit(const struct cost_model *m, int first, int end, enum plan_mode mode);
+/* How a segment may find a value that it reads and does not make. */
+enum channel_reads {
+    CHANNEL_READS_WHOLE, /* whole only: what is summed over, a residual behind a sum */
+    CHANNEL_READS_EITHER /* whole, or by the same channels (channel_scale_split) */
+};
+enum channel_reads channel_reads(const struct cost_model *m, int first, int end,
+                                 enum plan_mode mode, int id);
+/* scaled[boards+1]: the split of channel_value() in channels of value `id`; false: not whole. */
+bool channel_scale_split(const struct cost_model *m, const struct channel_run *r, int id,
+                         int64_t *scaled);
+
+/* ---- computing and weights --------------------------------------------------------------------
+ */
+
+/* Milliseconds of board b until the segment's output is there: its channels, or its addend. */
+double channel_ms(const struct cost_model *m, const struct channel_run *r, int b);
+/* IN_CHANNEL: what follows when addends were added up, on a board that gets the sum; else 0. */
+double channel_finish_ms(const struct cost_model *m, const struct channel_run *r, int b);
+/* What board b's slices of the weights take. */
+double channel_weight_bytes(const struct cost_model *m, const struct channel_run *r, int b);
+/* split[boards+1]: channels of channel_value() among the boards with who[b], so that the slowest
+ * one's time is least; boards keep their order, and may be left out.  extra[b]: milliseconds that a
+ * channel on board b takes beside computing; NULL: none.  The unit must not be 0.  Errors: memory.
+ */
+enum cohort_code channel_minimax(const struct cost_model *m, int first, int end,
+                                 enum plan_mode mode, const bool *who, const double *extra,
+                                 int64_t *split, struct cohort_error *err);
+
+/* ---- what travels -----------------------------------------------------------------------------
+ */
+
+/* Adds to t what boards lack of the segment's inputs, which lie as where[value] says; a value in
+ * LAYOUT_CHANNELS is read as it lies.  transition_wait_ms(t, where, NULL, NULL) is its time. */
+void channel_traffic_in(struct traffic *t, const struct channel_run *r, const struct layout *where);
+
+/* A join (sum: false) or sum of addends behind a segment. */
+struct channel_move {
+    int value;
+    bool sum, to_all; /* to_all: else to board 0 */
+    enum plan_route route;
+    const int64_t *split; /* join: channels of `value`; sum: who has a share gives an addend */
+};
+/* It goes in stages, and each board begins one when it is done with the one before. */
+int channel_stages(const struct cost_model *m, const struct channel_move *v);
+/* Clears t and adds the messages of one stage. */
+void channel_stage(struct traffic *t, const struct channel_move *v, int stage);
+/* What board b adds and copies when it has this stage's messages. */
+double channel_stage_ms(const struct cost_model *m, const struct channel_move *v, int stage, int b);
+/* All stages: of each its one-port time and the longest adding.  t is scratch. */
+double channel_move_ms(struct traffic *t, const struct channel_move *v);
+/* By the faster route, which it sets; linear where they are alike. */
+double channel_best_ms(struct traffic *t, struct channel_move *v);
+
+#endif
