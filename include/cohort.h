@@ -265,6 +265,7 @@ struct cohort_search_options { /* all zero: defaults */
     uint64_t memory_limit_bytes;        /* of every board; 0: none */
     const struct cohort_pixels *pixels; /* the inputs that will be given as pixels */
     int pixel_count;
+    double setup_ms; /* each transfer between two boards begins with so long a set-up */
 };
 
 /* Local.  Divides the network by what was measured; the plan says what it is expected to take.  It

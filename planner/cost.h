@@ -22,6 +22,7 @@ struct cost_options {
     bool root_feeds;       /* board 0 computes nothing */
     const bool *left_out;  /* per board: computes nothing; NULL: all compute */
     uint64_t memory_limit; /* bytes per board; 0: none */
+    double setup_ms;       /* each transfer between two boards begins with so long a set-up */
 };
 
 /* What the model keeps of a value of the graph. */
@@ -195,8 +196,9 @@ void traffic_add_all(struct traffic *t, const int *values, int count, const stru
 double traffic_message_ms(const struct traffic *t, int pair);
 double traffic_encode_ms(const struct traffic *t, int board);
 double traffic_decode_ms(const struct traffic *t, int board);
-/* One-port time: every board sends one and receives one message at a time, both at once; the
- * largest latency and the longest conversions once.  0 when nothing travels. */
+/* One-port time: every board sends one and receives one message at a time, both at once, and sets
+ * each up before it sends; the largest latency and the longest conversions once.  0 when nothing
+ * travels. */
 double traffic_ms(struct traffic *t);
 
 /* ---- the overlap window --------------------------------------------------------------------- */

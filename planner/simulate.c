@@ -113,7 +113,8 @@ static int next_sender(const struct timelines *l, double *begin) {
         if (l->head[b] == l->tail[b])
             continue;
         const int to = l->queue[l->head[b]] % l->s->boards;
-        const double at = fmax(l->ready[b], fmax(l->out[b], l->in[to]));
+        const double free = l->in[to] - l->r.m->options.setup_ms; /* receives when that is done */
+        const double at = fmax(l->ready[b], fmax(l->out[b], free));
         if (best < 0 || at < *begin) {
             best = b;
             *begin = at;
@@ -138,7 +139,7 @@ static enum cohort_code send_all(struct timelines *l, const struct traffic *t, b
     double begin = 0;
     for (int from = next_sender(l, &begin); from >= 0; from = next_sender(l, &begin)) {
         const int pair = l->queue[l->head[from]++], to = pair % boards;
-        const double end = begin + traffic_message_ms(t, pair);
+        const double end = begin + l->r.m->options.setup_ms + traffic_message_ms(t, pair);
         l->out[from] = l->in[to] = end;
         l->arrival[to] =
             fmax(l->arrival[to], end + l->r.m->links[pair].latency + traffic_decode_ms(t, to));

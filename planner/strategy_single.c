@@ -5,7 +5,7 @@ static double transfer_ms(const struct cost_model *m, int from, int to, int valu
     const struct cost_value *v = &m->values[value];
     if (from == to || v->constant)
         return 0;
-    return m->links[from * m->boards + to].latency +
+    return m->options.setup_ms + m->links[from * m->boards + to].latency +
            cost_transfer_ms(m, from, to, (double)v->rows * v->wire_bytes);
 }
 

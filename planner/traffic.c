@@ -169,6 +169,7 @@ double traffic_decode_ms(const struct traffic *t, int board) {
 }
 
 double traffic_ms(struct traffic *t) {
+    const double setup = t->m->options.setup_ms;
     double port = 0, latency = 0, encode = 0, decode = 0;
     if (t->count == 0)
         return 0;
@@ -177,12 +178,13 @@ double traffic_ms(struct traffic *t) {
     for (int i = 0; i < t->count; i++) {
         const int from = t->pairs[i] / t->m->boards, to = t->pairs[i] % t->m->boards;
         const double ms = traffic_message_ms(t, t->pairs[i]);
-        t->out_ms[from] += ms;
+        t->out_ms[from] += setup + ms;
         t->in_ms[to] += ms;
         latency = larger(latency, t->m->links[t->pairs[i]].latency);
     }
     for (int b = 0; b < t->m->boards; b++) {
-        port = larger(port, larger(t->out_ms[b], t->in_ms[b]));
+        const double in_ms = t->in_ms[b] + (t->receives[b] ? setup : 0); /* the first one's */
+        port = larger(port, larger(t->out_ms[b], in_ms));
         encode = larger(encode, traffic_encode_ms(t, b));
         decode = larger(decode, traffic_decode_ms(t, b));
     }

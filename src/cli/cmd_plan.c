@@ -85,6 +85,8 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
          0, 0},
         {"memory-limit", 0, OPTION_TEXT, &s.memory_limit, "BYTES", "of every board, e.g. 512M", 0,
          0},
+        {"setup-ms", 0, OPTION_DOUBLE, &s.setup_ms, "T",
+         "each transfer between two boards begins with so long a set-up (0)", 0, 1000},
         {"predicted", 0, OPTION_FLAG, &s.predicted, NULL,
          "fss: by the cost model instead of measured groups", 0, 0},
         {"objective", 0, OPTION_CHOICE, &s.objective, "latency|memory", "what to make least", 0, 0},

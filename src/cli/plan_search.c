@@ -165,7 +165,8 @@ enum cohort_code cli_plan_search(const struct graph *g, const struct search_opti
                                                      .input_u8 = o->image_input,
                                                      .root_feeds = o->root_feeds,
                                                      .left_out = excluded,
-                                                     .memory_limit = limit},
+                                                     .memory_limit = limit,
+                                                     .setup_ms = o->setup_ms},
                                             .objective = (enum planner_objective)o->objective,
                                             .predicted = o->predicted};
     TRY(cost_create(&m, g, profile, &options.cost, err));

@@ -11,6 +11,7 @@ struct search_options {
     const char *output, *memory_limit;
     long boards; /* 0: the profile's */
     int wire, objective;
+    double setup_ms;
     bool root_feeds, image_input, predicted, explain, json;
 };
 

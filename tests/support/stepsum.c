@@ -93,6 +93,7 @@ static double port_ms(const struct stepsum *s, const struct move *m) {
     }
     for (int a = 0; a < n; a++) {
         double out = 0, in = 0;
+        bool receives = false;
         for (int b = 0; b < n; b++) {
             for (int way = 0; way < 2; way++) {
                 const int from = way == 0 ? a : b, to = way == 0 ? b : a;
@@ -106,10 +107,12 @@ static double port_ms(const struct stepsum *s, const struct move *m) {
                 if (to == 0 && senders > 1)
                     ms *= s->p->gather_factor;
                 *(way == 0 ? &out : &in) += ms;
+                out += way == 0 ? s->setup_ms : 0;
+                receives = receives || way == 1;
                 longest = fmax(longest, begin);
             }
         }
-        port = fmax(port, fmax(out, in));
+        port = fmax(port, fmax(out, in + (receives ? s->setup_ms : 0)));
     }
     return port > 0 || longest > 0 ? port + longest : 0;
 }

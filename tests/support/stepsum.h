@@ -16,6 +16,7 @@ struct stepsum {
     bool tiled;       /* was it in tiles? */
     int last;         /* value made by the operator before; -1: something moved since */
     double ms;        /* so far */
+    double setup_ms;  /* of each transfer; 0 when begun */
     struct rows *own; /* [value * boards + board] */
     bool *everywhere; /* per value: on every board */
     /* Per board: weights of all that it runs, and the most that was alive at any operator. */

@@ -92,6 +92,7 @@ static void check_found(const struct sigma *s, const struct auto_plan *p) {
     struct plan plan = {.boards = s->m->boards, .segment_count = p->count};
     double ms;
     stepsum_begin(&sum, s->m->g, s->m->p, s->m->boards);
+    sum.setup_ms = s->m->options.setup_ms;
     plan.segments = mem_zalloc((size_t)p->count, sizeof *plan.segments);
     assert_non_null(plan.segments);
     for (int i = 0; i < p->count; i++) {
@@ -121,6 +122,7 @@ static void check_exact(const struct cost_model *m, const struct auto_limits *li
     struct trial t = {.s = s, .best = f.plans[0].ms, .limit = INFINITY};
     struct stepsum begin;
     stepsum_begin(&begin, m->g, m->p, m->boards);
+    begin.setup_ms = m->options.setup_ms;
     try_all(&t, &begin, 0);
     *plans += t.steps;
     stepsum_end(&begin);
@@ -169,6 +171,7 @@ static void check_limited(const struct cost_model *m, struct auto_limits limits,
     *refused += f.count == 0;
     *slower += f.count > 0 && f.plans[0].ms > free_ms * (1 + EPS);
     stepsum_begin(&begin, m->g, m->p, m->boards);
+    begin.setup_ms = m->options.setup_ms;
     try_all(&t, &begin, 0);
     *steps += t.steps;
     stepsum_end(&begin);
@@ -223,6 +226,7 @@ static void test_exact(void **state) {
         struct cost_model *m =
             model(g, p,
                   (struct cost_options){.left_out = left_out,
+                                        .setup_ms = round % 5 == 0 ? case_range(&seed, 0, 2) : 0,
                                         .root_feeds = boards > 2 && case_draw(&seed, 4) == 0});
         const struct auto_limits limits = {.live = 1 + case_draw(&seed, 4),
                                            .thin = case_draw(&seed, 3) == 0,

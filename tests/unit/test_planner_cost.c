@@ -156,6 +156,87 @@ static void test_random_plans(void **state) {
     }
 }
 
+/* One transfer after another is set up, and the receiver waits only for what is sent to it. */
+static void test_setup(void **state) {
+    (void)state;
+    uint64_t seed = 6;
+    struct graph *g = case_chain(&seed, 4, 24, false);
+    struct profile *p = case_profile(g, 3, 1, &seed);
+    struct cost_model *plain = model(g, p, (struct cost_options){0});
+    struct cost_model *slow = model(g, p, (struct cost_options){.setup_ms = 4});
+    const int pairs[] = {1, 2, 3, 5, 6, 7}; /* of from * 3 + to */
+    for (int round = 0; round < 64; round++) {
+        struct traffic a, b;
+        double most = 0, out[3] = {0}, in[3] = {0}, latency = 0;
+        assert_int_equal(traffic_init(&a, plain, NULL), COHORT_OK);
+        assert_int_equal(traffic_init(&b, slow, NULL), COHORT_OK);
+        const struct layout at[] = {{.board = 0}, {.board = 1}, {.board = 2}};
+        for (int i = 0; i < 6; i++)
+            if ((round >> i & 1) != 0) {
+                const int from = pairs[i] / 3, to = pairs[i] % 3;
+                const struct rows rows = {0, 1 + case_draw(&seed, 20)};
+                traffic_add(&a, g->inputs[0], &at[from], to, rows);
+                traffic_add(&b, g->inputs[0], &at[from], to, rows);
+                latency = fmax(latency, plain->links[pairs[i]].latency);
+            }
+        for (int i = 0; i < a.count; i++) {
+            const double ms = traffic_message_ms(&a, a.pairs[i]);
+            out[a.pairs[i] / 3] += 4 + ms;
+            in[a.pairs[i] % 3] += ms + (in[a.pairs[i] % 3] > 0 ? 0 : 4);
+        }
+        for (int i = 0; i < 3; i++)
+            most = fmax(most, fmax(out[i], in[i]));
+        assert_close(traffic_ms(&b), a.count > 0 ? most + latency : 0, 1e-9);
+        assert_true(traffic_ms(&b) >= traffic_ms(&a) + (a.count > 0 ? 4 : 0));
+        traffic_release(&a);
+        traffic_release(&b);
+    }
+    cost_destroy(&plain);
+    cost_destroy(&slow);
+    profile_destroy(&p);
+    graph_destroy(&g);
+}
+
+/* In the simulator: no board sends two things at once, and nothing arrives at one together. */
+static void test_setup_simulated(void **state) {
+    (void)state;
+    uint64_t seed = 9;
+    int longer = 0;
+    for (int round = 0; round < 100; round++) {
+        struct graph *g = case_skips(&seed, 4 + case_draw(&seed, 6), 12);
+        const int boards = 2 + case_draw(&seed, 4);
+        struct profile *p = case_profile(g, boards, 1, &seed);
+        struct cost_model *plain = model(g, p, (struct cost_options){0});
+        struct cost_model *slow = model(g, p, (struct cost_options){.setup_ms = 3});
+        struct plan *plan = random_plan_make(g, boards, &seed);
+        struct simulation *s = NULL;
+        double ms;
+        assert_non_null(plan);
+        assert_int_equal(simulate_ms(&ms, plain, plan, NULL), COHORT_OK);
+        assert_int_equal(simulate(&s, slow, plan, true, false, NULL), COHORT_OK);
+        for (size_t i = 0; i < s->trace_count; i++)
+            for (size_t k = 0; k < s->trace_count; k++) {
+                const struct sim_interval *a = &s->trace[i], *b = &s->trace[k];
+                if (i == k || a->kind != SIM_SEND || b->kind != SIM_SEND)
+                    continue;
+                assert_true(a->end_ms - a->begin_ms >= 3 - 1e-9);
+                if (a->board == b->board)
+                    assert_true(a->end_ms <= b->begin_ms + 1e-9 || b->end_ms <= a->begin_ms + 1e-9);
+                if (a->to == b->to)
+                    assert_true(a->end_ms <= b->begin_ms + 3 + 1e-9 ||
+                                b->end_ms <= a->begin_ms + 3 + 1e-9);
+            }
+        longer += s->total_ms > ms + 2.9;
+        simulation_destroy(&s);
+        plan_destroy(&plan);
+        cost_destroy(&plain);
+        cost_destroy(&slow);
+        profile_destroy(&p);
+        graph_destroy(&g);
+    }
+    assert_true(longer > 50);
+}
+
 /* ---- wire types ----------------------------------------------------------------------------- */
 
 static void test_wire(void **state) {
@@ -415,6 +496,7 @@ static void test_short_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_curves),    cmocka_unit_test(test_random_plans),
+        cmocka_unit_test(test_setup),     cmocka_unit_test(test_setup_simulated),
         cmocka_unit_test(test_wire),      cmocka_unit_test(test_minimax),
         cmocka_unit_test(test_synthetic), cmocka_unit_test(test_strategies),
         cmocka_unit_test(test_mistakes),  cmocka_unit_test(test_short_memory),
