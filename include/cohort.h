@@ -262,7 +262,10 @@ struct cohort_search_options { /* all zero: defaults */
     int boards;                /* the profile's first so many; 0: all */
     int root_feeds;            /* board 0 computes nothing */
     enum cohort_wire wire;
-    uint64_t memory_limit_bytes;        /* of every board; 0: none */
+    uint64_t memory_limit_bytes; /* of every board; 0: none */
+    /* One for each of the profile's boards, which counts where it is less; 0: none; NULL: for no
+     * board.  Borrowed for the call. */
+    const uint64_t *board_limits_bytes;
     const struct cohort_pixels *pixels; /* the inputs that will be given as pixels */
     int pixel_count;
     double setup_ms; /* each transfer between two boards begins with so long a set-up */

@@ -18,15 +18,17 @@
 #include "planner/strategy.h"
 
 struct auto_limits {
-    int live;      /* tensors that may go over a cut */
-    bool thin;     /* cuts_thin() */
-    int rooted;    /* splits that mind the way from and to the root: for so many sets of boards */
-    int longest;   /* units of a tiled segment */
-    int splits;    /* of a cut */
-    int states;    /* kept at a cut: the cheapest; more than that and the search is not exact */
-    double wait;   /* waits count so much: 1, or less to make plans for the simulator, where boards
-                      do not wait for one another as in the sum of steps */
-    double memory; /* bytes that no board may need, as auto_memory.h counts them; 0: no limit */
+    int live;    /* tensors that may go over a cut */
+    bool thin;   /* cuts_thin() */
+    int rooted;  /* splits that mind the way from and to the root: for so many sets of boards */
+    int longest; /* units of a tiled segment */
+    int splits;  /* of a cut */
+    int states;  /* kept at a cut: the cheapest; more than that and the search is not exact */
+    double wait; /* waits count so much: 1, or less to make plans for the simulator, where boards
+                    do not wait for one another as in the sum of steps */
+    /* Bytes that boards may need at most, as auto_memory.h counts them, beside cost_memory_limit()
+     * of each (INFINITY: only that); 0: no limit counts. */
+    double memory;
 };
 struct auto_limits auto_limits_for(const struct cost_model *m);
 

@@ -181,7 +181,7 @@ bool auto_memory_add(const struct auto_memory *a, const double *before, const st
         }
         after[b] = before[b] + a->weights[b];
         after[boards + b] = fmax(before[boards + b], most);
-        if (a->fixed[b] + after[b] + after[boards + b] > a->limit)
+        if (a->fixed[b] + after[b] + after[boards + b] > fmin(a->limit, cost_memory_limit(a->m, b)))
             return false;
     }
     return true;

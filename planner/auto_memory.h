@@ -15,7 +15,7 @@
 struct auto_memory {
     const struct cost_model *m;
     const struct cuts *cuts;
-    double limit;
+    double limit;    /* of all boards, beside each one's own */
     double *fixed;   /* [board] */
     double *weights; /* [board], of the segment at hand */
     /* Most bytes of what the segment makes, from one of `until` to the next: [piece * boards +

@@ -5,6 +5,7 @@
 #include "graph/op.h"
 #include "planner/plan_parts.h"
 
+#include <math.h>
 #include <string.h>
 
 #define TABLE_ROWS 4096 /* operators with more rows than that ask the profile each time */
@@ -271,4 +272,31 @@ out:
     mem_free(wide);
     cost_destroy(&m);
     return code;
+}
+
+/* ---- limits ---------------------------------------------------------------------------------- */
+
+double cost_memory_limit(const struct cost_model *m, int board) {
+    const struct cost_options *o = &m->options;
+    const uint64_t own = o->memory_limits != NULL ? o->memory_limits[board] : 0;
+    const double all = o->memory_limit > 0 ? (double)o->memory_limit : INFINITY;
+    return own > 0 ? fmin((double)own, all) : all;
+}
+
+bool cost_memory_limited(const struct cost_model *m) {
+    for (int b = 0; b < m->boards; b++)
+        if (cost_memory_limit(m, b) < INFINITY)
+            return true;
+    return false;
+}
+
+double cost_memory_excess(const struct cost_model *m, const double *bytes, int *board) {
+    double most = -INFINITY;
+    for (int b = 0; b < m->boards; b++) {
+        const double excess = bytes[b] - cost_memory_limit(m, b);
+        if (excess > most && board != NULL)
+            *board = b;
+        most = fmax(most, excess);
+    }
+    return most;
 }

@@ -22,7 +22,8 @@ struct cost_options {
     bool root_feeds;       /* board 0 computes nothing */
     const bool *left_out;  /* per board: computes nothing; NULL: all compute */
     uint64_t memory_limit; /* bytes per board; 0: none */
-    double setup_ms;       /* each transfer between two boards begins with so long a set-up */
+    const uint64_t *memory_limits; /* the same, of each board, where that is less; NULL: none */
+    double setup_ms; /* each transfer between two boards begins with so long a set-up */
 };
 
 /* What the model keeps of a value of the graph. */
@@ -110,6 +111,12 @@ static inline bool cost_is_inside(const struct cost_model *m, int board, int nod
     return node + 1 < end && m->values[id].last_use == node + 1 && t->chained_of != NULL &&
            t->chained_of[node] >= 0;
 }
+/* Bytes that a board may need at most; INFINITY: any number. */
+double cost_memory_limit(const struct cost_model *m, int board);
+bool cost_memory_limited(const struct cost_model *m); /* is there any such limit? */
+/* By how much boards that need so many bytes each exceed their limits, on the board where that is
+ * most; 0 or less: all fit.  board: which that is; NULL: does not matter. */
+double cost_memory_excess(const struct cost_model *m, const double *bytes, int *board);
 /* Milliseconds of a message without its latency, which is m->links[].latency. */
 double cost_transfer_ms(const struct cost_model *m, int from, int to, double bytes);
 

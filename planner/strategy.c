@@ -146,14 +146,17 @@ void planned_release(struct planned *p) {
 
 static enum cohort_code check_memory(const struct cost_model *m, const struct simulation *s,
                                      const char *strategy, struct cohort_error *err) {
-    const double limit = (double)m->options.memory_limit;
-    for (int b = 0; limit > 0 && b < m->boards; b++)
-        if (s->peak_bytes[b] > limit)
-            return error_set(err, COHORT_ERR_PLAN,
-                             "strategy %s: board %d would need %.1f MB, more than the limit of "
-                             "%.1f MB",
-                             strategy, b, s->peak_bytes[b] / 1e6, limit / 1e6);
-    return COHORT_OK;
+    int b = 0;
+    const double excess = cost_memory_excess(m, s->peak_bytes, &b);
+    if (excess <= 0)
+        return COHORT_OK;
+    const char *host = m->p->boards[b].host;
+    return error_set(
+        err, COHORT_ERR_PLAN,
+        "strategy %s: its best plan needs %.1f MB on board %d%s%s%s, %.1f MB more than "
+        "the limit of %.1f MB",
+        strategy, s->peak_bytes[b] / 1e6, b, host != NULL ? " (" : "", host != NULL ? host : "",
+        host != NULL ? ")" : "", excess / 1e6, cost_memory_limit(m, b) / 1e6);
 }
 
 enum cohort_code planner_make(struct planned *out, const struct cost_model *m, const char *strategy,

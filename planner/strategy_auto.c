@@ -27,7 +27,8 @@
 struct rival {
     const char *name;
     struct plan *plan;
-    double ms, peak;
+    double ms, peak; /* bytes of the board that needs most */
+    double excess;   /* bytes beyond a board's limit, where that is most */
 };
 
 struct contest {
@@ -48,35 +49,38 @@ static double most(const double *v, int count) {
     return m;
 }
 
-/* Bytes that no board may exceed; auto within auto looks for what is best without that. */
-static double limit_of(const struct strategy_run *run) {
-    return run->options->inner > 0 ? 0 : (double)run->m->options.memory_limit;
+/* May boards need only so much?  auto within auto looks for what is best without that. */
+static bool limited(const struct strategy_run *run) {
+    return run->options->inner == 0 && cost_memory_limited(run->m);
 }
 
 /* Memory is looked at only where it matters. */
 static bool memory_matters(const struct strategy_run *run) {
-    return run->options->objective == PLANNER_MEMORY || limit_of(run) > 0;
+    return run->options->objective == PLANNER_MEMORY || limited(run);
 }
 
-static enum cohort_code judge(const struct strategy_run *run, const struct plan *p, double *ms,
-                              double *peak, struct cohort_error *err) {
+/* Fills in time and memory of a rival's plan. */
+static enum cohort_code judge(const struct strategy_run *run, const struct plan *p, struct rival *r,
+                              struct cohort_error *err) {
     struct simulation *s = NULL;
     enum cohort_code code = simulate(&s, run->m, p, false, memory_matters(run), err);
     if (code == COHORT_OK) {
-        *ms = s->total_ms;
-        *peak = most(s->peak_bytes, s->boards);
+        r->ms = s->total_ms;
+        r->peak = most(s->peak_bytes, s->boards);
+        r->excess = limited(run) ? cost_memory_excess(run->m, s->peak_bytes, NULL) : 0;
     }
     simulation_destroy(&s);
     return code;
 }
 
 static bool better(const struct strategy_run *run, const struct rival *a, const struct rival *b) {
-    const double limit = limit_of(run);
     if (b->plan == NULL)
         return true;
-    if (limit > 0 && (a->peak > limit) != (b->peak > limit))
-        return a->peak <= limit;
-    if (run->options->objective == PLANNER_MEMORY || (limit > 0 && a->peak > limit))
+    if ((a->excess > 0) != (b->excess > 0))
+        return a->excess <= 0;
+    if (a->excess > 0 && (a->excess < b->excess || a->excess > b->excess))
+        return a->excess < b->excess;
+    if (run->options->objective == PLANNER_MEMORY || a->excess > 0)
         return a->peak < b->peak || (a->peak <= b->peak && a->ms < b->ms);
     if (fabs(a->ms - b->ms) <= ALIKE * b->ms) /* the plainer one */
         return a->plan->segment_count < b->plan->segment_count;
@@ -87,7 +91,7 @@ static bool better(const struct strategy_run *run, const struct rival *a, const 
 static enum cohort_code enter(struct contest *c, const char *name, struct plan **p,
                               struct cohort_error *err) {
     struct rival r = {.name = name, .plan = *p};
-    enum cohort_code code = judge(c->run, *p, &r.ms, &r.peak, err);
+    enum cohort_code code = judge(c->run, *p, &r, err);
     if (code == COHORT_OK && better(c->run, &r, &c->best)) {
         plan_destroy(&c->best.plan);
         c->best = r;
@@ -134,7 +138,7 @@ static enum cohort_code plan_others(struct contest *c, struct cohort_error *err)
         *r = (struct rival){.name = table[i].name, .plan = run.plan};
         c->other_count++;
         if (code == COHORT_OK)
-            code = judge(c->run, run.plan, &r->ms, &r->peak, err);
+            code = judge(c->run, run.plan, r, err);
         if (code != COHORT_OK)
             return code;
     }
@@ -181,7 +185,7 @@ static enum cohort_code search(struct contest *c, struct cohort_error *err) {
     struct plan *plans[RIVALS_MAX];
     struct sigma *s = NULL;
     struct auto_found f = {0};
-    limits.memory = limit_of(run);
+    limits.memory = limited(run) ? INFINITY : 0;
     for (int i = 0; i < c->other_count; i++)
         plans[i] = c->others[i].plan;
     TRY(sigma_create(&s, run->m, &limits, plans, c->other_count, err));
@@ -204,8 +208,8 @@ static enum cohort_code search(struct contest *c, struct cohort_error *err) {
                           "a found plan needs is %.1f MB",
                           f.pruned > 0 ? "pruned" : "none was pruned", f.least_bytes * 1e-6));
     else if (limits.memory > 0)
-        TRY(strategy_note(run, err, "memory: the search knows no plan within %.1f MB%s",
-                          limits.memory * 1e-6, f.pruned > 0 ? ", but labels were pruned" : ""));
+        TRY(strategy_note(run, err, "memory: the search knows no plan within the boards' limits%s",
+                          f.pruned > 0 ? ", but labels were pruned" : ""));
     if (run->m->g->node_count <= AGAIN_NODES)
         TRY(search_again(c, s, err));
     c->search_ms = c->best.plan != NULL ? c->best.ms : -1;
@@ -262,7 +266,7 @@ static void remove_segment(struct plan *p, int i) {
 static enum cohort_code challenge(struct contest *c, struct plan *p, bool equal, bool *taken,
                                   struct cohort_error *err) {
     struct rival r = {.name = "auto", .plan = p};
-    enum cohort_code code = judge(c->run, p, &r.ms, &r.peak, err);
+    enum cohort_code code = judge(c->run, p, &r, err);
     c->budget--;
     *taken =
         code == COHORT_OK && (equal ? !better(c->run, &c->best, &r) : better(c->run, &r, &c->best));

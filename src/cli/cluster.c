@@ -122,6 +122,16 @@ enum cohort_code cluster_parse(struct cluster *c, const char *text, size_t bytes
     return code;
 }
 
+enum cohort_code cluster_load(struct cluster *c, const char *path, struct cohort_error *err) {
+    char *text = NULL;
+    size_t bytes = 0;
+    enum cohort_code code = file_read(path, BYTES_MAX, &text, &bytes, err);
+    if (code == COHORT_OK)
+        code = cluster_parse(c, text, bytes, path, err);
+    mem_free(text);
+    return code;
+}
+
 void cluster_board_release(struct cluster_board *b) {
     mem_free(b->name);
     mem_free(b->address);

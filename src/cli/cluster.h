@@ -38,6 +38,8 @@ struct cluster {
  * memory. */
 enum cohort_code cluster_parse(struct cluster *c, const char *text, size_t bytes, const char *name,
                                struct cohort_error *err);
+/* Local.  The same of a file.  Errors: io too. */
+enum cohort_code cluster_load(struct cluster *c, const char *path, struct cohort_error *err);
 /* "512M", "1.5G", "200k", "4096": bytes, by powers of 1024; 0 when it is no such text. */
 uint64_t cluster_bytes(const char *text);
 /* All zero is released. */

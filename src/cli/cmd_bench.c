@@ -75,7 +75,7 @@ static enum cohort_code prepare(struct bench *b, struct contender *c, struct coh
                                      .tolerance = b->common.tolerance};
     TRY(wire_prepare(&c->choice, &c->session, &trial, &b->common, NULL, err));
 out:
-    cohort_profile_free(&profiled.profile);
+    profiled_release(&profiled);
     return code;
 }
 

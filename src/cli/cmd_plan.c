@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "cli/limits.h"
 #include "cli/plan_search.h"
 #include "runtime/model.h"
 
@@ -83,8 +84,9 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
          0},
         {"image-input", 0, OPTION_FLAG, &s.image_input, NULL, "inputs travel as one byte a value",
          0, 0},
-        {"memory-limit", 0, OPTION_TEXT, &s.memory_limit, "BYTES", "of every board, e.g. 512M", 0,
-         0},
+        MEMORY_LIMIT_OPTION(s.memory_limit),
+        {"cluster", 0, OPTION_TEXT, &s.cluster, "FILE", "companion of the hostfile: memory_limit",
+         0, 0},
         {"setup-ms", 0, OPTION_DOUBLE, &s.setup_ms, "T",
          "each transfer between two boards begins with so long a set-up (0)", 0, 1000},
         {"predicted", 0, OPTION_FLAG, &s.predicted, NULL,

@@ -146,8 +146,9 @@ out:
 /* Collective.  What is measured is compared with what was expected, and used. */
 static enum cohort_code use_profile(struct run *r, struct cohort_error *err) {
     const struct profile_options *p = &r->o->profile;
-    const struct cohort_adapt_options adapt = {.threshold = p->threshold / 100,
-                                               .search = cli_search_options(&r->o->common, p)};
+    const struct cohort_adapt_options adapt = {
+        .threshold = p->threshold / 100,
+        .search = cli_search_options(&r->o->common, p, &r->profiled.limits)};
     if (r->profiled.adapts)
         return cohort_adapt_begin(r->session, r->profiled.profile, &adapt, err);
     if (!r->profiled.made)
@@ -196,7 +197,7 @@ static void release(struct run *r) {
     cohort_close(&r->session);
     for (int w = 0; w < CLI_WIRES; w++)
         cohort_plan_free(&r->plans[w]);
-    cohort_profile_free(&r->profiled.profile);
+    profiled_release(&r->profiled);
     cohort_model_free(&r->model);
     inputs_release(&r->sets, r->ranks.rank == 0 ? r->set_count : 0);
     cohort_names_free(r->names);

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "cli/cluster.h"
+#include "cli/limits.h"
 #include "planner/synthetic.h"
 
 #include <string.h>
@@ -145,6 +145,7 @@ enum cohort_code cli_plan_search(const struct graph *g, const struct search_opti
     struct profile *profile = NULL;
     struct cost_model *m = NULL;
     bool *excluded = NULL;
+    struct memory_limits limits = {0};
     TRY(open_profile(&profile, g, o, err));
     excluded = mem_zalloc((size_t)profile->board_count + 1, sizeof *excluded);
     if (excluded == NULL) {
@@ -153,19 +154,14 @@ enum cohort_code cli_plan_search(const struct graph *g, const struct search_opti
     }
     if (o->exclude != NULL)
         TRY(read_excluded(profile, o->exclude, excluded, err));
-    const uint64_t limit = o->memory_limit != NULL ? cluster_bytes(o->memory_limit) : 0;
-    if (o->memory_limit != NULL && limit == 0) {
-        code = error_set(err, COHORT_ERR_USAGE,
-                         "--memory-limit: expected bytes, or a text such as 512M, not '%.40s'",
-                         o->memory_limit);
-        goto out;
-    }
+    TRY(memory_limits_read(&limits, o->memory_limit, o->cluster, profile, err));
     const struct planner_options options = {.cost = {.boards = (int)o->boards,
                                                      .wire = (enum plan_wire)o->wire,
                                                      .input_u8 = o->image_input,
                                                      .root_feeds = o->root_feeds,
                                                      .left_out = excluded,
-                                                     .memory_limit = limit,
+                                                     .memory_limit = limits.all,
+                                                     .memory_limits = limits.each,
                                                      .setup_ms = o->setup_ms},
                                             .objective = (enum planner_objective)o->objective,
                                             .predicted = o->predicted};
@@ -177,6 +173,7 @@ enum cohort_code cli_plan_search(const struct graph *g, const struct search_opti
 out:
     cost_destroy(&m);
     mem_free(excluded);
+    memory_limits_release(&limits);
     profile_destroy(&profile);
     return code;
 }

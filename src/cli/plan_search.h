@@ -8,7 +8,7 @@
 struct search_options {
     const char *profile, *synthetic; /* a file; a text */
     const char *strategy, *exclude;
-    const char *output, *memory_limit;
+    const char *output, *memory_limit, *cluster;
     long boards; /* 0: the profile's */
     int wire, objective;
     double setup_ms;

@@ -17,7 +17,10 @@ static enum cohort_code check(const struct cli_options *o, const struct profile_
                        : o->ratio != NULL  ? "--ratio"
                        : p->off            ? "--no-profile"
                                            : NULL;
-    const char *asks = p->strategy != NULL ? "--strategy" : p->file != NULL ? "--profile" : NULL;
+    const char *asks = p->strategy != NULL       ? "--strategy"
+                       : p->file != NULL         ? "--profile"
+                       : p->memory_limit != NULL ? "--memory-limit"
+                                                 : NULL;
     const char *cannot = p->off ? "--no-profile" : o->keep_nodes ? "--keep-nodes" : NULL;
     if (p->adapt && cannot != NULL)
         return error_set(err, COHORT_ERR_USAGE, "--adapt goes by measurements: leave out %s, or it",
@@ -45,27 +48,35 @@ void cli_tell_plan(const struct cohort_plan *plan) {
 }
 
 struct cohort_search_options cli_search_options(const struct cli_options *o,
-                                                const struct profile_options *p) {
+                                                const struct profile_options *p,
+                                                const struct memory_limits *limits) {
     return (struct cohort_search_options){.strategy = p->strategy,
+                                          .memory_limit_bytes = limits->all,
+                                          .board_limits_bytes = limits->each,
                                           .root_feeds = o->root == 1,
                                           .wire = o->wire > 0 && o->wire != CLI_WIRE_AUTO
                                                       ? (enum cohort_wire)o->wire
                                                       : COHORT_WIRE_F32};
 }
 
+void profiled_release(struct profiled *p) {
+    cohort_profile_free(&p->profile);
+    memory_limits_release(&p->limits);
+}
+
 static enum cohort_code search(struct cohort_plan **plan, const struct cohort_model *model,
-                               const struct cohort_profile *profile, const struct cli_options *o,
+                               const struct profiled *profiled, const struct cli_options *o,
                                const struct profile_options *p,
                                const struct cohort_session_options *session,
                                struct cohort_error *err) {
     const bool each = o->wire == CLI_WIRE_AUTO;
-    struct cohort_search_options s = cli_search_options(o, p);
+    struct cohort_search_options s = cli_search_options(o, p, &profiled->limits);
     s.pixels = session->pixels;
     s.pixel_count = session->pixel_count;
-    enum cohort_code code = cohort_plan_search(plan, model, profile, &s, err);
+    enum cohort_code code = cohort_plan_search(plan, model, profiled->profile, &s, err);
     for (int w = 1; w < CLI_WIRES && each && code == COHORT_OK; w++) {
         s.wire = (enum cohort_wire)w;
-        code = cohort_plan_search(&plan[w], model, profile, &s, err);
+        code = cohort_plan_search(&plan[w], model, profiled->profile, &s, err);
     }
     if (code == COHORT_OK && !each)
         cli_tell_plan(*plan);
@@ -107,8 +118,11 @@ enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct profiled *p
     TRY(cohort_profile_make(&profiled->profile, model, ranks->comm, &how, session, err));
     profiled->made = true;
     profiled->adapts = (wish & ADAPT) != 0;
-    if (ranks->rank == 0 && (wish & PLAN) != 0)
-        code = search(plan, model, profiled->profile, o, p, session, err);
+    if (ranks->rank == 0)
+        code = memory_limits_read(&profiled->limits, p->memory_limit, o->cluster,
+                                  cohort_profile_of(profiled->profile), err);
+    if (ranks->rank == 0 && code == COHORT_OK && (wish & PLAN) != 0)
+        code = search(plan, model, profiled, o, p, session, err);
     code = cli_agree(ranks, code, err);
 out:
     return code;

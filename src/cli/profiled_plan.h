@@ -4,9 +4,11 @@
 #define COHORT_CLI_PROFILED_PLAN_H
 
 #include "cli/cli.h"
+#include "cli/limits.h"
 
 struct profile_options {
     const char *strategy, *file; /* NULL: auto; measured, or from the cache */
+    const char *memory_limit;    /* --memory-limit */
     bool off;                    /* --no-profile */
     bool adapt;                  /* --adapt, of `run`: the plan is only where it begins … */
     double threshold;            /* … and this is worth another, in percent; 0: the default */
@@ -24,7 +26,7 @@ struct profile_options {
          "measurements of these boards, from 'cohort profile -o' (measured now, or kept)",         \
          0,                                                                                        \
          0},                                                                                       \
-    {                                                                                              \
+        MEMORY_LIMIT_OPTION((p).memory_limit), {                                                   \
         "no-profile", 0, OPTION_FLAG, &(p).off, NULL,                                              \
             "measure nothing: groups end at the pools, all boards get equal rows, and dilated "    \
             "ones take their CPU time",                                                            \
@@ -34,9 +36,11 @@ struct profile_options {
 /* What there is after that. */
 struct profiled {
     bool made, adapts; /* there is a profile; it is to be adapted: the same on all ranks */
-    /* Rank 0; freed by the caller.  Without `made`: what is kept, for the session alone. */
+    /* Rank 0.  Without `made`: what is kept, for the session alone. */
     struct cohort_profile *profile;
+    struct memory_limits limits; /* rank 0, where there is a profile to plan by */
 };
+void profiled_release(struct profiled *p);
 
 /* Collective.  *plan stays NULL, on rank 0 too, where nothing is to be measured: on one rank, and
  * where --plan, --groups, --ratio or --no-profile says how to divide; or where one of these says so
@@ -49,9 +53,10 @@ enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct profiled *p
                                    const struct cohort_session_options *session,
                                    struct cohort_error *err);
 
-/* What the options say of the search for plans. */
+/* What the options say of the search for plans; it borrows from the limits. */
 struct cohort_search_options cli_search_options(const struct cli_options *o,
-                                                const struct profile_options *p);
+                                                const struct profile_options *p,
+                                                const struct memory_limits *limits);
 
 /* "plan auto: 3 segments on 2 of 3 boards, 12.3 ms predicted" on stderr; nothing of a plan that was
  * not predicted. */

@@ -31,6 +31,7 @@ struct adapter {
     double threshold;
     char *strategy;
     struct cohort_search_options search;
+    uint64_t *limits;     /* of each board, or NULL */
     struct profile *base; /* as measured before */
     struct adapt state;   /* what is known beside it */
     double *profiled_ms;  /* of each board's computing, with this plan, by that */
@@ -53,6 +54,7 @@ void session_end_adapting(struct cohort_session *s) {
     mem_free(a->measured_ms);
     mem_free(a->link_factor);
     mem_free(a->looks);
+    mem_free(a->limits);
     mem_free(a);
     s->adapter = NULL;
 }
@@ -109,6 +111,12 @@ static enum cohort_code begin_on_root(struct cohort_session *s,
     if (a->strategy == NULL || a->profiled_ms == NULL || a->measured_ms == NULL ||
         a->link_factor == NULL || a->looks == NULL)
         TRY(error_memory(err, size * size * sizeof *a->link_factor, "what is to be adapted"));
+    if (o->search.board_limits_bytes != NULL) {
+        a->limits = mem_alloc(size * sizeof *a->limits);
+        if (a->limits == NULL)
+            TRY(error_memory(err, size * sizeof *a->limits, "what is to be adapted"));
+        memcpy(a->limits, o->search.board_limits_bytes, size * sizeof *a->limits);
+    }
     TRY(adapt_init(&a->state, s->size, err));
     TRY(profile_copy(&a->base, profile->profile, err));
     TRY(session_forecast(s, a->base, err));
@@ -156,7 +164,8 @@ static enum cohort_code propose(struct proposal *p, struct cohort_session *s,
                  .wire = s->plan->wire,
                  .pixel_inputs = session_pixel_bits(s),
                  .root_feeds = a->search.root_feeds != 0,
-                 .memory_limit = a->search.memory_limit_bytes},
+                 .memory_limit = a->search.memory_limit_bytes,
+                 .memory_limits = a->limits},
         .predicted = true, /* groups were measured at the speeds that boards had before */
     };
     enum cohort_code code = COHORT_OK;

@@ -29,6 +29,7 @@ enum cohort_code cohort_plan_search(struct cohort_plan **plan, const struct coho
                  .wire = (enum plan_wire)o->wire,
                  .root_feeds = o->root_feeds != 0,
                  .memory_limit = o->memory_limit_bytes,
+                 .memory_limits = o->board_limits_bytes,
                  .setup_ms = o->setup_ms},
     };
     struct planned planned = {0};

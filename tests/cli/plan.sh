@@ -74,7 +74,12 @@ tap_fails "a board that is none" "no board 'pi9'" plan --exclude pi9
 tap_fails "nobody left" "no board is left" plan --exclude fast1,fast2,slow
 tap_fails "groups that nobody measured" "no measured groups: measure them with 'cohort profile MODEL --groups all'" plan --strategy fss
 tap_run "  which --predicted does without" plan --strategy fss --predicted
-tap_fails "too little memory" "more than the limit" plan --memory-limit 1M
+tap_fails "too little memory" "MB more than the limit of 1.0 MB" plan --memory-limit 1M
+cat >"$scratch/limits.json" <<'EOF'
+{"format": "cohort-cluster", "version": 1, "boards": [{"name": "fast1"}, {"name": "slow", "memory_limit": "10K"}, {"name": "fast2", "memory_limit": "1G"}]}
+EOF
+tap_fails "a board whose own limit is too little" "board 2 \(slow\), .* MB more than the limit of 0.0 MB" plan --strategy coedge --cluster "$scratch/limits.json"
+tap_run "  which auto leaves out" plan --strategy auto --predicted --cluster "$scratch/limits.json" -o "$scratch/a.json"
 tap_fails "a limit that is none" "expected bytes, or a text such as 512M" plan --memory-limit much
 
 tap_end

@@ -455,6 +455,12 @@ static void test_mistakes(void **state) {
     assert_int_equal(planner_make(&planned, m, "single", &(struct planner_options){0}, &err),
                      COHORT_ERR_PLAN);
     cost_destroy(&m);
+    m = model(g, p, (struct cost_options){.memory_limits = (const uint64_t[]){0, 1000}});
+    int board = -1;
+    assert_true(isinf(cost_memory_limit(m, 0)) && cost_memory_limit(m, 1) == 1000);
+    assert_true(cost_memory_excess(m, (const double[]){1e9, 1500}, &board) == 500 && board == 1);
+    assert_true(cost_memory_excess(m, (const double[]){1e9, 900}, &board) == -100);
+    cost_destroy(&m);
     profile_destroy(&p);
     graph_destroy(&other);
     graph_destroy(&g);
