@@ -6,6 +6,7 @@
 #ifndef COHORT_PLANNER_CHANNEL_COST_H
 #define COHORT_PLANNER_CHANNEL_COST_H
 
+#include "graph/shard.h"
 #include "planner/cost.h"
 
 /* Nodes [first, end) as one segment: PLAN_OUT_CHANNEL, PLAN_CHANNELWISE or, one node,
@@ -46,6 +47,18 @@ bool channel_scale_split(const struct cost_model *m, const struct channel_run *r
 double channel_ms(const struct cost_model *m, const struct channel_run *r, int b);
 /* IN_CHANNEL: what follows when addends were added up, on a board that gets the sum; else 0. */
 double channel_finish_ms(const struct cost_model *m, const struct channel_run *r, int b);
+/* By a profile alone, for boards that take the time of others: a pass over `bytes` bytes of float32
+ * numbers, as adding and copying are; … */
+double channel_pass_ms(const struct profile *p, int board, double bytes);
+/* … what an operator takes whatever it computes, on boards of this type: at most this, and at the
+ * type's scale; … */
+double channel_start_ms(const struct profile *p, int type);
+/* … and an operator with `share` of its channels, which takes whole_ms with all of them.  bytes: of
+ * what it reads (out-channel) or makes (in-channel) all of whatever its share; else 0. */
+double channel_part_ms(const struct profile *p, int board, double start_ms, double whole_ms,
+                       double share, double bytes);
+/* For channel_pass_ms(): bias, residual and activation behind a sum of `bytes` bytes. */
+double channel_finish_pass(double bytes, bool residual);
 /* What board b's slices of the weights take. */
 double channel_weight_bytes(const struct cost_model *m, const struct channel_run *r, int b);
 /* split[boards+1]: channels of channel_value() among the boards with who[b], so that the slowest
@@ -62,6 +75,10 @@ enum cohort_code channel_minimax(const struct cost_model *m, int first, int end,
 /* Adds to t what boards lack of the segment's inputs, which lie as where[value] says; a value in
  * LAYOUT_CHANNELS is read as it lies.  transition_wait_ms(t, where, NULL, NULL) is its time. */
 void channel_traffic_in(struct traffic *t, const struct channel_run *r, const struct layout *where);
+/* Does board b read value `id`, an input of the segment (whole, or its channels of it)? */
+bool channel_needs(const struct cost_model *m, const struct channel_run *r, int id, int b);
+/* Bytes of some channels of a value, as they lie. */
+double channel_bytes(const struct cost_model *m, int id, struct channels c);
 
 /* A join (sum: false) or sum of addends behind a segment. */
 struct channel_move {

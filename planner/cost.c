@@ -213,6 +213,7 @@ void cost_destroy(struct cost_model **mm) {
     mem_free(m->nodes);
     mem_free(m->links);
     mem_free(m->table);
+    mem_free(m->starts);
     mem_free(m->outputs);
     splitter_destroy(&m->splitter);
     mem_free(m);
@@ -256,6 +257,7 @@ enum cohort_code cost_create(struct cost_model **out, const struct graph *g,
     plan_find_wide(g, wide);
     fill_values(m);
     fill_nodes(m, wide);
+    TRY(channel_fill(m, err));
     TRY(fill_table(m, err));
     fill_links(m);
     order_boards(m);

@@ -5,7 +5,8 @@
  * strategies, the simulator and `auto` count goes through here, so that they agree:
  *   - demand.c:    which rows a segment needs under a split, and computing time;
  *   - traffic.c: which rows travel between boards, and the time that takes;
- *   - minimax.c: the split whose slowest board is fastest. */
+ *   - minimax.c: the split whose slowest board is fastest;
+ *   - channel_cost.h: all of that for segments by channels. */
 #ifndef COHORT_PLANNER_COST_H
 #define COHORT_PLANNER_COST_H
 
@@ -35,7 +36,8 @@ struct cost_value {
     int last_use;      /* node; node_count for outputs of the network; -1: never read */
     bool known;        /* its shape is */
     bool constant;
-    bool coded; /* converted for the wire */
+    bool coded;       /* converted for the wire */
+    int64_t channels; /* shard_channels(): 0: it is not divided by them */
 };
 
 struct cost_node {
@@ -43,6 +45,9 @@ struct cost_node {
     const double *chained; /* likewise, where the next node runs with it; NULL: the same */
     int64_t rows;          /* of its first output */
     bool wide;             /* can be divided by rows */
+    bool makes_channels;   /* … by channels of its output, from all of its input, */
+    bool keeps_channels;   /* … from the same of its input, */
+    bool sums_channels;    /* … by channels of its input */
     double weight_bytes, flops;
     double unit; /* time of one of its rows on the first board's type: to weigh rows by */
 };
@@ -65,6 +70,7 @@ struct cost_model {
     struct cost_node *nodes;
     struct cost_link *links;   /* [from * boards + to] */
     double *table;             /* the nodes' times */
+    double *starts;            /* per type: channel_start_ms() */
     int *outputs;              /* the value that stands for node k, as `until`; -1: none */
     struct splitter *splitter; /* scratch of cost_minimax() */
 };
@@ -74,6 +80,9 @@ struct cost_model {
 enum cohort_code cost_create(struct cost_model **m, const struct graph *g, const struct profile *p,
                              const struct cost_options *o, struct cohort_error *err);
 void cost_destroy(struct cost_model **m);
+
+/* What a node and a value are by channels: of cost_create().  Errors: memory. */
+enum cohort_code channel_fill(struct cost_model *m, struct cohort_error *err);
 
 /* Milliseconds of `rows` rows of a node on a board. */
 static inline double cost_node_ms(const struct cost_model *m, int board, int node, int64_t rows) {
@@ -198,6 +207,8 @@ void traffic_add(struct traffic *t, int value, const struct layout *l, int b, st
 /* Every board needs need[b * value_count + value] of count values, which lie as where[value]. */
 void traffic_add_all(struct traffic *t, const int *values, int count, const struct layout *where,
                      const struct rows *need);
+/* Board `to` gets bytes of no tensor's rows from board `from`. */
+void traffic_add_bytes(struct traffic *t, int from, int to, double bytes);
 /* Time of one message, without latency; measured factors of the root's sending to all at once and
  * receiving from all at once included. */
 double traffic_message_ms(const struct traffic *t, int pair);

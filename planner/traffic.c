@@ -70,10 +70,7 @@ void traffic_clear(struct traffic *t, int main, int depth) {
 
 static void add_message(struct traffic *t, int value, int from, int to, int64_t rows) {
     const struct cost_value *v = &t->m->values[value];
-    const int pair = from * t->m->boards + to;
-    if (v->wire_bytes > 0 && t->bytes[pair] <= 0)
-        t->pairs[t->count++] = pair;
-    t->bytes[pair] += (double)rows * v->wire_bytes;
+    traffic_add_bytes(t, from, to, (double)rows * v->wire_bytes);
     t->sends[from] = t->receives[to] = true;
     if (value == t->main)
         t->sent[from] += rows;
@@ -81,6 +78,16 @@ static void add_message(struct traffic *t, int value, int from, int to, int64_t 
         t->coded_out[from] += (double)rows * v->row_bytes;
         t->coded_in[to] += (double)rows * v->row_bytes;
     }
+}
+
+void traffic_add_bytes(struct traffic *t, int from, int to, double bytes) {
+    const int pair = from * t->m->boards + to;
+    if (!(bytes > 0) || from == to)
+        return;
+    if (t->bytes[pair] <= 0)
+        t->pairs[t->count++] = pair;
+    t->bytes[pair] += bytes;
+    t->sends[from] = t->receives[to] = true;
 }
 
 /* The first board whose rows end behind row y. */

@@ -1,0 +1,229 @@
+/* What travels before and behind segments by channels: stage by stage as src/comm/layouts.c has it,
+ * which tests/unit/test_channel_cost.c holds it against. */
+#include "planner/channel_cost.h"
+
+#include "planner/channels.h"
+
+#define LINE_BYTES 64 /* shares of a sum are whole lines of the cache */
+
+/* ---- before -----------------------------------------------------------------------------------
+ */
+
+/* Does board b need input i of node k, and whole? */
+static bool needs(const struct cost_model *m, const struct channel_run *r, int k, int i, int b) {
+    const bool behind = r->mode == PLAN_IN_CHANNEL && i == m->g->nodes[k].epilogue.residual;
+    return behind ? b == 0 || r->output == PLAN_TO_ALL : r->split[b + 1] > r->split[b];
+}
+
+bool channel_needs(const struct cost_model *m, const struct channel_run *r, int id, int b) {
+    for (int k = r->first; k < r->end; k++)
+        for (int i = 0; i < m->g->nodes[k].in_count; i++)
+            if (m->g->nodes[k].in[i] == id && needs(m, r, k, i, b))
+                return true;
+    return false;
+}
+
+/* Is input i of node k the first place that reads an input of the segment? */
+static bool is_first(const struct cost_model *m, const struct channel_run *r, int k, int i) {
+    const int id = m->g->nodes[k].in[i];
+    if (id < 0 || m->values[id].constant || m->values[id].producer >= r->first)
+        return false;
+    for (int j = r->first; j <= k; j++)
+        for (int h = 0; h < (j < k ? m->g->nodes[j].in_count : i); h++)
+            if (m->g->nodes[j].in[h] == id)
+                return false;
+    return true;
+}
+
+void channel_traffic_in(struct traffic *t, const struct channel_run *r,
+                        const struct layout *where) {
+    const struct cost_model *m = t->m;
+    for (int k = r->first; k < r->end; k++)
+        for (int i = 0; i < m->g->nodes[k].in_count; i++) {
+            const int id = m->g->nodes[k].in[i];
+            for (int b = 0; is_first(m, r, k, i) && b < m->boards; b++)
+                if (channel_needs(m, r, id, b))
+                    traffic_add(t, id, &where[id], b, (struct rows){0, m->values[id].rows});
+        }
+}
+
+/* ---- behind: bytes ----------------------------------------------------------------------------
+ */
+
+static double whole_bytes(const struct cost_model *m, int id) {
+    return (double)m->values[id].rows * m->values[id].row_bytes;
+}
+
+double channel_bytes(const struct cost_model *m, int id, struct channels c) {
+    const int64_t count = m->values[id].channels, block = MAP_BLOCK;
+    if (c.begin >= c.end || count == 0)
+        return 0;
+    const bool blocked = graph_value(m->g, id)->form == FORM_MAP && count >= block;
+    const int64_t lanes = blocked ? (count + block - 1) / block * block : count;
+    const int64_t end = blocked ? (c.end + block - 1) / block * block : c.end;
+    return whole_bytes(m, id) * (double)(end - c.begin) / (double)lanes;
+}
+
+static bool has_share(const struct channel_move *v, int b) {
+    return v->split[b + 1] > v->split[b];
+}
+
+static double own_bytes(const struct cost_model *m, const struct channel_move *v, int b) {
+    return channel_bytes(m, v->value, (struct channels){v->split[b], v->split[b + 1]});
+}
+
+/* Even shares of a sum. */
+static double sum_share(const struct cost_model *m, const struct channel_move *v, int b) {
+    const int64_t bytes = (int64_t)whole_bytes(m, v->value), lines = bytes / LINE_BYTES;
+    const int64_t begin = lines * b / m->boards * LINE_BYTES;
+    const int64_t end = b == m->boards - 1 ? bytes : lines * (b + 1) / m->boards * LINE_BYTES;
+    return (double)(end - begin);
+}
+
+/* Has any of `count` boards from `first` on an addend? */
+static bool any_gives(const struct cost_model *m, const struct channel_move *v, int first,
+                      int count) {
+    for (int i = 0; i < count; i++)
+        if (has_share(v, (first + i) % m->boards))
+            return true;
+    return false;
+}
+
+/* ---- behind: stages ---------------------------------------------------------------------------
+ */
+
+/* In shares, which go on to whoever wants the sum when they were added up. */
+static bool in_shares(const struct channel_move *v) {
+    return v->to_all || v->route == PLAN_ROUTE_RING;
+}
+
+int channel_stages(const struct cost_model *m, const struct channel_move *v) {
+    const int n = m->boards;
+    const bool ring = v->route == PLAN_ROUTE_RING;
+    if (n < 2)
+        return 0;
+    if (!v->sum)
+        return ring && v->to_all ? n - 1 : 1;
+    if (!in_shares(v))
+        return 1;
+    return (ring ? n - 1 : 1) + (ring && v->to_all ? n - 1 : 1);
+}
+
+/* Everything that boards have of it straight to whoever wants it. */
+static void spread(struct traffic *t, const struct channel_move *v) {
+    const int n = t->m->boards;
+    for (int k = 1; k < n; k++)
+        for (int from = 0; from < n; from++) {
+            const int to = (from + k) % n;
+            if (to == 0 || v->to_all)
+                traffic_add_bytes(t, from, to,
+                                  v->sum ? sum_share(t->m, v, from) : own_bytes(t->m, v, from));
+        }
+}
+
+/* Every board passes on what it got in the stage before. */
+static void gather_round(struct traffic *t, const struct channel_move *v, int stage) {
+    const int n = t->m->boards;
+    for (int b = 0; b < n; b++) {
+        const int of = (b + n - stage) % n;
+        traffic_add_bytes(t, b, (b + 1) % n,
+                          v->sum ? sum_share(t->m, v, of) : own_bytes(t->m, v, of));
+    }
+}
+
+/* Every board's addends of others' shares straight to them. */
+static void reduce(struct traffic *t, const struct channel_move *v) {
+    const int n = t->m->boards;
+    for (int k = 1; k < n; k++)
+        for (int from = 0; from < n; from++) {
+            const int to = (from + k) % n;
+            if (has_share(v, from) && (in_shares(v) || to == 0))
+                traffic_add_bytes(t, from, to,
+                                  in_shares(v) ? sum_share(t->m, v, to)
+                                               : whole_bytes(t->m, v->value));
+        }
+}
+
+/* The share that board b sends in this stage: those before it added theirs. */
+static int round_share(int boards, int b, int stage) {
+    return (b + 2 * boards - stage - 1) % boards;
+}
+
+static void reduce_round(struct traffic *t, const struct channel_move *v, int stage) {
+    const int n = t->m->boards;
+    for (int b = 0; b < n; b++) {
+        const int share = round_share(n, b, stage);
+        if (any_gives(t->m, v, share + 1, stage + 1))
+            traffic_add_bytes(t, b, (b + 1) % n, sum_share(t->m, v, share));
+    }
+}
+
+void channel_stage(struct traffic *t, const struct channel_move *v, int stage) {
+    const int n = t->m->boards;
+    const bool ring = v->route == PLAN_ROUTE_RING;
+    const int reducing = !v->sum ? 0 : ring && in_shares(v) ? n - 1 : 1;
+    traffic_clear(t, -1, 0);
+    if (stage < reducing && ring)
+        reduce_round(t, v, stage);
+    else if (stage < reducing)
+        reduce(t, v);
+    else if (ring && v->to_all)
+        gather_round(t, v, stage - reducing);
+    else
+        spread(t, v);
+}
+
+/* ---- behind: adding and copying ---------------------------------------------------------------
+ */
+
+/* Linear: what came of `bytes` bytes is added in the boards' order, in memory of its own. */
+static double add_all(const struct cost_model *m, const struct channel_move *v, double bytes) {
+    int addends = 0;
+    for (int b = 0; b < m->boards; b++)
+        addends += has_share(v, b);
+    return bytes * (addends + 1); /* copied from the first board's, and to where the sum goes */
+}
+
+double channel_stage_ms(const struct cost_model *m, const struct channel_move *v, int stage,
+                        int b) {
+    const int n = m->boards;
+    const bool ring = v->route == PLAN_ROUTE_RING;
+    double bytes = 0;
+    if (!v->sum) /* its own share, to the others */
+        bytes = stage == 0 && (b == 0 || v->to_all) ? own_bytes(m, v, b) : 0;
+    else if (!in_shares(v))
+        bytes = b == 0 ? add_all(m, v, whole_bytes(m, v->value)) : 0;
+    else if (!ring && stage == 0)
+        bytes = add_all(m, v, sum_share(m, v, b));
+    else if (ring && stage < n - 1 && has_share(v, b))
+        bytes = sum_share(m, v, round_share(n, b, stage + 1)) * (stage == n - 2 ? 2 : 1);
+    return channel_pass_ms(m->p, b, bytes);
+}
+
+double channel_move_ms(struct traffic *t, const struct channel_move *v) {
+    const int stages = channel_stages(t->m, v);
+    double ms = 0;
+    for (int stage = 0; stage < stages; stage++) {
+        double adding = 0;
+        channel_stage(t, v, stage);
+        for (int b = 0; b < t->m->boards; b++) {
+            const double own = channel_stage_ms(t->m, v, stage, b);
+            adding = own > adding ? own : adding;
+        }
+        ms += traffic_ms(t) + adding;
+    }
+    return ms;
+}
+
+double channel_best_ms(struct traffic *t, struct channel_move *v) {
+    v->route = PLAN_ROUTE_LINEAR;
+    const double linear = channel_move_ms(t, v);
+    if (t->m->boards < 3 || (!v->sum && !v->to_all))
+        return linear; /* a ring would be the same */
+    v->route = PLAN_ROUTE_RING;
+    const double ring = channel_move_ms(t, v);
+    if (ring < linear)
+        return ring;
+    v->route = PLAN_ROUTE_LINEAR;
+    return linear;
+}
