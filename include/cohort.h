@@ -239,6 +239,7 @@ struct cohort_profile_options { /* all zero: defaults; rank 0's count */
      * else those of at most so many parts that can stand alone; 0: none. */
     int groups;
     int root_feeds; /* groups: are for plans in which board 0 computes nothing */
+    int engines;    /* measure one core, all cores, and each cluster of cores of a board, too */
 };
 
 /* Collective.  Times every operator of the network (with made-up weights, at several numbers of

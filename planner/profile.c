@@ -23,6 +23,7 @@ void profile_destroy(struct profile **pp) {
         mem_free(p->types[t].chained_of);
         mem_free(p->types[t].weight_bytes);
         curves_free(p->types[t].curves, p->types[t].curve_count);
+        profile_engines_destroy(&p->types[t]);
     }
     for (int b = 0; p->boards != NULL && b < p->board_count; b++) {
         mem_free(p->boards[b].host);
@@ -64,6 +65,40 @@ enum cohort_code profile_groups_create(struct profile *p, int count, struct coho
     profile_groups_destroy(&p->groups);
     p->groups = g;
     return COHORT_OK;
+}
+
+void profile_engines_destroy(struct profile_type *t) {
+    for (int i = 0; t->engines != NULL && i < t->engine_count; i++) {
+        mem_free(t->engines[i].name);
+        mem_free(t->engines[i].cores);
+        mem_free(t->engines[i].ms);
+    }
+    mem_free(t->engines);
+    t->engines = NULL;
+    t->engine_count = 0;
+}
+
+enum cohort_code profile_engines_create(const struct profile *p, struct profile_type *t, int count,
+                                        struct cohort_error *err) {
+    const size_t nodes = (size_t)p->node_count + 1;
+    bool ok;
+    profile_engines_destroy(t);
+    t->engines = mem_zalloc((size_t)count + 1, sizeof *t->engines);
+    t->engine_count = t->engines != NULL ? count : 0;
+    ok = t->engines != NULL;
+    for (int i = 0; i < t->engine_count; i++)
+        ok = (t->engines[i].ms = mem_zalloc(nodes, sizeof *t->engines[i].ms)) != NULL && ok;
+    if (ok)
+        return COHORT_OK;
+    profile_engines_destroy(t);
+    return error_memory(err, (size_t)count * nodes * sizeof(double), "times of engines");
+}
+
+bool profile_has_engines(const struct profile *p) {
+    for (int t = 0; t < p->type_count; t++)
+        if (p->types[t].engine_count > 0)
+            return true;
+    return false;
 }
 
 enum cohort_code profile_copy(struct profile **copy, const struct profile *p,

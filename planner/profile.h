@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define PROFILE_FORMAT  "cohort-profile"
-#define PROFILE_VERSION 1
+#define PROFILE_VERSION 2
 
 /* Milliseconds over an amount (rows, bytes), linear between points[count], whose x rise from above
  * 0.  Beyond the last point, and below the first, the line goes on; never below 0. */
@@ -29,6 +29,16 @@ struct profile_curve {
 };
 /* 0 at x <= 0: nothing to do takes no time. */
 double profile_curve_ms(const struct profile_curve *c, double x);
+
+/* A way to compute on a board: some of its cores (src/board/board.h), and what each operator takes
+ * there by itself, all rows of it. */
+struct profile_engine {
+    char *name;  /* "serial", "parallel", "cluster 0" … */
+    char *cores; /* "0-3,6", of the type's first board */
+    int threads;
+    double inference_ms; /* as the network runs */
+    double *ms;          /* [node_count] */
+};
 
 /* Boards that compute alike: the same CPU model, kernels, threads and dilation. */
 struct profile_type {
@@ -46,7 +56,9 @@ struct profile_type {
     int *chained_of;
     double
         *weight_bytes; /* of each node, as its kernel packs them; NULL: as large as in the file */
-    double workspace_bytes;                    /* what kernels need beside weights and maps */
+    double workspace_bytes;         /* what kernels need beside weights and maps */
+    struct profile_engine *engines; /* in board_engines_of()'s order; NULL: not asked */
+    int engine_count;
     double encode_ms_per_mb, decode_ms_per_mb; /* to and from the 2-byte wire, of 10^6 f32 bytes */
 };
 
@@ -94,6 +106,13 @@ void profile_destroy(struct profile **p);
 /* Room for `count` groups, all zero, instead of what is there.  Errors: memory. */
 enum cohort_code profile_groups_create(struct profile *p, int count, struct cohort_error *err);
 void profile_groups_destroy(struct profile_groups **g);
+/* Room for `count` engines of a type of p, all zero but for ms, instead of what is there.  Errors:
+ * memory. */
+enum cohort_code profile_engines_create(const struct profile *p, struct profile_type *t, int count,
+                                        struct cohort_error *err);
+void profile_engines_destroy(struct profile_type *t);
+/* Is a type's engine known in any? */
+bool profile_has_engines(const struct profile *p);
 /* Errors: io, format (naming the file and the key), memory. */
 enum cohort_code profile_load(struct profile **p, const char *path, struct cohort_error *err);
 enum cohort_code profile_parse(struct profile **p, const char *text, size_t bytes, const char *what,

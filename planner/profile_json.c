@@ -6,13 +6,14 @@
 
 #include <string.h>
 
-#define BOARDS_MAX 4096
-#define NODES_MAX  1000000
-#define POINTS_MAX 1024
-#define MS_MAX     1e12
-#define X_MAX      1e15
-#define SCALE_MIN  1e-6
-#define SCALE_MAX  1e6
+#define BOARDS_MAX  4096
+#define NODES_MAX   1000000
+#define POINTS_MAX  1024
+#define ENGINES_MAX 64
+#define MS_MAX      1e12
+#define X_MAX       1e15
+#define SCALE_MIN   1e-6
+#define SCALE_MAX   1e6
 
 /* ---- reading: small things ------------------------------------------------------------------- */
 
@@ -100,8 +101,47 @@ out:
 
 /* ---- reading: the parts ---------------------------------------------------------------------- */
 
-static enum cohort_code read_type(const struct json_at *at, int nodes, struct profile_type *t,
-                                  struct cohort_error *err) {
+static enum cohort_code read_engine(const struct json_at *at, int nodes, struct profile_engine *e,
+                                    struct cohort_error *err) {
+    static const char *const keys[] = {"name", "cores", "threads", "inference_ms", "ms"};
+    enum cohort_code code = COHORT_OK;
+    struct json_at list;
+    TRY(json_as_object(at, err));
+    TRY(json_known_keys(at, keys, sizeof keys / sizeof keys[0], err));
+    TRY(json_get_copy(at, "name", &e->name, err));
+    TRY(json_get_copy(at, "cores", &e->cores, err));
+    TRY(json_get_int(at, "threads", 1, 65536, &e->threads, err));
+    TRY(json_get_f64(at, "inference_ms", 0, MS_MAX, &e->inference_ms, err));
+    TRY(json_need(&list, at, "ms", err));
+    TRY(read_reals(&list, nodes, MS_MAX, e->ms, err));
+out:
+    return code;
+}
+
+/* Left out in version 1. */
+static enum cohort_code read_engines(const struct json_at *type, const struct profile *p,
+                                     int version, struct profile_type *t,
+                                     struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct json_at list;
+    int count, i = 0;
+    if (!json_find(&list, type, "engines"))
+        return code;
+    if (version < 2)
+        return json_fail(&list, err, COHORT_ERR_FORMAT, "version 1 has no engines");
+    TRY(json_as_array(&list, &count, err));
+    if (count < 1 || count > ENGINES_MAX)
+        return json_fail(&list, err, COHORT_ERR_FORMAT, "must have 1 to %d entries, not %d",
+                         ENGINES_MAX, count);
+    TRY(profile_engines_create(p, t, count, err));
+    for (struct json_at e = {0}; json_next(&e, &list);)
+        TRY(read_engine(&e, p->node_count, &t->engines[i++], err));
+out:
+    return code;
+}
+
+static enum cohort_code read_type(const struct json_at *at, const struct profile *p, int version,
+                                  struct profile_type *t, struct cohort_error *err) {
     static const char *const keys[] = {
         "cpu",
         "isa",
@@ -116,8 +156,10 @@ static enum cohort_code read_type(const struct json_at *at, int nodes, struct pr
         "chained_of",
         "weight_bytes",
         "workspace_bytes",
+        "engines",
     };
     enum cohort_code code = COHORT_OK;
+    const int nodes = p->node_count;
     struct json_at list;
     TRY(json_as_object(at, err));
     TRY(json_known_keys(at, keys, sizeof keys / sizeof keys[0], err));
@@ -148,6 +190,7 @@ static enum cohort_code read_type(const struct json_at *at, int nodes, struct pr
             return error_memory(err, (size_t)nodes * sizeof *t->weight_bytes, "a profile");
         TRY(read_reals(&list, nodes, X_MAX, t->weight_bytes, err));
     }
+    TRY(read_engines(at, p, version, t, err));
 out:
     return code;
 }
@@ -269,8 +312,7 @@ out:
 
 static enum cohort_code read_profile(const struct json_at *root, void *to,
                                      struct cohort_error *err) {
-    static const struct json_format format = {PROFILE_FORMAT, "a profile", PROFILE_VERSION,
-                                              PROFILE_VERSION};
+    static const struct json_format format = {PROFILE_FORMAT, "a profile", 1, PROFILE_VERSION};
     static const char *const keys[] = {"format", "version", "network", "signature", "cohort",
                                        "nodes",  "types",   "boards",  "links",     "groups"};
     enum cohort_code code = COHORT_OK;
@@ -288,7 +330,7 @@ static enum cohort_code read_profile(const struct json_at *root, void *to,
     TRY(json_get_int(root, "nodes", 0, NODES_MAX, &p->node_count, err));
     TRY(need_list(&list, root, "types", BOARDS_MAX, sizeof *p->types, (void **)&p->types, err));
     for (struct json_at e = {0}; json_next(&e, &list);)
-        TRY(read_type(&e, p->node_count, &p->types[p->type_count++], err));
+        TRY(read_type(&e, p, version, &p->types[p->type_count++], err));
     TRY(need_list(&list, root, "boards", BOARDS_MAX, sizeof *p->boards, (void **)&p->boards, err));
     for (struct json_at e = {0}; json_next(&e, &list);)
         TRY(read_board(&e, p->type_count, &p->boards[p->board_count++], err));
@@ -342,6 +384,15 @@ static void write_type(cJSON *list, const struct profile_type *t, int nodes, boo
         json_add_f64s(o, "weight_bytes", t->weight_bytes, (size_t)nodes, ok);
     if (t->workspace_bytes > 0)
         json_add_f64(o, "workspace_bytes", t->workspace_bytes, ok);
+    cJSON *engines = t->engine_count > 0 ? json_add_array(o, "engines", ok) : NULL;
+    for (int i = 0; i < t->engine_count; i++) {
+        cJSON *e = json_add_object(engines, NULL, ok);
+        json_add_text(e, "name", t->engines[i].name, ok);
+        json_add_text(e, "cores", t->engines[i].cores, ok);
+        json_add_i64(e, "threads", t->engines[i].threads, ok);
+        json_add_f64(e, "inference_ms", t->engines[i].inference_ms, ok);
+        json_add_f64s(e, "ms", t->engines[i].ms, (size_t)nodes, ok);
+    }
 }
 
 static void write_board(cJSON *list, const struct profile_board *b, bool *ok) {
@@ -385,7 +436,7 @@ static cJSON *document_of(const struct profile *p) {
     if (root == NULL)
         return NULL;
     json_add_text(root, "format", PROFILE_FORMAT, &ok);
-    json_add_i64(root, "version", PROFILE_VERSION, &ok);
+    json_add_i64(root, "version", profile_has_engines(p) ? PROFILE_VERSION : 1, &ok);
     json_add_text(root, "network", p->network, &ok);
     json_add_text(root, "signature", p->signature, &ok);
     json_add_text(root, "cohort", p->version, &ok);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <hwloc.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,6 +274,23 @@ static enum cohort_code cores_of_user(struct core_list *list, hwloc_topology_t t
     return COHORT_OK;
 }
 
+/* Numbers the clusters of cores[count] from the fastest on; to[i] is that of core i. */
+static void number_clusters(const struct core *cores, int count, unsigned char *to) {
+    for (int i = 0; i < count; i++)
+        to[i] = UCHAR_MAX;
+    for (int cluster = 0, left = count; left > 0 && cluster < UCHAR_MAX; cluster++) {
+        long fastest = LONG_MIN;
+        for (int i = 0; i < count; i++)
+            if (to[i] == UCHAR_MAX && cores[i].speed > fastest)
+                fastest = cores[i].speed;
+        for (int i = 0; i < count; i++)
+            if (to[i] == UCHAR_MAX && same_cluster(&cores[i], fastest)) {
+                to[i] = (unsigned char)cluster;
+                left--;
+            }
+    }
+}
+
 /* This rank's contiguous share of the cores, and its threads on them. */
 static enum cohort_code divide(struct board *b, const struct board_options *o,
                                struct core_list *list, bool fastest_first,
@@ -293,8 +311,12 @@ static enum cohort_code divide(struct board *b, const struct board_options *o,
     b->threads = o->threads == 0 ? share : o->threads;
     b->shared = ranks > 1;
     b->oversubscribed = ranks > list->count || b->threads > share;
-    for (int t = 0; t < b->threads; t++)
+    unsigned char cluster[BOARD_CORES_MAX];
+    number_clusters(list->items + begin, share, cluster);
+    for (int t = 0; t < b->threads; t++) {
         b->core_of[t] = list->items[begin + t % share].os;
+        b->cluster_of[t] = cluster[t % share];
+    }
     return COHORT_OK;
 }
 
@@ -405,10 +427,9 @@ static enum cohort_code detect(struct board *b, const struct board_options *o,
         code = error_set(err, COHORT_ERR_INTERNAL, "hwloc finds no usable core");
         goto out;
     }
-    if (named)
-        find_speeds(list, topology, m == NULL ? SYSFS_CPU : m->sysfs);
-    else
+    if (!named)
         TRY(cores_of_user(list, topology, o->cores, err));
+    find_speeds(list, topology, m == NULL ? SYSFS_CPU : m->sysfs);
     if (o->cores != NULL && strcmp(o->cores, "big") == 0)
         keep_big(list);
     TRY(divide(&found, o, list, named, err));
@@ -440,53 +461,75 @@ enum cohort_code board_detect_machine(struct board *b, const struct board_option
 
 /* ---- engines --------------------------------------------------------------------------------- */
 
-/* False: the list of cores is too long to be written. */
-static bool engine_make(struct board_engine *e, const char *name, const struct core *cores,
-                        int count) {
+/* Those threads of the board whose cluster it is (below 0: all), at most `most`.  False: there is
+ * none, or the list of cores is too long to be written. */
+static bool engine_make(struct board_engine *e, const char *name, const struct board *b,
+                        int cluster, int most) {
     hwloc_bitmap_t set = hwloc_bitmap_alloc();
+    *e = (struct board_engine){.threads = 0};
     if (set == NULL)
         return false;
-    *e = (struct board_engine){.threads = count};
     snprintf(e->name, sizeof e->name, "%s", name);
-    for (int i = 0; i < count; i++)
-        hwloc_bitmap_set(set, (unsigned)cores[i].os);
-    int length = hwloc_bitmap_list_snprintf(e->cores, sizeof e->cores, set);
+    for (int t = 0; t < b->threads && e->threads < most; t++)
+        if (cluster < 0 || b->cluster_of[t] == cluster) {
+            hwloc_bitmap_set(set, (unsigned)b->core_of[t]);
+            e->threads++;
+        }
+    const int length = hwloc_bitmap_list_snprintf(e->cores, sizeof e->cores, set);
     hwloc_bitmap_free(set);
-    return length >= 0 && (size_t)length < sizeof e->cores;
+    return e->threads > 0 && length >= 0 && (size_t)length < sizeof e->cores;
+}
+
+int board_engines_of(struct board_engine list[BOARD_ENGINES_MAX], const struct board *b) {
+    int n = 0, clusters = 0;
+    if (engine_make(&list[n], "serial", b, -1, 1))
+        n++;
+    if (b->threads == 1)
+        return n;
+    if (!engine_make(&list[n], "parallel", b, -1, b->threads))
+        snprintf(list[n].cores, sizeof list[n].cores, "all");
+    n++;
+    for (int t = 0; t < b->threads; t++)
+        clusters = b->cluster_of[t] >= clusters ? b->cluster_of[t] + 1 : clusters;
+    for (int c = 0; clusters > 1 && c < clusters && n < BOARD_ENGINES_MAX; c++) {
+        char name[sizeof list[n].name];
+        snprintf(name, sizeof name, "cluster %d", c);
+        n += engine_make(&list[n], name, b, c, b->threads);
+    }
+    return n;
+}
+
+enum cohort_code board_of_engine(struct board *out, const struct board *b,
+                                 const struct board_engine *e, struct cohort_error *err) {
+    int cores[BOARD_CORES_MAX];
+    int count = b->threads;
+    enum cohort_code code = COHORT_OK;
+    struct board of = *b;
+    if (strcmp(e->cores, "all") != 0)
+        code = board_parse_list(e->cores, cores, BOARD_CORES_MAX, &count, err);
+    if (code != COHORT_OK)
+        return code;
+    of.threads = 0;
+    for (int t = 0; t < b->threads && of.threads < e->threads; t++)
+        if (strcmp(e->cores, "all") == 0 || has_number(cores, count, b->core_of[t])) {
+            of.core_of[of.threads] = b->core_of[t];
+            of.cluster_of[of.threads++] = b->cluster_of[t];
+        }
+    *out = of;
+    return code;
 }
 
 enum cohort_code board_engines(struct board_engine *list, int *count,
                                const struct board_machine *machine, struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    hwloc_topology_t topology = NULL;
-    int n = 0, clusters = 0;
-    struct core_list *cores = mem_alloc(sizeof *cores);
-    if (cores == NULL)
-        return error_memory(err, sizeof *cores, "the list of cores");
-    TRY(load_topology(&topology, machine, err));
-    list_cores(cores, topology);
-    find_speeds(cores, topology, machine == NULL ? SYSFS_CPU : machine->sysfs);
-    sort_by_speed(cores->items, cores->count);
-    if (cores->count == 0) {
-        code = error_set(err, COHORT_ERR_INTERNAL, "hwloc finds no usable core");
-        goto out;
-    }
-    n += engine_make(&list[n], "serial", cores->items, 1);
-    list[n++] = (struct board_engine){.name = "parallel", .cores = "all", .threads = cores->count};
-    for (int i = 0, end; i < cores->count && n < BOARD_ENGINES_MAX; i = end) {
-        char name[24];
-        for (end = i + 1; end < cores->count; end++)
-            if (!same_cluster(&cores->items[end], cores->items[i].speed))
-                break;
-        if (i == 0 && end == cores->count)
-            break; /* all are alike */
-        snprintf(name, sizeof name, "cluster %d", clusters++);
-        n += engine_make(&list[n], name, cores->items + i, end - i);
-    }
-    *count = n;
-out:
-    if (topology != NULL)
-        hwloc_topology_destroy(topology);
-    mem_free(cores);
+    static const struct board_options whole;
+    struct board *b = mem_zalloc(1, sizeof *b);
+    if (b == NULL)
+        return error_memory(err, sizeof *b, "a board");
+    const enum cohort_code code = detect(b, &whole, machine, err);
+    if (code == COHORT_OK)
+        *count = board_engines_of(list, b);
+    if (code == COHORT_OK && *count > 1) /* as this is asked for, the fastest come first */
+        snprintf(list[1].cores, sizeof list[1].cores, "all");
+    mem_free(b);
     return code;
 }

@@ -29,8 +29,9 @@ struct board {
     int threads;     /* that this rank runs */
     int core_of[BOARD_CORES_MAX]; /* OS number of the core of each thread, fastest first (a list
                                      given by the user: in its order); valid for [0, threads) */
-    bool shared;                  /* several ranks share this board */
-    bool oversubscribed;          /* more threads than cores, or more ranks than cores */
+    unsigned char cluster_of[BOARD_CORES_MAX]; /* of each thread: 0 for the fastest cores, … */
+    bool shared;                               /* several ranks share this board */
+    bool oversubscribed;                 /* more threads than cores, or more ranks than cores */
     size_t l1_bytes, l2_bytes, l3_bytes; /* the least core's share (L3: whole); 0 unknown */
     uint64_t memory_bytes;
 };
@@ -54,8 +55,9 @@ enum cohort_code board_detect_machine(struct board *b, const struct board_option
                                       const struct board_machine *machine,
                                       struct cohort_error *err);
 
-/* The ways to compute on a board: "serial", its fastest core; "parallel", all its cores; and where
- * these differ in speed each cluster of them, "cluster 0" the fastest. */
+/* The ways to compute on a board: "serial", its first core, which is the fastest; "parallel", all
+ * its cores; and where these differ in speed each cluster of them, "cluster 0" the fastest.  Where
+ * there is one core there is "serial" alone. */
 #define BOARD_ENGINES_MAX 10
 struct board_engine {
     char name[24];
@@ -66,6 +68,12 @@ struct board_engine {
 /* Fills in list[BOARD_ENGINES_MAX].  machine: NULL for this one.  Errors: as board_detect. */
 enum cohort_code board_engines(struct board_engine *list, int *count,
                                const struct board_machine *machine, struct cohort_error *err);
+/* The engines of a rank's share of a board; returns how many.  A list of cores too long for its
+ * text says "all", and a cluster with such a list is left out. */
+int board_engines_of(struct board_engine list[BOARD_ENGINES_MAX], const struct board *b);
+/* That share with an engine's cores only. */
+enum cohort_code board_of_engine(struct board *out, const struct board *b,
+                                 const struct board_engine *e, struct cohort_error *err);
 
 /* "0-3,6" into at most `max` numbers below BOARD_CORES_MAX, in that order, without repetition.
  * Errors: usage. */

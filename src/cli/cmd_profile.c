@@ -17,7 +17,7 @@ struct profiling {
     const char *name; /* of the network */
     const char *path, *file;
     const char *groups; /* "all", or a number */
-    bool show, again;
+    bool show, again, engines;
     struct cohort_model *model;     /* rank 0 */
     struct cohort_profile *profile; /* rank 0 */
 };
@@ -36,6 +36,8 @@ static enum cohort_code show(const struct profiling *w, struct cohort_error *err
         goto out;
     }
     profile_show_boards(p);
+    if (w->show)
+        profile_show_engines(p, cohort_model_graph(w->model));
     if (w->show)
         code = profile_show_matrices(p, cohort_model_graph(w->model), err);
     if (code == COHORT_OK && w->path != NULL)
@@ -92,7 +94,8 @@ static enum cohort_code measure(struct profiling *w, struct cohort_error *err) {
                                              .file = w->file,
                                              .again = w->again,
                                              .groups = groups,
-                                             .root_feeds = w->common.root == 1};
+                                             .root_feeds = w->common.root == 1,
+                                             .engines = w->engines};
     TRY(cohort_profile_make(&w->profile, w->model, w->ranks.comm, &o, &session, err));
     if (w->ranks.rank == 0)
         code = show(w, err);
@@ -115,11 +118,13 @@ int cmd_profile(const struct cli_command *self, int argc, char **argv) {
     const struct option_spec specs[] = {
         {"output", 'o', OPTION_TEXT, &w.path, "FILE", "write the profile, for 'cohort plan'", 0, 0},
         {"show", 0, OPTION_FLAG, &w.show, NULL,
-         "print the matrices S, R, E and alpha of every board, too", 0, 0},
+         "print what operators take on engines, and the matrices S, R, E and alpha, too", 0, 0},
         {"again", 0, OPTION_FLAG, &w.again, NULL, "measure, whatever was kept", 0, 0},
         {"groups", 0, OPTION_TEXT, &w.groups, "all|N",
          "measure groups of operators, too, for the strategy fss: all, or up to N parts long", 0,
          0},
+        {"engines", 0, OPTION_FLAG, &w.engines, NULL,
+         "measure one core, all cores and each cluster of cores of every kind of board, too", 0, 0},
         {"root", 0, OPTION_CHOICE, &w.common.root, "work|feed",
          "groups: does rank 0 compute, or only feed the others?", 0, 0},
         {"profile", 0, OPTION_TEXT, &w.file, "FILE",
@@ -141,7 +146,7 @@ int cmd_profile(const struct cli_command *self, int argc, char **argv) {
         error_set(&err, COHORT_ERR_USAGE, "--root belongs to --groups");
         return cli_fail(&err);
     }
-    if (w.file != NULL && w.groups == NULL && cli_launch_size() == 0) {
+    if (w.file != NULL && w.groups == NULL && !w.engines && cli_launch_size() == 0) {
         code = show_saved(&w, &err);
         release(&w);
         return code == COHORT_OK ? 0 : cli_fail(&err);

@@ -27,6 +27,14 @@ static void show_type(const struct profile_type *t) {
     printf("; kernels %s\n", t->kernels);
 }
 
+static void show_engines(const struct profile_type *t) {
+    for (int i = 0; i < t->engine_count; i++) {
+        const struct profile_engine *e = &t->engines[i];
+        printf("    %-10s %14.2f ms on %d thread%s, core%s %s\n", e->name, e->inference_ms,
+               e->threads, e->threads == 1 ? "" : "s", e->threads == 1 ? "" : "s", e->cores);
+    }
+}
+
 static void show_groups(const struct profile_groups *g, int boards) {
     printf("\n%d groups of operators measured in %.1f s", g->count, g->seconds);
     if (g->longest > 0)
@@ -69,6 +77,7 @@ void profile_show_boards(const struct profile *p) {
     for (int t = 0; t < p->type_count; t++) {
         printf("type %d: ", t);
         show_type(&p->types[t]);
+        show_engines(&p->types[t]);
     }
     if (p->groups != NULL)
         show_groups(p->groups, p->board_count);
@@ -205,6 +214,28 @@ static void find_divided(struct legion *l) {
                 whole = true;
         }
         l->divided[i] = !whole;
+    }
+}
+
+void profile_show_engines(const struct profile *p, const struct graph *g) {
+    for (int t = 0; t < p->type_count; t++) {
+        const struct profile_type *type = &p->types[t];
+        if (type->engine_count == 0)
+            continue;
+        printf("\ntype %d: ms of all rows of each operator by itself\n%5s %-*s", t, "node",
+               NAME_WIDTH, "output");
+        for (int e = 0; e < type->engine_count; e++)
+            printf(" %10s", type->engines[e].name);
+        printf("\n");
+        for (int i = 0; i < g->node_count; i++) {
+            const struct value *v = node_out(g, &g->nodes[i], 0);
+            if (type->curve_of[i] < 0 || v == NULL)
+                continue;
+            printf("%5d %-*.*s", i, NAME_WIDTH, NAME_WIDTH, v->name);
+            for (int e = 0; e < type->engine_count; e++)
+                printf(" %10.3f", type->engines[e].ms[i]);
+            printf("\n");
+        }
     }
 }
 

@@ -35,6 +35,7 @@ struct profile_job {
     struct graph *graph; /* constants whose data is not there are made up */
     struct pool *pool;
     const struct board *board;
+    bool bind; /* are threads bound to cores? */
     const struct exec_options *exec;
     const struct profile_facts *facts; /* rank 0: of all ranks */
     const char *version;
@@ -57,6 +58,10 @@ enum cohort_code profile_measure_compute(struct profile *p, const struct profile
  * but the root where that only feeds. */
 enum cohort_code profile_measure_groups(struct profile *p, const struct profile_job *job,
                                         int longest, bool root_feeds, struct cohort_error *err);
+/* Fills in the engines of all types, instead of what was there: the first board of each runs the
+ * network on every engine that it has, once, or more often where it is small. */
+enum cohort_code profile_measure_engines(struct profile *p, const struct profile_job *job,
+                                         struct cohort_error *err);
 /* Fills in the links, instead of what was there. */
 enum cohort_code profile_measure_links(struct profile *p, const struct profile_job *job,
                                        struct cohort_error *err);

@@ -13,6 +13,7 @@
 #define PROGRESS_LINKS   "measuring links"
 #define PROGRESS_COMPUTE "profiling"
 #define PROGRESS_GROUPS  "profiling groups"
+#define PROGRESS_ENGINES "profiling engines"
 #define SYSFS            "/sys"
 
 struct making {
@@ -24,7 +25,7 @@ struct making {
     struct profile *now;     /* rank 0: what is to be found out */
     char *path, *links_path; /* rank 0: in the cache; NULL: there is none */
     /* The same on all ranks.  fixed: a file that was named; only_kept: nothing is measured. */
-    int have_compute, have_links, have_groups, fixed, only_kept;
+    int have_compute, have_links, have_groups, have_engines, fixed, only_kept;
     const char *doing;
 };
 
@@ -104,6 +105,7 @@ static void describe_job(struct making *m) {
                                   .graph = s->graph,
                                   .pool = s->pool,
                                   .board = &s->board,
+                                  .bind = session_binds(s),
                                   .exec = &m->exec,
                                   .facts = m->facts,
                                   .version = cohort_version(),
@@ -196,6 +198,9 @@ static enum cohort_code look(struct making *m, struct cohort_error *err) {
         if (code == COHORT_OK)
             m->have_groups = has_groups(m);
         buf_u8(&b, (uint8_t)m->have_groups);
+        if (code == COHORT_OK)
+            m->have_engines = m->options->engines == 0 || profile_has_engines(m->now);
+        buf_u8(&b, (uint8_t)m->have_engines);
         buf_u8(&b, (uint8_t)m->fixed);
         m->only_kept = m->options->kept != 0;
         buf_u8(&b, (uint8_t)m->only_kept);
@@ -208,6 +213,7 @@ static enum cohort_code look(struct making *m, struct cohort_error *err) {
     m->have_compute = read_u8(&in);
     m->have_links = read_u8(&in);
     m->have_groups = read_u8(&in);
+    m->have_engines = read_u8(&in);
     m->fixed = read_u8(&in);
     m->only_kept = read_u8(&in);
 out:
@@ -281,13 +287,19 @@ static enum cohort_code measure(struct making *m, struct cohort_error *err) {
     if (!m->have_groups)
         TRY(profile_measure_groups(m->now, &m->job, m->options->groups,
                                    m->options->root_feeds != 0 && several, err));
+    m->doing = PROGRESS_ENGINES;
+    const double grouped = clock_ms();
+    if (!m->have_engines)
+        TRY(profile_measure_engines(m->now, &m->job, err));
     if (m->s->rank == 0) {
         session_log(m->s, 1, "links probed in %.0f ms, measured in %.0f ms; profiled in %.0f ms",
                     probed - start, linked - probed, profiled - linked);
         if (!m->have_groups)
             session_log(m->s, 1, "%d groups of operators measured in %.1f s", m->now->groups->count,
                         m->now->groups->seconds);
-        keep(m, links, compute || !m->have_groups);
+        if (!m->have_engines)
+            session_log(m->s, 1, "engines measured in %.0f ms", clock_ms() - grouped);
+        keep(m, links, compute || !m->have_groups || !m->have_engines);
     }
 out:
     return code;

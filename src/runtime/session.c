@@ -143,6 +143,15 @@ static void poll_messages(void *context) {
     comm_poll(context, &noticed);
 }
 
+/* Many dilated boards share a machine. */
+static bool session_may_bind(const struct cohort_session *s) {
+    return !s->options.no_binding && !(s->options.cpu_share > 0 && s->options.cpu_share < 1);
+}
+
+bool session_binds(const struct cohort_session *s) {
+    return session_may_bind(s) && !s->board.oversubscribed;
+}
+
 enum cohort_code session_open_board(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     double share = s->options.cpu_share;
@@ -155,7 +164,7 @@ enum cohort_code session_open_board(struct cohort_session *s, struct cohort_erro
         .cores = s->options.cores,
         .local_rank = s->comm != NULL ? comm_local_rank(s->comm) : 0,
         .local_size = s->comm != NULL ? comm_local_size(s->comm) : 1,
-        .bind = !s->options.no_binding && !dilated, /* many dilated boards share a machine */
+        .bind = session_may_bind(s),
     };
     TRY(board_detect(&s->board, &o, err));
     if (o.local_rank != 0)
@@ -166,7 +175,7 @@ enum cohort_code session_open_board(struct cohort_session *s, struct cohort_erro
     else if (s->board.shared)
         session_log(s, 0, "%s: %d ranks share its %d cores", s->board.name, o.local_size,
                     s->board.cores_total);
-    TRY(pool_create(&s->pool, &s->board, o.bind && !s->board.oversubscribed, err));
+    TRY(pool_create(&s->pool, &s->board, session_binds(s), err));
     if (s->comm != NULL)
         pool_set_poll(s->pool, poll_messages, s->comm);
     pool_set_share(s->pool, share);

@@ -204,6 +204,8 @@ enum cohort_code session_new(struct cohort_session **session, MPI_Comm comm,
 enum cohort_code session_share_network(struct cohort_session *s, struct cohort_model *model,
                                        const struct cohort_plan *plan, struct cohort_error *err);
 enum cohort_code session_open_board(struct cohort_session *s, struct cohort_error *err);
+/* After that: are the pool's threads bound to their cores? */
+bool session_binds(const struct cohort_session *s);
 /* Collective, after these.  When float16 arithmetic was asked for: some board can (or: unsupported,
  * on all), and those that cannot are named. */
 enum cohort_code session_agree_on_arithmetic(struct cohort_session *s, struct cohort_error *err);

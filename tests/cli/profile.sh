@@ -15,6 +15,7 @@ nodes=$("$cohort" inspect "$net" --json | grep -c '"operator"')
 
 profile() { timeout 120 "$cohort" profile "$net" --threads 1 "$@" >"$scratch/out" 2>"$scratch/err"; }
 said() { grep -qE -- "$1" "$scratch/err"; }
+shown_ms() { sed -nE "s/^ +$1 +([0-9.]+) ms on .*/\\1/p" "$scratch/out"; }
 shown() { grep -qE -- "$1" "$scratch/out"; }
 
 # ---- one board ---------------------------------------------------------------------------------
@@ -61,8 +62,31 @@ tap_run "  measures fewer" test "$(sed -nE 's/^([0-9]+) groups of operators .*, 
 tap_fails "--groups 0" "^cohort: --groups: 'all', or the longest group's number of parts \(1 to 1000000\), not '0'$" "$cohort" profile "$net" --groups 0
 tap_fails "--groups of something" "not '3x'" "$cohort" profile "$net" --groups 3x
 tap_fails "--root without --groups" "^cohort: --root belongs to --groups$" "$cohort" profile "$net" --root feed
+
+# ---- engines -----------------------------------------------------------------------------------
+
+two=$(($(nproc) >= 2))
+tap_run "--engines" profile --engines -v -o "$scratch/engines.json"
+tap_run "  of one thread there is one" test "$(grep -c '"inference_ms"' "$scratch/engines.json")" -eq 1
+tap_run "  which was measured before" said 'profiled in 0 ms'
+tap_run "  and is not again" said 'engines measured in [0-9] ms'
+if [ "$two" = 1 ]; then
+    tap_run "two threads" profile --engines -v --threads 2 -o "$scratch/engines.json"
+    tap_run "  are measured on one core and on both" shown '^ +serial +[0-9.]+ ms on 1 thread, core [0-9]+$'
+    tap_run "  which is the board as ever" test "$(shown_ms parallel)" = "$(sed -nE 's/^ +0 .* 1\.000 +([0-9.]+)$/\1/p' "$scratch/out")"
+    tap_run "  one core takes its time" awk "BEGIN { exit !($(shown_ms serial) > 0) }"
+    tap_run "  progress is told" grep -q 'profiling engines: 100 %' <(tr '\r' '\n' <"$scratch/err")
+    tap_run "  the file is of version 2" grep -q '"version": 2' "$scratch/engines.json"
+    tap_run "again, they are taken from the cache" profile --engines -v --threads 2
+    tap_run "  and nothing is measured" sh -c '! grep -q "engines measured" "$1"' - "$scratch/err"
+    "$cohort" profile "$net" --profile "$scratch/engines.json" --show >"$scratch/out" 2>&1
+    tap_run "--show has every operator on each" test "$(sed -n '/^ node output .*serial *parallel$/,/^$/p' "$scratch/out" | grep -cE '^ +[0-9]+ ')" -ge $((nodes / 2))
+    tap_run "  runs and plans take such a profile" "$cohort" run "$net" --threads 2 --profile "$scratch/engines.json"
+else
+    tap_skip "two threads" "this machine has one core"
+fi
 cp "$scratch/groups.json" "$scratch/kept.json"
-for key in $(grep -oE '"[a-z_]+":' "$scratch/kept.json" | tr -d '":' | sort -u); do
+for key in $(cat "$scratch/kept.json" "$scratch/engines.json" | grep -oE '"[a-z_]+":' | tr -d '":' | sort -u); do
     grep -qE "\`$key\`" docs/profile-format.md || tap_not_ok "docs/profile-format.md names the key $key"
     grep -qE "\"$key\"" docs/profile.schema.json || tap_not_ok "docs/profile.schema.json has the key $key"
 done
@@ -81,7 +105,7 @@ wrong() { # NAME PATTERN SED-SCRIPT
         tap_run "$1 ($how): in one line" test "$("$cohort" "${@:4}" 2>&1 | grep -cv 'note: ')" -eq 1
     done
 }
-wrong "another version" 'version 2, but this program reads version 1' 's/"version": 1/"version": 2/'
+wrong "another version" 'version 3, but this program reads versions up to 2' 's/"version": 1/"version": 3/'
 wrong "another format" "format is 'cohort-plan'" 's/cohort-profile/cohort-plan/'
 wrong "another network" 'another network' 's/"signature": "0/"signature": "1/; t; s/"signature": "./"signature": "0/'
 wrong "a number that is none" ':[0-9]+:[0-9]+: expected' 's/"threads": 1/"threads": 1x/'

@@ -129,6 +129,32 @@ static void shares_make_types(void) {
     cohort_profile_free(&c);
 }
 
+/* On two threads: one of them alone, and both, which is what the curves say. */
+static void engines_are_measured(void) {
+    struct cohort_error err = {0};
+    struct cohort_profile *c = NULL;
+    const struct cohort_profile_options o = {.engines = 1};
+    struct cohort_session_options s = {.threads = 2, .no_binding = 1};
+    enum cohort_code code =
+        cohort_profile_make(&c, mt_rank == 0 ? model : NULL, MPI_COMM_WORLD, &o, &s, &err);
+    bool ok = mt_said(code, &err);
+    for (int t = 0; ok && mt_rank == 0 && t < cohort_profile_of(c)->type_count; t++) {
+        const struct profile *p = cohort_profile_of(c);
+        const struct profile_type *type = &p->types[t];
+        const struct profile_engine *e = type->engines;
+        ok = type->engine_count == 2 && strcmp(e[0].name, "serial") == 0 && e[0].threads == 1 &&
+             strcmp(e[1].name, "parallel") == 0 && e[1].threads == 2 && e[0].inference_ms > 0;
+        for (int i = 0; ok && i < p->node_count; i++) {
+            const int k = type->curve_of[i];
+            const struct profile_curve *curve = k >= 0 ? &type->curves[k] : NULL;
+            ok = (e[0].ms[i] > 0) <= (k >= 0) &&
+                 e[1].ms[i] == (k >= 0 ? curve->points[curve->count - 1].ms : 0);
+        }
+    }
+    mt_ok(ok, "on two threads a profile has the engines serial and parallel");
+    cohort_profile_free(&c);
+}
+
 static void it_is_kept(void) {
     const struct cohort_profile_options o = {.directory = folder},
                                         more = {.directory = folder, .again = 1};
@@ -361,6 +387,7 @@ int main(int argc, char **argv) {
     if (mt_ok(ok, "a network is there")) {
         a_profile_is_sane();
         shares_make_types();
+        engines_are_measured();
         it_is_kept();
         a_file_must_fit();
         a_bad_cache_is_left_alone();

@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GOLDEN "tests/data/profiles/three.json"
+#define GOLDEN "tests/data/profiles/engines.json"
+#define FIRST  "tests/data/profiles/three.json" /* of version 1 */
 
 static char *golden;
 static size_t golden_bytes;
@@ -53,6 +54,30 @@ static void written_is_read(void **state) {
     assert_null(p);
 }
 
+/* Version 1 is read, and written where version 2 has nothing to say. */
+static void version_1_stays(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    struct profile *p = NULL, *second = NULL;
+    char *text = NULL, *again = NULL;
+    size_t bytes;
+    assert_int_equal(file_read(FIRST, 1 << 20, &text, &bytes, &err), COHORT_OK);
+    assert_int_equal(profile_load(&p, FIRST, &err), COHORT_OK);
+    assert_false(profile_has_engines(p));
+    assert_int_equal(profile_print(p, &again, &err), COHORT_OK);
+    assert_string_equal(again, text);
+    mem_free(again);
+    assert_int_equal(profile_load(&second, GOLDEN, &err), COHORT_OK);
+    assert_true(profile_has_engines(second));
+    profile_engines_destroy(&second->types[0]);
+    assert_int_equal(profile_print(second, &again, &err), COHORT_OK);
+    assert_string_equal(again, text);
+    mem_free(again);
+    mem_free(text);
+    profile_destroy(&p);
+    profile_destroy(&second);
+}
+
 static void near(double a, double b) {
     if (!(a > b - 1e-9 && a < b + 1e-9))
         fail_msg("%.12g instead of %.12g", a, b);
@@ -74,6 +99,13 @@ static void contents_are_right(void **state) {
     assert_int_equal(p->groups->list[1].first, 2);
     near(p->groups->shares[1], 0.35);
     near(p->groups->list[0].ms, 12.5);
+    assert_int_equal(p->types[0].engine_count, 2);
+    assert_int_equal(p->types[1].engine_count, 0);
+    assert_string_equal(p->types[0].engines[0].name, "serial");
+    assert_string_equal(p->types[0].engines[1].cores, "0-3");
+    assert_int_equal(p->types[0].engines[1].threads, 4);
+    near(p->types[0].engines[0].inference_ms, 120.5);
+    near(p->types[0].engines[1].ms[2], 0.75);
     near(profile_node_ms(p, 0, 0, 28), 4);
     near(profile_node_ms(p, 0, 0, 126), 17);
     near(profile_node_ms(p, 1, 0, 28), 4.2);
@@ -95,7 +127,15 @@ static const struct {
     const char *from, *to, *message;
 } bad[] = {
     {"cohort-profile", "cohort-plan", "format is 'cohort-plan'"},
-    {"\"version\": 1", "\"version\": 2", "version 2, but this program reads version 1"},
+    {"\"version\": 2", "\"version\": 3", "version 3, but this program reads versions up to 2"},
+    {"\"version\": 2", "\"version\": 1", "types[0].engines: version 1 has no engines"},
+    {"[118.25, 0, 2.25]", "[118.25, 0]", "types[0].engines[0].ms: must have 3 numbers, not 2"},
+    {"[118.25, 0, 2.25]", "[118.25, 0, -1]", "types[0].engines[0].ms[2]"},
+    {"\"name\": \"serial\",", "", "types[0].engines[0]: 'name' is missing"},
+    {"\"threads\": 1,", "\"threads\": 0,", "types[0].engines[0].threads"},
+    {"\"inference_ms\": 30.75", "\"inference_ms\": -1", "types[0].engines[1].inference_ms"},
+    {"\"cores\": \"0-3\"", "\"core\": 3", "types[0].engines[1]"},
+    {"\"engines\": [", "\"engines\": [], \"engine\": [", "engine"},
     {"\"network\": \"net\",", "", "network"},
     {"\"cohort\":", "\"cohorts\":", "cohorts"},
     {"00112233", "0011223x", "32 hexadecimal digits"},
@@ -196,7 +236,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(written_is_read),     cmocka_unit_test(contents_are_right),
         cmocka_unit_test(mistakes_are_told),   cmocka_unit_test(prefixes_are_refused),
-        cmocka_unit_test(memory_may_be_short),
+        cmocka_unit_test(memory_may_be_short), cmocka_unit_test(version_1_stays),
     };
     return cmocka_run_group_tests(tests, read_golden, free_golden);
 }
