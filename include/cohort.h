@@ -165,6 +165,10 @@ struct cohort_session_options { /* all zero: defaults */
     uint64_t cache_limit_bytes;         /* 0: 4 GiB */
     const struct cohort_pixels *pixels; /* on rank 0: the inputs that every run gives as pixels */
     int pixel_count;
+    /* To try what connections would cost that are made anew for each transfer: whatever an
+     * inference moves from one board to another between two segments first waits for so many
+     * milliseconds, in which the board sends nothing else.  At most 1000. */
+    double setup_ms;
     double timeout_s;      /* 0: 30 */
     double idle_timeout_s; /* how long other ranks wait for the next run to begin; 0: for ever
                               (then a root that is lost between two runs is not noticed) */

@@ -327,6 +327,16 @@ void transitions_release(struct transitions *t) {
     *t = (struct transitions){0};
 }
 
+static bool is_old(const struct transition *t) {
+    return t->made < t->before - 1;
+}
+
+bool transitions_together(const struct transition *a, const struct transition *b) {
+    if (a->before != b->before || a->after != b->after)
+        return false;
+    return a->after ? a->made == b->made : is_old(a) == is_old(b);
+}
+
 /* Of a SCATTER (GATHER): the rows that all boards but board 0 get (give). */
 static int64_t all_rows_but_own(const struct transition *t, int boards) {
     int64_t sum = 0;

@@ -58,6 +58,10 @@ struct transitions {
 enum cohort_code transitions_make(struct transitions *t, const struct plan *p,
                                   const struct graph *g, struct cohort_error *err);
 void transitions_release(struct transitions *t);
+/* Does what these two move from one board to another leave together?  As the simulator counts it:
+ * what is made just before a segment, what is older, and what goes to the root or out of the
+ * network, each in one transfer a pair of boards. */
+bool transitions_together(const struct transition *a, const struct transition *b);
 /* Rows that board b of `boards` sends to (receives from) others in a transition; of JOIN and SUM,
  * which do not move rows: none. */
 int64_t transition_rows_sent(const struct transition *t, int b, int boards);

@@ -8,21 +8,25 @@
 #include "board/board.h"
 #include "board/health.h"
 #include "planner/cost.h"
+#include "planner/strategy.h"
 
 #define STRATEGIES_MAX 32
 
 /* One strategy's plan for the network at hand.  All but the name is rank 0's. */
 struct candidate {
     char name[32];
+    const struct strategy *strategy;
+    bool memory; /* its objective: the least memory, not time */
     struct cohort_plan *plan;
     char why_not[COHORT_MESSAGE_BYTES]; /* it made none */
     double predicted_ms, own_ms, planning_ms;
     double *ms;
     int count;
     struct cli_stats time;
-    double bytes;      /* that travel in an inference */
-    double peak_bytes; /* of the board that needs most */
-    double *board_peak_bytes;
+    double bytes;              /* that travel in an inference */
+    double peak_bytes;         /* of the board that needs most */
+    double planned_peak_bytes; /* the same as planned */
+    double *board_peak_bytes, *board_planned_bytes;
     bool throttled;    /* a board slowed itself down while this one had its turn */
     double compute_ms; /* of the board that computes longest, in the last run */
     double redundant;  /* work done more than once, as a share of the work */

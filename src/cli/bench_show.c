@@ -32,18 +32,22 @@ static void print_table(const struct contest *c) {
     if (bench_groups_ms(c) > 0)
         printf(", %d groups in %.0f ms", cohort_profile_of(c->profile)->groups->count,
                bench_groups_ms(c));
-    printf("; input %s, wire %s\n", inputs_type(&c->sets[0]), wire_name(c->wire));
-    printf("%-12s %10s %10s %8s %10s %7s %9s %9s %8s %6s\n", "strategy", "median ms", "p95 ms",
-           "speedup", "predicted", "error", "MB moved", "peak MB", "plan ms", "boards");
+    printf("; input %s, wire %s", inputs_type(&c->sets[0]), wire_name(c->wire));
+    if (c->o->common.setup_ms > 0)
+        printf(", set-up %g ms", c->o->common.setup_ms);
+    printf("\n%-14s %10s %10s %8s %10s %7s %9s %9s %9s %8s %6s\n", "strategy", "median ms",
+           "p95 ms", "speedup", "predicted", "error", "MB moved", "peak MB", "planned", "plan ms",
+           "boards");
     for (int i = 0; i < c->count; i++) {
         const struct candidate *k = &c->list[i];
         if (k->count == 0) {
-            printf("%-12s %s\n", k->name, k->why_not);
+            printf("%-14s %s\n", k->name, k->why_not);
             continue;
         }
-        printf("%-12s %10.2f %10.2f %7.2fx %10.2f %6.1f%% %9.3f %9.1f %8.1f %6d %s\n", k->name,
-               k->time.median, k->time.p95, speedup(c, k), k->predicted_ms, error_percent(k),
-               k->bytes * 1e-6, k->peak_bytes * 1e-6, k->planning_ms, k->boards, remark(k));
+        printf("%-14s %10.2f %10.2f %7.2fx %10.2f %6.1f%% %9.3f %9.1f %9.1f %8.1f %6d %s\n",
+               k->name, k->time.median, k->time.p95, speedup(c, k), k->predicted_ms,
+               error_percent(k), k->bytes * 1e-6, k->peak_bytes * 1e-6,
+               k->planned_peak_bytes * 1e-6, k->planning_ms, k->boards, remark(k));
     }
     printf("\n");
 }
@@ -51,13 +55,15 @@ static void print_table(const struct contest *c) {
 static void print_csv(const struct contest *c, bool first) {
     if (first)
         printf("network,boards,strategy,median_ms,p95_ms,min_ms,speedup,predicted_ms,mb_moved,"
-               "peak_mb,profiling_ms,groups_ms,planning_ms,computing_boards,remark\n");
+               "peak_mb,planned_peak_mb,setup_ms,profiling_ms,groups_ms,planning_ms,"
+               "computing_boards,remark\n");
     for (int i = 0; i < c->count; i++) {
         const struct candidate *k = &c->list[i];
         if (k->count > 0)
-            printf("%s,%d,%s,%.3f,%.3f,%.3f,%.3f,%.3f,%.6f,%.3f,%.1f,%.1f,%.3f,%d,%s\n", c->network,
-                   c->ranks->size, k->name, k->time.median, k->time.p95, k->time.min, speedup(c, k),
-                   k->predicted_ms, k->bytes * 1e-6, k->peak_bytes * 1e-6, c->profiling_ms,
+            printf("%s,%d,%s,%.3f,%.3f,%.3f,%.3f,%.3f,%.6f,%.3f,%.3f,%g,%.1f,%.1f,%.3f,%d,%s\n",
+                   c->network, c->ranks->size, k->name, k->time.median, k->time.p95, k->time.min,
+                   speedup(c, k), k->predicted_ms, k->bytes * 1e-6, k->peak_bytes * 1e-6,
+                   k->planned_peak_bytes * 1e-6, c->o->common.setup_ms, c->profiling_ms,
                    bench_groups_ms(c), k->planning_ms, k->boards, remark(k));
     }
 }
@@ -90,6 +96,7 @@ static void add_json(const struct contest *c, cJSON *rows) {
     cJSON_AddStringToObject(o, "network", c->network);
     cJSON_AddStringToObject(o, "input", inputs_type(&c->sets[0]));
     cJSON_AddStringToObject(o, "wire", wire_name(c->wire));
+    cJSON_AddNumberToObject(o, "setup_ms", c->o->common.setup_ms);
     cJSON_AddNumberToObject(o, "profiling_ms", c->profiling_ms);
     if (bench_groups_ms(c) > 0) {
         cJSON_AddNumberToObject(o, "groups_ms", bench_groups_ms(c));
@@ -123,8 +130,11 @@ static void add_json(const struct contest *c, cJSON *rows) {
         cJSON_AddNumberToObject(row, "planning_ms", k->planning_ms);
         cJSON_AddNumberToObject(row, "bytes", k->bytes);
         cJSON_AddNumberToObject(row, "peak_bytes", k->peak_bytes);
+        cJSON_AddNumberToObject(row, "planned_peak_bytes", k->planned_peak_bytes);
         cJSON_AddItemToObject(row, "board_peak_bytes",
                               cJSON_CreateDoubleArray(k->board_peak_bytes, c->ranks->size));
+        cJSON_AddItemToObject(row, "board_planned_peak_bytes",
+                              cJSON_CreateDoubleArray(k->board_planned_bytes, c->ranks->size));
         cJSON_AddNumberToObject(row, "computing_boards", k->boards);
         cJSON_AddNumberToObject(row, "segments", k->segments);
         cJSON_AddNumberToObject(row, "compute_ms", k->compute_ms);

@@ -5,7 +5,6 @@
 
 #include "base/mem.h"
 #include "board/health.h"
-#include "planner/strategy.h"
 #include "runtime/model.h"
 
 #include <math.h>
@@ -15,6 +14,8 @@
 
 /* ---- which strategies ------------------------------------------------------------------------ */
 
+#define MEMORY_SUFFIX ":memory"
+
 static bool listed(const struct contest *c, const char *name) {
     for (int i = 0; i < c->count; i++)
         if (strcmp(c->list[i].name, name) == 0)
@@ -22,9 +23,24 @@ static bool listed(const struct contest *c, const char *name) {
     return false;
 }
 
-static void add_name(struct contest *c, const char *name) {
-    if (c->count < STRATEGIES_MAX && !listed(c, name))
-        snprintf(c->list[c->count++].name, sizeof c->list[0].name, "%s", name);
+static void add_candidate(struct contest *c, const struct strategy *s, bool memory) {
+    struct candidate k = {.strategy = s, .memory = memory};
+    snprintf(k.name, sizeof k.name, "%s%s", s->name, memory ? MEMORY_SUFFIX : "");
+    if (c->count < STRATEGIES_MAX && !listed(c, k.name))
+        c->list[c->count++] = k;
+}
+
+/* NAME, or NAME:memory: with the least memory as objective. */
+static enum cohort_code add_named(struct contest *c, char *name, struct cohort_error *err) {
+    const size_t length = strlen(name), suffix = strlen(MEMORY_SUFFIX);
+    const bool memory = length > suffix && strcmp(name + length - suffix, MEMORY_SUFFIX) == 0;
+    const struct strategy *found = NULL;
+    if (memory)
+        name[length - suffix] = '\0';
+    enum cohort_code code = strategy_find(&found, name, err);
+    if (code == COHORT_OK)
+        add_candidate(c, found, memory);
+    return code;
 }
 
 /* "all", or a list; `single`, which all are compared with, comes first in any case.  The same on
@@ -36,17 +52,16 @@ static enum cohort_code choose(struct contest *c, struct cohort_error *err) {
     char *text = mem_strdup(c->o->strategies), *rest = text;
     if (text == NULL)
         return error_memory(err, strlen(c->o->strategies) + 1, "names of strategies");
-    add_name(c, "single");
+    for (int i = 0; i < known; i++)
+        if (strcmp(table[i].name, "single") == 0)
+            add_candidate(c, &table[i], false);
     if (strcmp(text, "all") == 0) {
         for (int i = 0; i < known; i++)
-            add_name(c, table[i].name);
+            add_candidate(c, &table[i], false);
         goto out;
     }
-    for (char *name; (name = strsep(&rest, ",")) != NULL;) {
-        const struct strategy *found = NULL;
-        TRY(strategy_find(&found, name, err));
-        add_name(c, found->name);
-    }
+    for (char *name; (name = strsep(&rest, ",")) != NULL;)
+        TRY(add_named(c, name, err));
 out:
     mem_free(text);
     return code;
@@ -76,11 +91,13 @@ static double redundant_share(const struct simulation *s) {
 
 /* A strategy that cannot plan this network here is left out, with its reason. */
 static enum cohort_code plan_one(struct contest *c, struct candidate *k, struct cohort_error *err) {
-    const struct planner_options o = {.cost = c->costs->options, .predicted = !wants_groups(c)};
+    const struct planner_options o = {.cost = c->costs->options,
+                                      .objective = k->memory ? PLANNER_MEMORY : PLANNER_LATENCY,
+                                      .predicted = !wants_groups(c)};
     struct cohort_error reason = {0};
     struct planned planned = {0};
     double start = clock_ms();
-    enum cohort_code code = planner_make(&planned, c->costs, k->name, &o, &reason);
+    enum cohort_code code = planner_make(&planned, c->costs, k->strategy->name, &o, &reason);
     k->planning_ms = clock_ms() - start;
     if (code == COHORT_ERR_MEMORY) {
         *err = reason;
@@ -95,6 +112,10 @@ static enum cohort_code plan_one(struct contest *c, struct candidate *k, struct 
     k->segments = planned.plan->segment_count;
     k->redundant = redundant_share(planned.simulation);
     k->boards = plan_busy_boards(planned.plan);
+    for (int b = 0; b < planned.simulation->boards; b++) {
+        k->board_planned_bytes[b] = planned.simulation->peak_bytes[b];
+        k->planned_peak_bytes = fmax(k->planned_peak_bytes, planned.simulation->peak_bytes[b]);
+    }
     code = cohort_plan_wrap(&k->plan, &planned.plan, err);
     planned_release(&planned);
     return code;
@@ -102,18 +123,22 @@ static enum cohort_code plan_one(struct contest *c, struct candidate *k, struct 
 
 static enum cohort_code plan_all(struct contest *c, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    struct cost_options o = {.wire = (enum plan_wire)c->wire, .root_feeds = c->o->common.root != 0};
+    struct cost_options o = {.wire = (enum plan_wire)c->wire,
+                             .root_feeds = c->o->common.root != 0,
+                             .setup_ms = c->o->common.setup_ms};
     TRY(cohort_pixel_bits(&o.pixel_inputs, c->model, c->sets[0].pixels, c->sets[0].pixel_count,
                           err));
     TRY(cost_create(&c->costs, cohort_model_graph(c->model), cohort_profile_of(c->profile), &o,
                     err));
     for (int i = 0; i < c->count; i++) {
         struct candidate *k = &c->list[i];
-        TRY(plan_one(c, k, err));
-        k->ms = mem_zalloc((size_t)c->o->common.repeat * (size_t)c->o->rounds, sizeof *k->ms);
-        k->board_peak_bytes = mem_zalloc((size_t)c->ranks->size, sizeof *k->ms);
+        const size_t runs = (size_t)c->o->common.repeat * (size_t)c->o->rounds;
+        k->ms = mem_zalloc(runs, sizeof *k->ms);
+        k->board_peak_bytes = mem_zalloc(2 * (size_t)c->ranks->size, sizeof *k->ms);
         if (k->ms == NULL || k->board_peak_bytes == NULL)
-            TRY(error_memory(err, (size_t)c->o->common.repeat * sizeof *k->ms, "times"));
+            TRY(error_memory(err, runs * sizeof *k->ms, "times"));
+        k->board_planned_bytes = k->board_peak_bytes + c->ranks->size;
+        TRY(plan_one(c, k, err));
     }
 out:
     return code;
@@ -123,6 +148,7 @@ out:
 static enum cohort_code search_each(struct contest *c, struct cohort_plan **plans,
                                     struct cohort_error *err) {
     struct cohort_search_options o = {.root_feeds = c->o->common.root != 0,
+                                      .setup_ms = c->o->common.setup_ms,
                                       .pixels = c->sets[0].pixels,
                                       .pixel_count = c->sets[0].pixel_count};
     enum cohort_code code = COHORT_OK;

@@ -105,6 +105,7 @@ struct cli_options {
     const char *plan, *groups, *ratio, *save_plan;
     int root, wire;   /* wire < 0: as the plan says; CLI_WIRE_AUTO: see wire_choice.h */
     double tolerance; /* 0: not given */
+    double setup_ms;
     /* synthetic networks */
     long size;
     double width;
@@ -229,6 +230,11 @@ void cli_options_init(struct cli_options *o);
     {                                                                                               \
         "root", 0, OPTION_CHOICE, &(o).root, "work|feed",                                           \
             "rank 0 computes too, or only feeds the others", 0, 0                                   \
+    }
+#define CLI_SETUP_OPTION(o)                                                                        \
+    {                                                                                              \
+        "setup-ms", 0, OPTION_DOUBLE, &(o).setup_ms, "T",                                          \
+            "each transfer between two boards begins with so long a set-up (0)", 0, 1000           \
     }
 #define CLI_OPTIONS_END                                                                            \
     { NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0 }

@@ -303,6 +303,7 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         PROFILE_OPTIONS(b.profile),
         CLI_PLAN_OPTIONS(b.common, CLI_WIRES_AUTO_TEXT),
         CLI_TOLERANCE_OPTION(b.common),
+        CLI_SETUP_OPTION(b.common),
         CLI_BOARD_OPTIONS(b.common),
         CLI_MODEL_OPTIONS(b.common),
         CLI_COMMON_OPTIONS(b.common),

@@ -243,6 +243,7 @@ int cmd_run(const struct cli_command *self, int argc, char **argv) {
          "the least gain that is worth another plan (5)", 0.1, 99},
         CLI_PLAN_OPTIONS(o.common, CLI_WIRES_AUTO_TEXT),
         CLI_TOLERANCE_OPTION(o.common),
+        CLI_SETUP_OPTION(o.common),
         CLI_BOARD_OPTIONS(o.common),
         CLI_MODEL_OPTIONS(o.common),
         CLI_COMMON_OPTIONS(o.common),

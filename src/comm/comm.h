@@ -63,6 +63,11 @@ void comm_set_setup_timeout(struct comm *c, double timeout_s);
  * which transfers begin, each when those before it should have left: what is wanted first arrives
  * first, where a shared link would bring everything at the same late time. */
 void comm_pace(struct comm *c, int to, double bytes_per_s);
+/* Local; the same on all ranks, and before any transfer is created.  To every rank that a transfer
+ * sends anything to, its first message waits for so long a set-up, in which nothing else leaves
+ * from here: what making a connection would take.  Scatter and gather are then made of messages
+ * that follow one another.  0: none, as in the beginning. */
+void comm_connect_delay(struct comm *c, double seconds);
 /* Local.  MPI calls made so far that inject_call counts (tests of a wait after its first are not).
  */
 long comm_calls(const struct comm *c);
@@ -150,6 +155,9 @@ enum cohort_code comm_exchange_expect(struct comm_transfer *t, struct cohort_err
  * still have to leave, and must stay as they are until comm_transfer_end(). */
 enum cohort_code comm_exchange_arrive(struct comm_transfer *t, struct cohort_error *err);
 
+/* Local, when both were created.  They run equally often and what they send belongs together: with
+ * comm_connect_delay(), a rank that gets something from both is connected to once. */
+void comm_transfer_together(struct comm_transfer *t, const struct comm_transfer *with);
 void comm_transfer_destroy(struct comm_transfer **t);
 
 /* Runs while waiting, at most every millisecond or so; NULL for none. */

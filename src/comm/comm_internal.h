@@ -42,7 +42,9 @@ struct comm_board {
     int node;   /* the lowest rank on the same board */
     bool alive; /* has answered the last probe */
     MPI_Request notice_send;
-    double bytes_per_s; /* of messages to it; 0: unknown */
+    double bytes_per_s;  /* of messages to it; 0: unknown */
+    int connected_group; /* the transfers that a connection to it was made for last, … */
+    long connected_run;  /* … and in which run of theirs */
 };
 
 struct comm {
@@ -72,8 +74,9 @@ struct comm {
     MPI_Request probe_recv;
 
     struct comm_work *works;
-    struct comm_transfer *outbox; /* with messages that have not left, in order (exchange.c) */
+    struct comm_transfer *outbox; /* with messages that have not left, in order (outbox.c) */
     double out_free_s;            /* when what has left should be gone from the link */
+    double connect_s;             /* comm_connect_delay() */
     bool computing;               /* this look is one of comm_poll()'s */
     double last_poll;
     comm_idle_fn idle;
@@ -86,23 +89,50 @@ struct comm {
     struct comm_notice agreed;
 };
 
-/* What all kinds of transfers have; the first member of each (rows.c, exchange.c). */
+/* A transfer's messages that leave through the outbox: requests [first, end). */
+struct comm_outgoing {
+    MPI_Request *requests;
+    const int *peer, *size; /* of each message: to whom, and its bytes */
+    const bool *ended;
+    int first, next, end; /* next: to be started; end: none is left */
+    bool one_by_one;      /* each waits for the one before, where nothing is known of the link */
+    bool connecting;      /* the next one waits for its connection */
+};
+
+/* What all kinds of transfers have; the first member of each (rows.c, exchange.c, stages.c). */
 struct comm_transfer {
     struct comm *c;
     struct comm_work work;
     size_t bytes; /* that this rank sends plus receives */
     int tag;
+    int group; /* transfers of one group need one connection to a rank; its first one's tag */
+    long runs; /* that have begun */
     bool begun, done;
+    struct comm_outgoing out;
     struct comm_transfer *next_out; /* behind it in the outbox */
     /* Starts what is to be started; done: nothing is under way. */
     enum cohort_code (*start)(struct comm_transfer *t, struct cohort_error *err);
     void (*release)(struct comm_transfer *t); /* everything but the work */
 };
 
-/* COMM_ORDERED: an exchange in which the root gives to all.  As comm_scatter_create(). */
-enum cohort_code comm_ordered_create(struct comm_transfer **t, struct comm *c, size_t row_bytes,
-                                     const struct comm_ranges *ranges, void *root_data, void *mine,
-                                     struct cohort_error *err);
+/* A tag of its own: the same on all ranks, which create transfers in the same order. */
+void comm_take_tag(struct comm_transfer *t);
+
+/* A scatter in which the root gives to all by an exchange (COMM_ORDERED), or a gather in which all
+ * give to the root.  As comm_scatter_create() and comm_gather_create(). */
+enum cohort_code comm_ordered_create(struct comm_transfer **t, struct comm *c, bool scatter,
+                                     size_t row_bytes, const struct comm_ranges *ranges,
+                                     void *root_data, void *mine, struct cohort_error *err);
+
+/* ---- outbox ---------------------------------------------------------------------------------- */
+
+/* put: behind all others, unless it has nothing to send; take: whether it is there or not; move:
+ * starts what may leave by now; due: when a connection that the next message waits for is made, on
+ * clock_s(); INFINITY: none is being made. */
+void comm_outbox_put(struct comm_transfer *t);
+void comm_outbox_take(struct comm_transfer *t);
+enum cohort_code comm_outbox_move(struct comm *c, struct cohort_error *err);
+double comm_outbox_due(const struct comm *c);
 
 /* ---- calling MPI ----------------------------------------------------------------------------- */
 

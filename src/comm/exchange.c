@@ -5,22 +5,13 @@
  * Messages between two ranks keep their order, so all have one tag.  All requests are persistent:
  * made once, started for every image, and nothing is packed.
  *
- * Messages that are given to MPI together share the link, and all of them arrive late.  So where a
- * link's speed is known they wait in the outbox, those of all exchanges behind one another, and
- * each is started when the link should be free of the ones before; somewhat earlier, in fact, for a
- * board looks only now and then: a short while between naps, a longer one between pieces of
- * computing. */
+ * What leaves passes the outbox (outbox.c). */
 #include "comm/comm_internal.h"
 
-#include "base/clock.h"
 #include "base/mem.h"
 
 #include <limits.h>
-#include <math.h>
 #include <string.h>
-
-#define LEAD_S           0.7e-3
-#define COMPUTING_LEAD_S 3e-3
 
 struct exchange {
     struct comm_transfer base;
@@ -30,11 +21,9 @@ struct exchange {
     bool *ended;           /* of each request */
     int count, receive_count;
     int left, receives_left; /* that have not ended */
-    int next;                /* to be started, of the sends */
     bool expecting;
-    bool arriving;   /* who waits, waits for the receives only */
-    bool one_by_one; /* each send waits for the one before, where nothing is known of the link */
-    struct { /* what the root keeps of an ordered scatter, where it does not stay in place */
+    bool arriving; /* who waits, waits for the receives only */
+    struct {       /* what the root keeps of its rows, where they do not stay in place */
         void *to;
         const void *from;
         size_t bytes;
@@ -84,68 +73,12 @@ static enum cohort_code check(const struct comm *c, size_t row_bytes, const stru
     return code;
 }
 
-/* ---- outbox ---------------------------------------------------------------------------------- */
-
-void comm_pace(struct comm *c, int to, double bytes_per_s) {
-    c->boards[to].bytes_per_s = bytes_per_s;
-}
-
-static void put_out(struct exchange *t) {
-    struct comm_transfer **end = &t->base.c->outbox;
-    while (*end != NULL)
-        end = &(*end)->next_out;
-    *end = &t->base;
-    t->base.next_out = NULL;
-}
-
-static void take_out(struct comm_transfer *t) {
-    struct comm_transfer **at = &t->c->outbox;
-    while (*at != NULL && *at != t)
-        at = &(*at)->next_out;
-    if (*at == t)
-        *at = t->next_out;
-}
-
-static bool may_start(const struct exchange *t, double now) {
-    const struct comm *c = t->base.c;
-    if (c->boards[t->peer[t->next]].bytes_per_s > 0)
-        return now >= c->out_free_s - (c->computing ? COMPUTING_LEAD_S : LEAD_S);
-    return !t->one_by_one || t->next == t->receive_count || t->ended[t->next - 1];
-}
-
-static enum cohort_code start_next(struct exchange *t, double now, struct cohort_error *err) {
-    struct comm *c = t->base.c;
-    const double rate = c->boards[t->peer[t->next]].bytes_per_s;
-    enum cohort_code code = COMM_MPI(c, MPI_Start, &t->requests[t->next]);
-    if (rate > 0)
-        c->out_free_s = fmax(c->out_free_s, now) + t->size[t->next] / rate;
-    t->next++;
-    return code;
-}
-
-/* Starts what may leave by now. */
-static enum cohort_code move_outbox(struct comm *c, struct cohort_error *err) {
-    while (c->outbox != NULL) {
-        struct exchange *t = (struct exchange *)c->outbox;
-        const double now = clock_s();
-        while (t->next < t->count && may_start(t, now)) {
-            enum cohort_code code = start_next(t, now, err);
-            if (code != COHORT_OK)
-                return code;
-        }
-        if (t->next < t->count)
-            break;
-        take_out(&t->base);
-    }
-    return COHORT_OK;
-}
-
 /* ---- progress -------------------------------------------------------------------------------- */
 
 static enum cohort_code progress(void *context, bool *done, bool *moved, struct cohort_error *err) {
     struct exchange *t = context;
     *moved = false;
-    enum cohort_code out = move_outbox(t->base.c, err);
+    enum cohort_code out = comm_outbox_move(t->base.c, err);
     if (out != COHORT_OK)
         return out;
     if (t->left > 0) {
@@ -204,10 +137,9 @@ static enum cohort_code start(struct comm_transfer *base, struct cohort_error *e
         t->ended[i] = false;
     if (t->own.bytes > 0)
         memcpy(t->own.to, t->own.from, t->own.bytes);
-    t->next = t->receive_count;
-    if (t->next < t->count)
-        put_out(t);
-    TRY(move_outbox(base->c, err));
+    base->out.next = base->out.first;
+    comm_outbox_put(base);
+    TRY(comm_outbox_move(base->c, err));
 out:
     return code;
 }
@@ -238,7 +170,7 @@ enum cohort_code comm_exchange_arrive(struct comm_transfer *base, struct cohort_
 
 static void release(struct comm_transfer *base) {
     struct exchange *t = (struct exchange *)base;
-    take_out(base);
+    comm_outbox_take(base);
     for (int i = 0; i < t->count; i++)
         if (t->requests[i] != MPI_REQUEST_NULL)
             MPI_Request_free(&t->requests[i]);
@@ -338,12 +270,18 @@ static enum cohort_code create(struct exchange **out, const char *what, struct c
     if (code == COHORT_OK && (t = new_exchange(c, pieces)) == NULL)
         code = error_memory(err, sizeof *t + pieces * sizeof(MPI_Request), "an exchange");
     TRY(comm_agree(c, code, err));
-    t->base.tag = c->next_tag++;
+    comm_take_tag(&t->base);
     t->base.bytes = bytes;
     TRY(add_moves(t, moves, count, row_bytes, receive, false, err));
     t->receive_count = t->count;
     TRY(add_moves(t, moves, count, row_bytes, send, true, err));
-    t->next = t->count;
+    t->base.out = (struct comm_outgoing){.requests = t->requests,
+                                         .peer = t->peer,
+                                         .size = t->size,
+                                         .ended = t->ended,
+                                         .first = t->receive_count,
+                                         .next = t->count,
+                                         .end = t->count};
     t->base.work = (struct comm_work){.what = what,
                                       .progress = progress,
                                       .waits_for = waits_for,
@@ -374,26 +312,31 @@ enum cohort_code comm_exchange_create(struct comm_transfer **out, struct comm *c
     return code;
 }
 
-enum cohort_code comm_ordered_create(struct comm_transfer **out, struct comm *c, size_t row_bytes,
-                                     const struct comm_ranges *r, void *root_data, void *mine,
-                                     struct cohort_error *err) {
+enum cohort_code comm_ordered_create(struct comm_transfer **out, struct comm *c, bool scatter,
+                                     size_t row_bytes, const struct comm_ranges *r, void *root_data,
+                                     void *mine, struct cohort_error *err) {
     struct exchange *t = NULL;
     const size_t bytes = (size_t)c->size * sizeof(struct comm_move);
     struct comm_move *moves = mem_alloc(bytes);
     enum cohort_code code = moves != NULL ? COHORT_OK : error_memory(err, bytes, "a scatter");
     int count = 0;
     TRY(comm_agree(c, code, err));
-    for (int to = 1; to < c->size; to++)
-        if (r->begin[to] < r->end[to])
-            moves[count++] = (struct comm_move){.to = to, .begin = r->begin[to], .end = r->end[to]};
-    const struct comm_rows send = {.data = root_data};
-    const struct comm_rows receive = {.data = mine, .first = r->begin[c->rank]};
-    TRY(create(&t, "scatter of rows", c, row_bytes, moves, count, &send, &receive, err));
-    t->one_by_one = true;
+    for (int b = 1; b < c->size; b++)
+        if (r->begin[b] < r->end[b])
+            moves[count++] = (struct comm_move){.from = scatter ? 0 : b,
+                                                .to = scatter ? b : 0,
+                                                .begin = r->begin[b],
+                                                .end = r->end[b]};
+    const struct comm_rows whole = {.data = root_data};
+    const struct comm_rows part = {.data = mine, .first = r->begin[c->rank]};
+    TRY(create(&t, scatter ? "scatter of rows" : "gather of rows", c, row_bytes, moves, count,
+               scatter ? &whole : &part, scatter ? &part : &whole, err));
+    t->base.out.one_by_one = scatter;
     if (c->rank == 0 && mine != NULL && r->begin[0] < r->end[0]) {
-        t->own.to = mine;
-        t->own.from = (const char *)root_data + (size_t)r->begin[0] * row_bytes;
-        t->own.bytes = t->own.from == mine ? 0 : (size_t)(r->end[0] - r->begin[0]) * row_bytes;
+        char *in_map = (char *)root_data + (size_t)r->begin[0] * row_bytes;
+        t->own.to = scatter ? mine : in_map;
+        t->own.from = scatter ? in_map : mine;
+        t->own.bytes = mine == in_map ? 0 : (size_t)(r->end[0] - r->begin[0]) * row_bytes;
     }
     *out = &t->base;
 out:

@@ -205,7 +205,7 @@ static enum cohort_code create(struct comm_transfer **out, struct comm *c, enum 
     t->row_bytes = row_bytes;
     t->root_data = c->rank == 0 ? root_data : NULL;
     t->mine = mine;
-    t->base.tag = c->next_tag++;
+    comm_take_tag(&t->base);
     for (int r = 0; r < c->size; r++) {
         t->begin[r] = (int)ranges->begin[r];
         t->rows[r] = (int)(ranges->end[r] - ranges->begin[r]);
@@ -225,23 +225,31 @@ out:
     return code;
 }
 
+static enum cohort_code create_ordered(struct comm_transfer **t, struct comm *c, enum kind kind,
+                                       size_t row_bytes, const struct comm_ranges *ranges,
+                                       void *root_data, void *mine, struct cohort_error *err) {
+    if (comm_enter(c, err) != COHORT_OK)
+        return c->error.code;
+    enum cohort_code code =
+        comm_agree(c, check(c, kind, row_bytes, ranges, root_data, mine, err), err);
+    if (code == COHORT_OK)
+        code = comm_ordered_create(t, c, kind == SCATTERV, row_bytes, ranges, root_data, mine, err);
+    return code;
+}
+
 enum cohort_code comm_scatter_create(struct comm_transfer **t, struct comm *c,
                                      enum comm_scatter how, size_t row_bytes,
                                      const struct comm_ranges *ranges, void *root_data, void *mine,
                                      struct cohort_error *err) {
-    if (how == COMM_SCATTERV)
+    if (how == COMM_SCATTERV && !(c->connect_s > 0))
         return create(t, c, SCATTERV, row_bytes, ranges, root_data, mine, err);
-    if (comm_enter(c, err) != COHORT_OK)
-        return c->error.code;
-    enum cohort_code code =
-        comm_agree(c, check(c, SCATTERV, row_bytes, ranges, root_data, mine, err), err);
-    if (code == COHORT_OK)
-        code = comm_ordered_create(t, c, row_bytes, ranges, root_data, mine, err);
-    return code;
+    return create_ordered(t, c, SCATTERV, row_bytes, ranges, root_data, mine, err);
 }
 
 enum cohort_code comm_gather_create(struct comm_transfer **t, struct comm *c, size_t row_bytes,
                                     const struct comm_ranges *ranges, void *root_data, void *mine,
                                     struct cohort_error *err) {
-    return create(t, c, GATHER, row_bytes, ranges, root_data, mine, err);
+    if (!(c->connect_s > 0))
+        return create(t, c, GATHER, row_bytes, ranges, root_data, mine, err);
+    return create_ordered(t, c, GATHER, row_bytes, ranges, root_data, mine, err);
 }

@@ -37,8 +37,8 @@ struct stages {
     struct stage *stages;
     int count; /* of stages */
 
-    MPI_Request *requests; /* receives of all stages, then sends of all stages */
-    int *peer, *indices;
+    MPI_Request *requests;      /* receives of all stages, then sends of all stages */
+    int *peer, *indices, *size; /* size: a message's bytes */
     bool *ended;
     int request_count, receive_count;
     int now, left; /* the stage under way, and its messages that have not ended */
@@ -59,6 +59,7 @@ enum cohort_code stages_create(struct stages **s, struct comm *c, const char *wh
 
 static void release(struct comm_transfer *base) {
     struct stages *s = (struct stages *)base;
+    comm_outbox_take(base);
     for (int i = 0; i < s->request_count; i++)
         if (s->requests[i] != MPI_REQUEST_NULL)
             MPI_Request_free(&s->requests[i]);
@@ -71,6 +72,7 @@ static void release(struct comm_transfer *base) {
     mem_free(s->requests);
     mem_free(s->peer);
     mem_free(s->indices);
+    mem_free(s->size);
     mem_free(s->ended);
 }
 
@@ -198,8 +200,10 @@ static enum cohort_code start_stage(struct stages *s, struct cohort_error *err) 
     s->left = x.r1 - x.r0 + x.s1 - x.s0;
     if (x.r1 > x.r0)
         TRY(COMM_MPI(c, MPI_Startall, x.r1 - x.r0, s->requests + x.r0));
-    if (x.s1 > x.s0)
-        TRY(COMM_MPI(c, MPI_Startall, x.s1 - x.s0, s->requests + x.s0));
+    s->base.out.first = s->base.out.next = x.s0;
+    s->base.out.end = x.s1;
+    comm_outbox_put(&s->base);
+    TRY(comm_outbox_move(c, err));
 out:
     return code;
 }
@@ -234,6 +238,7 @@ static enum cohort_code progress(void *context, bool *done, bool *moved, struct 
     struct stages *s = context;
     enum cohort_code code = COHORT_OK;
     *moved = false;
+    TRY(comm_outbox_move(s->base.c, err));
     if (s->base.done)
         goto out;
     const struct span x = span_of(s, s->now);
@@ -276,9 +281,10 @@ static enum cohort_code make_room(struct stages *s, struct cohort_error *err) {
     s->requests = mem_zalloc(n, sizeof *s->requests);
     s->peer = mem_zalloc(n, sizeof *s->peer);
     s->indices = mem_zalloc(n, sizeof *s->indices);
+    s->size = mem_zalloc(n, sizeof *s->size);
     s->ended = mem_zalloc(n, sizeof *s->ended);
     if (s->stages == NULL || s->requests == NULL || s->peer == NULL || s->indices == NULL ||
-        s->ended == NULL)
+        s->size == NULL || s->ended == NULL)
         return error_memory(err, n * sizeof *s->requests, "a transfer");
     for (size_t i = 0; i < n; i++)
         s->requests[i] = MPI_REQUEST_NULL;
@@ -305,6 +311,7 @@ static enum cohort_code make_request(struct stages *s, const struct message *m,
     }
     MPI_Request *request = &s->requests[s->request_count];
     s->peer[s->request_count] = m->peer;
+    s->size[s->request_count] = (int)((size_t)a->rows * a->bytes);
     s->ended[s->request_count] = true;
     TRY(m->send ? COMM_MPI(c, MPI_Send_init, a->data, count, rows, m->peer, s->base.tag, c->comm,
                            request)
@@ -340,7 +347,7 @@ enum cohort_code stages_finish(struct stages **stages, enum cohort_code code,
     if (code == COHORT_OK)
         code = make_room(s, err);
     TRY(comm_agree(c, code, err));
-    s->base.tag = c->next_tag++;
+    comm_take_tag(&s->base);
     s->base.start = start;
     s->base.release = release;
     for (int i = 0; i < s->local_count; i++)
@@ -351,6 +358,8 @@ enum cohort_code stages_finish(struct stages **stages, enum cohort_code code,
     TRY(make_requests(s, false, err));
     s->receive_count = s->request_count;
     TRY(make_requests(s, true, err));
+    s->base.out = (struct comm_outgoing){
+        .requests = s->requests, .peer = s->peer, .size = s->size, .ended = s->ended};
     s->base.work = (struct comm_work){.what = s->base.work.what,
                                       .progress = progress,
                                       .waits_for = waits_for,

@@ -3,11 +3,20 @@
 
 #include "base/mem.h"
 
+void comm_take_tag(struct comm_transfer *t) {
+    t->tag = t->group = t->c->next_tag++;
+}
+
+void comm_transfer_together(struct comm_transfer *t, const struct comm_transfer *with) {
+    t->group = with->group;
+}
+
 enum cohort_code comm_transfer_begin(struct comm_transfer *t, struct cohort_error *err) {
     struct comm *c = t->c;
     if (comm_enter(c, err) != COHORT_OK)
         return c->error.code;
     BUG_UNLESS(!t->begun);
+    t->runs++;
     enum cohort_code code = t->start(t, err);
     if (code != COHORT_OK)
         return code;

@@ -187,6 +187,13 @@ static void run_idle(struct comm *c, double now) {
     c->idle(c->idle_context);
 }
 
+/* Longer as the wait lasts, but no longer than until a message is due that waits for a connection.
+ */
+static double nap_s(const struct comm *c, double now, double last_move) {
+    const double s = fmin(SLEEP_MOST_S, fmax(SLEEP_LEAST_S, (now - last_move) / 8));
+    return fmax(0, fmin(s, comm_outbox_due(c) - now));
+}
+
 static double stagger(const struct comm *c) {
     return c->rank == 0 ? 0 : STAGGER_S + STAGGER_RANK_S * fmin(c->rank - 1, 10);
 }
@@ -211,7 +218,7 @@ enum cohort_code comm_wait(struct comm *c, struct comm_work *w, double timeout_s
         if (now - last_move > patience)
             code = timed_out(c, w, timeout_s, err);
         else if (now - last_move > SPIN_S)
-            nap(fmin(SLEEP_MOST_S, fmax(SLEEP_LEAST_S, (now - last_move) / 8)));
+            nap(nap_s(c, now, last_move));
     }
     comm_unlink(c, w);
     return code;

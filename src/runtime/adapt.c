@@ -103,6 +103,7 @@ static enum cohort_code begin_on_root(struct cohort_session *s,
                          profile->profile->board_count, s->size);
     a->threshold = o->threshold > 0 ? o->threshold : THRESHOLD;
     a->search = o->search;
+    a->search.setup_ms = s->options.setup_ms;
     a->strategy = mem_strdup(o->search.strategy != NULL ? o->search.strategy : "auto");
     a->profiled_ms = mem_zalloc(size, sizeof *a->profiled_ms);
     a->measured_ms = mem_zalloc(size, sizeof *a->measured_ms);

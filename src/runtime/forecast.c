@@ -3,8 +3,10 @@
 
 enum cohort_code session_cost(struct cost_model **m, const struct cohort_session *s,
                               const struct profile *p, struct cohort_error *err) {
-    const struct cost_options o = {
-        .boards = s->size, .wire = s->plan->wire, .pixel_inputs = session_pixel_bits(s)};
+    const struct cost_options o = {.boards = s->size,
+                                   .wire = s->plan->wire,
+                                   .pixel_inputs = session_pixel_bits(s),
+                                   .setup_ms = s->options.setup_ms};
     return cost_create(m, s->graph, p, &o, err);
 }
 

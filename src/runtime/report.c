@@ -310,6 +310,8 @@ static enum cohort_code print_report(const struct report *r, const struct board_
     cJSON_AddStringToObject(root, "strategy", s->plan->strategy);
     cJSON_AddNumberToObject(root, "segments", s->plan->segment_count);
     cJSON_AddStringToObject(root, "wire", wires[s->wire]);
+    if (s->options.setup_ms > 0)
+        cJSON_AddNumberToObject(root, "setup_ms", s->options.setup_ms);
     cJSON_AddNumberToObject(root, "total_ms", s->run_ms);
     add_prediction(root, "predicted_ms", s->plan->predicted_ms);
     cJSON_AddNumberToObject(root, "prepare_ms", s->prepare_ms);

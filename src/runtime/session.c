@@ -11,7 +11,8 @@
 #include <string.h>
 
 /* Messages are looked after so often while this rank computes, by estimate (bench/overlap). */
-#define TEST_NS 4e6
+#define TEST_NS       4e6
+#define SETUP_MOST_MS 1000.0 /* far below any time limit */
 
 void session_log(const struct cohort_session *s, int level, const char *fmt, ...) {
     if (s->options.log == NULL)
@@ -57,12 +58,16 @@ out:
     return code;
 }
 
-/* What rank 0 tells the others: u32 scatter method, u8 whether kernels were tuned, u32 type of
- * weights, u32 arithmetic, inputs that are pixels, plan as text, serialised graph. */
+/* What rank 0 tells the others: u32 scatter method, f32 milliseconds of set-up, u8 whether kernels
+ * were tuned, u32 type of weights, u32 arithmetic, inputs that are pixels, plan as text, serialised
+ * graph. */
 static enum cohort_code root_message(struct cohort_session *s, const struct cohort_plan *plan,
                                      struct buf *b, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     char *text = NULL;
+    if (!(s->options.setup_ms >= 0 && s->options.setup_ms <= SETUP_MOST_MS))
+        TRY(error_set(err, COHORT_ERR_USAGE, "a set-up of %g ms: allowed are 0 to %g",
+                      s->options.setup_ms, SETUP_MOST_MS));
     TRY(root_plan(s, plan, err));
     TRY(session_read_tuning(s, err));
     TRY(session_open_pixels(s, err));
@@ -70,6 +75,7 @@ static enum cohort_code root_message(struct cohort_session *s, const struct coho
         goto out;
     TRY(plan_print(s->plan, &text, err));
     buf_u32(b, (uint32_t)s->options.scatter);
+    buf_f32(b, (float)s->options.setup_ms);
     buf_u8(b, s->tuned);
     buf_u32(b, (uint32_t)s->options.weights_type);
     buf_u32(b, (uint32_t)s->options.arithmetic);
@@ -88,6 +94,7 @@ static enum cohort_code take_message(struct cohort_session *s, const struct buf 
     enum cohort_code code = COHORT_OK;
     struct reader r = reader_of(b->data, b->size);
     s->options.scatter = (enum cohort_scatter)read_u32(&r);
+    s->options.setup_ms = (double)read_f32(&r);
     s->tuned = read_u8(&r) != 0;
     s->options.weights_type = (enum cohort_weights_type)read_u32(&r);
     s->options.arithmetic = (enum cohort_arithmetic)read_u32(&r);
@@ -126,6 +133,7 @@ enum cohort_code session_share_network(struct cohort_session *s, struct cohort_m
     if (s->rank != 0)
         code = take_message(s, &b, err);
     TRY(session_agree(s, session_inject(s, "share", code, err), err));
+    comm_connect_delay(s->comm, s->options.setup_ms * 1e-3);
     char signature[33];
     TRY(session_agree(s, graph_signature(s->graph, signature, err), err));
     TRY(comm_prove_equal(s->comm, "Cohort's version", cohort_version(), err));

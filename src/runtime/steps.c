@@ -253,6 +253,16 @@ static const make_fn makers[] = {[TRANSITION_SCATTER] = make_row_transfer,
                                  [TRANSITION_JOIN] = make_layout_transfer,
                                  [TRANSITION_SUM] = make_layout_transfer};
 
+/* What leaves together with an earlier transition's rows. */
+static void join_transfers(struct cohort_session *s, int i) {
+    const struct transition *list = s->transitions.list;
+    for (int k = 0; k < i; k++)
+        if (transitions_together(&list[k], &list[i])) {
+            comm_transfer_together(s->moves[i].transfer, s->moves[k].transfer);
+            return;
+        }
+}
+
 /* Memory first: a rank that has none must say so before others wait for it. */
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -263,6 +273,8 @@ enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_
         const struct transition *t = &s->transitions.list[i];
         size_t row_bytes = session_row_bytes(s, t->value);
         code = makers[t->kind](s, i, row_bytes, err);
+        if (code == COHORT_OK)
+            join_transfers(s, i);
     }
     return code;
 }
