@@ -13,8 +13,7 @@
  * the least time of any says little. */
 #define START_MOST 0.125
 
-/* ---- what can be divided ----------------------------------------------------------------------
- */
+/* ---- what can be divided --------------------------------------------------------------------- */
 
 static int64_t gcd(int64_t a, int64_t b) {
     while (b != 0) {
@@ -174,8 +173,7 @@ bool channel_scale_split(const struct cost_model *m, const struct channel_run *r
     return true;
 }
 
-/* ---- computing and weights --------------------------------------------------------------------
- */
+/* ---- computing and weights ------------------------------------------------------------------- */
 
 static double share_of(const struct cost_model *m, const struct channel_run *r, int b) {
     const int64_t of = m->values[channel_value(m, r->first, r->end, r->mode)].channels;
@@ -236,8 +234,7 @@ double channel_weight_bytes(const struct cost_model *m, const struct channel_run
     return share_of(m, r, b) * bytes;
 }
 
-/* ---- shares -----------------------------------------------------------------------------------
- */
+/* ---- shares ---------------------------------------------------------------------------------- */
 
 /* Board b's time for so many channels more. */
 struct rate {

@@ -20,8 +20,7 @@ struct channel_run {
     enum plan_output output; /* PLAN_STAY (not IN_CHANNEL), PLAN_TO_ROOT, PLAN_TO_ALL */
 };
 
-/* ---- what can be divided ----------------------------------------------------------------------
- */
+/* ---- what can be divided --------------------------------------------------------------------- */
 
 /* The value that a split is of: what the last node makes; IN_CHANNEL: what the node reads. */
 int channel_value(const struct cost_model *m, int first, int end, enum plan_mode mode);
@@ -40,8 +39,7 @@ enum channel_reads channel_reads(const struct cost_model *m, int first, int end,
 bool channel_scale_split(const struct cost_model *m, const struct channel_run *r, int id,
                          int64_t *scaled);
 
-/* ---- computing and weights --------------------------------------------------------------------
- */
+/* ---- computing and weights ------------------------------------------------------------------- */
 
 /* Milliseconds of board b until the segment's output is there: its channels, or its addend. */
 double channel_ms(const struct cost_model *m, const struct channel_run *r, int b);
@@ -69,8 +67,7 @@ enum cohort_code channel_minimax(const struct cost_model *m, int first, int end,
                                  enum plan_mode mode, const bool *who, const double *extra,
                                  int64_t *split, struct cohort_error *err);
 
-/* ---- what travels -----------------------------------------------------------------------------
- */
+/* ---- what travels ---------------------------------------------------------------------------- */
 
 /* Adds to t what boards lack of the segment's inputs, which lie as where[value] says; a value in
  * LAYOUT_CHANNELS is read as it lies.  transition_wait_ms(t, where, NULL, NULL) is its time. */
