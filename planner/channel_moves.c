@@ -6,8 +6,7 @@
 
 #define LINE_BYTES 64 /* shares of a sum are whole lines of the cache */
 
-/* ---- before -----------------------------------------------------------------------------------
- */
+/* ---- before ---------------------------------------------------------------------------------- */
 
 /* Does board b need input i of node k, and whole? */
 static bool needs(const struct cost_model *m, const struct channel_run *r, int k, int i, int b) {
@@ -47,8 +46,7 @@ void channel_traffic_in(struct traffic *t, const struct channel_run *r,
         }
 }
 
-/* ---- behind: bytes ----------------------------------------------------------------------------
- */
+/* ---- behind: bytes --------------------------------------------------------------------------- */
 
 static double whole_bytes(const struct cost_model *m, int id) {
     return (double)m->values[id].rows * m->values[id].row_bytes;
@@ -89,8 +87,7 @@ static bool any_gives(const struct cost_model *m, const struct channel_move *v, 
     return false;
 }
 
-/* ---- behind: stages ---------------------------------------------------------------------------
- */
+/* ---- behind: stages -------------------------------------------------------------------------- */
 
 /* In shares, which go on to whoever wants the sum when they were added up. */
 static bool in_shares(const struct channel_move *v) {
@@ -173,8 +170,7 @@ void channel_stage(struct traffic *t, const struct channel_move *v, int stage) {
         spread(t, v);
 }
 
-/* ---- behind: adding and copying ---------------------------------------------------------------
- */
+/* ---- behind: adding and copying -------------------------------------------------------------- */
 
 /* Linear: what came of `bytes` bytes is added in the boards' order, in memory of its own. */
 static double add_all(const struct cost_model *m, const struct channel_move *v, double bytes) {
