@@ -25,6 +25,12 @@ def list_of(text):
     return [w for w in text.split(",") if w]
 
 
+def middle(values):
+    """The median; None of nothing."""
+    values = sorted(values)
+    return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2 if values else None
+
+
 def commit():
     """Of the sources that were measured."""
     name = output_of("git", "rev-parse", "--short=10", "HEAD") or "unknown"

@@ -285,16 +285,23 @@ static double number(const cJSON *o, const char *key) {
     return cJSON_IsNumber(n) ? n->valuedouble : 0;
 }
 
-/* Bytes, memory and late blocks of the last run, from its report. */
-static enum cohort_code read_report(struct candidate *k, const char *json,
-                                    struct cohort_error *err) {
+/* Of dilated blocks on all boards: how many there were, and how many of them were late. */
+struct late {
+    double blocks, late;
+};
+
+/* Bytes and memory of the last run, from its report.  Late blocks of the runs since the last look,
+ * which *l is of, and will be of this one; those of warming up do not count. */
+static enum cohort_code read_report(struct candidate *k, struct late *l, bool timed,
+                                    const char *json, struct cohort_error *err) {
     cJSON *report = NULL;
     enum cohort_code code = json_parse(&report, json, strlen(json), "the report", err);
     if (code != COHORT_OK)
         return code;
     const cJSON *board, *step;
-    double blocks = 0, late = 0;
+    const struct late before = *l;
     int b = 0;
+    *l = (struct late){0};
     k->peak_bytes = k->bytes = k->compute_ms = 0;
     cJSON_ArrayForEach(board, cJSON_GetObjectItemCaseSensitive(report, "boards")) {
         double *peak = &k->board_peak_bytes[b++];
@@ -302,13 +309,14 @@ static enum cohort_code read_report(struct candidate *k, const char *json,
                 number(board, "other_bytes");
         k->peak_bytes = fmax(k->peak_bytes, *peak);
         k->compute_ms = fmax(k->compute_ms, number(board, "compute_ms"));
-        blocks += number(board, "blocks");
-        late += number(board, "late_blocks");
+        l->blocks += number(board, "blocks");
+        l->late += number(board, "late_blocks");
     }
     cJSON_ArrayForEach(step, cJSON_GetObjectItemCaseSensitive(report, "steps"))
         cJSON_ArrayForEach(board, cJSON_GetObjectItemCaseSensitive(step, "boards"))
             k->bytes += number(board, "bytes") / 2; /* sent by one, received by another */
-    k->late = fmax(k->late, blocks > 0 ? late / blocks : 0);
+    if (timed && l->blocks > before.blocks)
+        k->late = fmax(k->late, (l->late - before.late) / (l->blocks - before.blocks));
     json_free(&report);
     return COHORT_OK;
 }
@@ -326,6 +334,23 @@ static enum cohort_code run_once(struct contest *c, struct candidate *k,
     return code;
 }
 
+/* Collective.  Runs of one kind, and what is reported of them. */
+static enum cohort_code run_some(struct contest *c, struct candidate *k,
+                                 struct cohort_session *session, long count, bool timed,
+                                 struct late *late, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    char *json = NULL;
+    for (long i = 0; i < count; i++)
+        TRY(run_once(c, k, session, timed, err));
+    TRY(cohort_report(session, &json, err));
+    if (c->ranks->rank == 0)
+        code = read_report(k, late, timed, json, err);
+    TRY(cli_agree(c->ranks, code, err));
+out:
+    cohort_text_free(json);
+    return code;
+}
+
 static enum cohort_code rest(const struct contest *c, struct cohort_error *err) {
     const struct timespec t = {.tv_sec = (time_t)c->o->cooldown_s,
                                .tv_nsec = (long)(fmod(c->o->cooldown_s, 1) * 1e9)};
@@ -340,7 +365,7 @@ static enum cohort_code turn(struct contest *c, struct candidate *k, long warmup
     struct cohort_session_options options;
     struct cli_session_state state = {0};
     struct cohort_session *session = NULL;
-    char *json = NULL;
+    struct late late = {0};
     enum cohort_code code = COHORT_OK;
     TRY(rest(c, err));
     code = cli_session_options(&options, &state, &c->o->common, c->ranks, err);
@@ -351,14 +376,10 @@ static enum cohort_code turn(struct contest *c, struct candidate *k, long warmup
     if (c->ranks->rank == 0)
         inputs_describe(&options, &c->sets[0]);
     TRY(cohort_prepare(&session, c->model, k->plan, c->ranks->comm, &options, err));
-    for (long i = -warmup; i < repeat; i++)
-        TRY(run_once(c, k, session, i >= 0, err));
-    TRY(cohort_report(session, &json, err));
-    if (c->ranks->rank == 0)
-        code = read_report(k, json, err);
-    TRY(cli_agree(c->ranks, code, err));
+    if (warmup > 0)
+        TRY(run_some(c, k, session, warmup, false, &late, err));
+    TRY(run_some(c, k, session, repeat, true, &late, err));
 out:
-    cohort_text_free(json);
     cohort_close(&session);
     cli_session_release(&state);
     return code;

@@ -45,6 +45,18 @@ tap_run "one of the two again" suite --equal --only lenet5 --boards 2 --fresh
 tap_run "  is measured" grep -qE 'farm-suite: 1 of 1' "$scratch/err"
 tap_run "  instead of its own row" test "$(cases "$scratch/docs/results/farm.json")" = 3
 tap_run "  beside the other" test "$(rows)" -ge 2
+tap_run "the IOP paper's cases" suite --iop --only lenet5 --boards 3 --setups 0,2 --strategies coedge,auto,auto:memory
+tap_run "  with every set-up a row" test "$(grep -cE '^\| lenet5 \| [0-9.]+ \| 3 \| [02] \|' "$scratch/docs/results.md")" = 2
+tap_run "  a line for the network, and what should come out" test "$(grep -cE '^\| lenet5 \| 2 \||^`auto` over `coedge`: .* it should be 1.2|^Memory of `auto` .* it should be 50 %' "$scratch/docs/results.md")" = 3
+tap_run "  and memory" grep -q 'auto:memory, MB' "$scratch/docs/results.md"
+tap_run "  beside the others" test "$(grep -cE '^   "kind": "(equal|paper|iop)"' "$scratch/docs/results/farm.json")" = 5
+list() { bench/farm-suite --list --docs none "$@" >"$scratch/list"; }
+tap_run "its networks, listed" list --iop --only vgg16,lenet5,mobilenetv3
+tap_run "  whole, with set-ups, on 3 to 6 boards" test "$(grep -cE '^iop +(vgg16-whole|lenet5) .* [3-6] boards .* set-up [0148] ms' "$scratch/list")" = 14
+tap_run "  on 2 to 6 boards" test "$(grep -cE '^iop +mobilenetv3 .* [2-6] boards ' "$scratch/list")" = 5
+tap_run "whole VGG-16 among the targets" list --targets --only vgg16
+tap_run "  beside its convolutional part" test "$(grep -cE '^equal +vgg16(-whole)? +f(32|16) +(2000|700) ms 6 boards' "$scratch/list")" = 8
+tap_fails "set-ups that are none" "--setups" bench/farm-suite --setups 1,x
 tap_fails "mixes that are none" "--mixes" bench/farm-suite --mixes 3
 tap_run "nothing is left of the farm" test ! -e "/run/cohort-farm/$farm_name"
 tap_end
