@@ -1,6 +1,7 @@
 /* Pooling in windows and over the whole image. */
 #include "exec/lower.h"
 
+#include <math.h>
 #include <string.h>
 
 struct pool_state {
@@ -88,12 +89,37 @@ static void reduce_part(void *context, int64_t y0, int64_t y1, int block0, int b
                                      &w->out, y0, block0, block1);
 }
 
+/* The p-norm of an image's channels; sums in double, as the reference has them. */
+static void norm_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+    (void)y1;
+    (void)thread;
+    const struct part_work *w = context;
+    const int64_t in_h = value_geometry(op_value(w->program, w->op->in_slots[0])).height;
+    const int64_t p = node_attr_int(w->op->bound->node, "p", 2);
+    for (int b = block0; b < block1; b++) {
+        double sum[BLOCK] = {0};
+        const int lanes = view_lanes(&w->in, b);
+        float *out = view_at(&w->out, y0, b * BLOCK, 0);
+        for (int64_t y = y0 * in_h; y < (y0 + 1) * in_h; y++)
+            for (int x = 0; x < w->in.width; x++) {
+                const float *in = view_at(&w->in, y, b * BLOCK, x);
+                for (int l = 0; l < lanes; l++) {
+                    const double v = fabs((double)in[l]);
+                    sum[l] += p == 1 ? v : p == 2 ? v * v : pow(v, (double)p);
+                }
+            }
+        for (int l = 0; l < (w->out.blocked ? BLOCK : lanes); l++)
+            out[l] = (float)(p == 1 ? sum[l] : p == 2 ? sqrt(sum[l]) : pow(sum[l], 1 / (double)p));
+    }
+}
+
 const struct lowering lowerings_pool[] = {
     {"MaxPool", pool_accepts, bind_pool, NULL, IN_STRIPS(WALK_IMAGES_BLOCKS, pool_part)},
     {"AveragePool", pool_accepts, bind_pool, NULL, IN_STRIPS(WALK_IMAGES_BLOCKS, pool_part)},
     {"LpPool", pool_accepts, bind_pool, NULL, IN_STRIPS(WALK_IMAGES_BLOCKS, pool_part)},
     {"GlobalAveragePool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"GlobalMaxPool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
+    {"GlobalLpPool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, norm_part)},
     {"ReduceMean", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"ReduceMax", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"ReduceSum", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},

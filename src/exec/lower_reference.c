@@ -162,12 +162,18 @@ static enum cohort_code run_apart(struct program *p, const struct exec_op *op,
     enum cohort_code code = COHORT_OK;
     int made = 0;
     gather_inputs(p, op);
-    TRY(op_infer(&copy, s->in, s->inferred, err));
-    for (; made < copy.out_count; made++) {
-        TRY(tensor_init(&s->out_cut[made], s->inferred[made].type, &s->inferred[made].shape, err));
-        s->out[made] = &s->out_cut[made];
+    if (op_makes(&copy)) {
+        TRY(op_make(&copy, s->in, s->out_cut, err));
+        made = copy.out_count;
+    } else {
+        TRY(op_infer(&copy, s->in, s->inferred, err));
+        for (; made < copy.out_count; made++) {
+            TRY(tensor_init(&s->out_cut[made], s->inferred[made].type, &s->inferred[made].shape,
+                            err));
+            s->out[made] = &s->out_cut[made];
+        }
+        TRY(op_eval(&copy, s->in, s->out, err));
     }
-    TRY(op_eval(&copy, s->in, s->out, err));
     for (int i = 0; i < copy.out_count; i++) {
         if (copy.out[i] < 0 || op->out_slots[i] < 0)
             continue;
@@ -178,7 +184,10 @@ static enum cohort_code run_apart(struct program *p, const struct exec_op *op,
             s->out_cut[i] = (struct tensor){0};
             continue;
         }
-        size_t row = value_geometry(graph_value(p->graph, slot->value)).row_bytes;
+        const struct value *v = graph_value(p->graph, slot->value);
+        size_t row = value_geometry(v).row_bytes;
+        if (s->out_cut[i].type != v->type || !shape_equal(&s->out_cut[i].shape, &v->shape))
+            TRY(error_set(err, COHORT_ERR_INTERNAL, "output %d changed its shape", i));
         if (slot->bytes > 0)
             memcpy(slot->data, (const char *)s->out_cut[i].data + (size_t)slot->rows.begin * row,
                    slot->bytes);
@@ -218,7 +227,7 @@ static bool slots_are_whole(const struct program *p, const struct exec_op *op) {
 static enum cohort_code run_reference(struct program *p, const struct exec_op *op,
                                       struct cohort_error *err) {
     const struct reference_state *s = op->bound->state;
-    if (s->dynamic || !slots_are_there(op))
+    if (s->dynamic || !slots_are_there(op) || op_makes(op->bound->node))
         return run_apart(p, op, err);
     int64_t rows = value_rows(node_out(p->graph, op->bound->node, 0));
     if (rows_count(op->out) == rows && slots_are_whole(p, op))

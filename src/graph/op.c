@@ -44,8 +44,8 @@ const char *op_closest(const char *name) {
     return closest_name(name, names, count);
 }
 
-enum cohort_code op_infer(struct node *n, const struct tensor *const in[], struct tensor out[],
-                          struct cohort_error *err) {
+static enum cohort_code check_ports(const struct node *n, const struct tensor *const in[],
+                                    struct cohort_error *err) {
     const struct op_desc *op = n->op;
     if (n->in_count < op->min_inputs || n->in_count > op->max_inputs + (n->epilogue.residual >= 0))
         return error_set(err, COHORT_ERR_SHAPE, "%d inputs, but %s takes %d to %d", n->in_count,
@@ -57,9 +57,18 @@ enum cohort_code op_infer(struct node *n, const struct tensor *const in[], struc
         if (in[i] == NULL)
             return error_set(err, COHORT_ERR_SHAPE, "input %d, which %s needs, is left out", i,
                              op->name);
+    return COHORT_OK;
+}
+
+enum cohort_code op_infer(struct node *n, const struct tensor *const in[], struct tensor out[],
+                          struct cohort_error *err) {
+    const struct op_desc *op = n->op;
+    enum cohort_code code = check_ports(n, in, err);
+    if (code != COHORT_OK)
+        return code;
     for (int i = 0; i < n->out_count; i++)
         out[i] = (struct tensor){.shape = {.rank = -1}};
-    enum cohort_code code = op->infer(n, in, out, err);
+    code = op->infer(n, in, out, err);
     if (code != COHORT_OK)
         return code;
     for (int i = 0; i < n->out_count; i++) {
@@ -121,6 +130,16 @@ enum cohort_code op_eval(const struct node *n, const struct tensor *const in[],
         y[i] = (float)x;
     }
     return COHORT_OK;
+}
+
+bool op_makes(const struct node *n) {
+    return n->op->make != NULL && n->epilogue.act == ACT_NONE && n->epilogue.residual < 0;
+}
+
+enum cohort_code op_make(const struct node *n, const struct tensor *const in[], struct tensor out[],
+                         struct cohort_error *err) {
+    const enum cohort_code code = check_ports(n, in, err);
+    return code != COHORT_OK ? code : n->op->make(n, in, out, err);
 }
 
 /* Beyond so many inputs and outputs operators only move elements. */

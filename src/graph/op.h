@@ -42,6 +42,13 @@ struct op_desc {
     enum cohort_code (*eval)(const struct node *n, const struct tensor *const in[],
                              struct tensor *const out[], struct cohort_error *err);
 
+    /* Both at once, for operators that know the shapes only when the work is done, so that it is
+     * not done twice when the network runs: the contents of all inputs are known, infer() was
+     * called on the node before, and each out[i], all zero, gets type, shape and memory of its
+     * own; nothing after an error.  NULL: infer() is cheap. */
+    enum cohort_code (*make)(const struct node *n, const struct tensor *const in[],
+                             struct tensor out[], struct cohort_error *err);
+
     /* Can this node run on feature maps (FORM_MAP), given its values' shapes and constants?  NULL:
      * never.  True promises that src/exec has a lowering for it.  map_input(): does input i
      * (non-constant) take part as a map then? NULL: every non-constant input does. */
@@ -73,6 +80,10 @@ enum cohort_code op_infer(struct node *n, const struct tensor *const in[], struc
 /* Runs eval() and then applies the epilogue, plain. */
 enum cohort_code op_eval(const struct node *n, const struct tensor *const in[],
                          struct tensor *const out[], struct cohort_error *err);
+/* Is make() there, and no epilogue to be applied? */
+bool op_makes(const struct node *n);
+enum cohort_code op_make(const struct node *n, const struct tensor *const in[], struct tensor out[],
+                         struct cohort_error *err);
 /* What eval() costs, roughly: operations and elements, and something for the call. */
 double op_work(const struct node *n, const struct tensor *const in[], const struct tensor out[]);
 /* Takes so much from the node's allowance; false when that was too little. */

@@ -292,33 +292,50 @@ static void loop_without_end(void **state) {
     graph_destroy(&net);
 }
 
-/* Loops of loops of loops, of 60000 steps each: what a body negates, in the innermost. */
-static struct buf nested_loops(int depth) {
+/* Loops of loops of loops, of so many steps each: what a body negates, in the innermost. */
+static struct buf nested_loops(int depth, int steps) {
     struct buf b = body("ni,ci,a", "ci,b");
-    put_number(&b, "nm", 60000);
+    put_number(&b, "nm", steps);
     if (depth == 0) {
         put_node(&b, "Neg", "a", "b");
         return b;
     }
-    struct buf inner = nested_loops(depth - 1), n = node_msg("loop", "Loop", "nm,,a", "b");
+    struct buf inner = nested_loops(depth - 1, steps), n = node_msg("loop", "Loop", "nm,,a", "b");
     put_body(&n, "body", &inner);
     msg_in(&b, GRAPH_NODE, &n);
     return b;
 }
 
-/* Opening a file takes seconds at most, whatever its loops would compute, and so does running. */
-static void loops_of_loops(void **state) {
-    (void)state;
-    struct buf g = body("", "y"), b = nested_loops(2);
+static struct graph *open_nested(int depth, int steps) {
+    struct buf g = body("", "y"), b = nested_loops(depth - 1, steps);
     struct graph *net = NULL;
-    put_number(&g, "nm", 60000);
+    put_number(&g, "nm", steps);
     put_number(&g, "sx", 1);
     struct buf n = node_msg("loop", "Loop", "nm,,sx", "y");
     put_body(&n, "body", &b);
     msg_in(&g, GRAPH_NODE, &n);
     test_must(open_graph(&g, &net), &err);
-    const int64_t begin = clock_ns();
     test_must(graph_finish(net, &(struct pass_options){0}, &err), &err);
+    return net;
+}
+
+/* What each loop did twice, once for the shapes, the innermost of 14 would do 16384 times too
+ * often, which is more than is allowed. */
+static void work_is_done_once(void **state) {
+    (void)state;
+    struct graph *net = open_nested(8, 4);
+    struct tensor out = {0};
+    test_must(exec_run_graph(net, test_pool, &(struct exec_options){0}, 0, NULL, &out, &err), &err);
+    assert_true(tensor_f32(&out)[0] == 1); /* an even number of times */
+    tensor_release(&out);
+    graph_destroy(&net);
+}
+
+/* Opening a file takes seconds at most, whatever its loops would compute, and so does running. */
+static void loops_of_loops(void **state) {
+    (void)state;
+    const int64_t begin = clock_ns();
+    struct graph *net = open_nested(3, 60000);
     struct tensor out = {0};
     assert_int_equal(exec_run_graph(net, test_pool, &(struct exec_options){0}, 0, NULL, &out, &err),
                      COHORT_ERR_UNSUPPORTED);
@@ -434,6 +451,7 @@ int main(void) {
         cmocka_unit_test(if_of_two_shapes),
         cmocka_unit_test(loop),
         cmocka_unit_test(loop_without_end),
+        cmocka_unit_test(work_is_done_once),
         cmocka_unit_test(loops_of_loops),
         cmocka_unit_test(scan),
         cmocka_unit_test(scan_along_columns),

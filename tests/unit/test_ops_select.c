@@ -1,6 +1,7 @@
 /* Operators that select, scatter and sort: TopK, NonMaxSuppression, GatherElements, GatherND,
  * ScatterElements, ScatterND, TensorScatter, CumSum, CumProd, OneHot, EyeLike, ReverseSequence,
  * NonZero, Compress, Unique, Einsum, by hand. */
+#include "base/mem.h"
 #include "tests/support/opcase.h"
 
 static void topk(void **state) {
@@ -492,6 +493,14 @@ static void einsum(void **state) {
     F32(DIMS(2), 1, 2);
     F32(DIMS(3), 3, 4, 5);
     refuses(COHORT_ERR_SHAPE, "size 3, not 2");
+    einsum_begin("a,b,c,d->"); /* a small file, and years of work */
+    double *many = mem_zalloc(4000, sizeof *many);
+    assert_non_null(many);
+    for (int i = 0; i < 4; i++)
+        optest_input(&t, DT_F32, DIMS(4000), many);
+    mem_free(many);
+    optest_eval_fails(&t, COHORT_ERR_UNSUPPORTED, "2.6e+14 products for these sizes");
+    optest_end(&t);
 }
 
 int main(void) {

@@ -4,8 +4,9 @@
  * of the node like all others (struct attr in graph/graph.h).  An If whose condition is constant is
  * replaced by its branch when the network is opened (graph/pass_branches.c).
  *
- * infer() must say the outputs' shapes: where all contents are known it runs the body, as eval()
- * does again; otherwise what can be said without. */
+ * infer() must say the outputs' shapes: where all contents are known it runs the body, and eval()
+ * would run it again; when the network runs, make() does both at once.  Otherwise infer() says what
+ * can be said without. */
 #include "base/mem.h"
 #include "graph/ops/ops_body.h"
 #include "graph/ops/ops_common.h"
@@ -30,6 +31,17 @@ static enum cohort_code condition(const struct tensor *t, bool otherwise, bool *
         return error_set(err, COHORT_ERR_SHAPE, "the condition is not one bool");
     *known = t->data != NULL;
     *value = *known && tensor_get_i64(t, 0) != 0;
+    return COHORT_OK;
+}
+
+/* Has every output contents?  Else none keeps them. */
+static enum cohort_code all_made(const struct node *n, struct tensor *out,
+                                 struct cohort_error *err) {
+    for (int i = 0; i < n->out_count; i++)
+        if (out[i].data == NULL) {
+            body_release(out, n->out_count);
+            return error_set(err, COHORT_ERR_INTERNAL, "output %d was not computed", i);
+        }
     return COHORT_OK;
 }
 
@@ -78,21 +90,16 @@ out:
     return code;
 }
 
-static enum cohort_code if_eval(const struct node *n, const struct tensor *const in[],
-                                struct tensor *const out[], struct cohort_error *err) {
+static enum cohort_code if_make(const struct node *n, const struct tensor *const in[],
+                                struct tensor out[], struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    struct tensor *results = body_tensors(n->out_count, err);
     bool then, known;
     double fresh;
     const struct body_limits limits = body_eval_limits(n, &fresh);
-    if (results == NULL)
-        return COHORT_ERR_MEMORY;
     TRY(condition(in[0], false, &then, &known, err));
-    TRY(run_branch(n, in, then, results, &limits, err));
-    TRY(body_deliver(n, results, out, err));
+    TRY(run_branch(n, in, then, out, &limits, err));
+    code = all_made(n, out, err);
 out:
-    body_release(results, n->out_count);
-    mem_free(results);
     return code;
 }
 
@@ -238,20 +245,15 @@ out:
     return code;
 }
 
-static enum cohort_code loop_eval(const struct node *n, const struct tensor *const in[],
-                                  struct tensor *const out[], struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
+static enum cohort_code loop_make(const struct node *n, const struct tensor *const in[],
+                                  struct tensor out[], struct cohort_error *err) {
     bool complete;
     double fresh;
     const struct body_limits limits = body_eval_limits(n, &fresh);
-    struct tensor *results = body_tensors(n->out_count, err);
-    if (results == NULL)
-        return COHORT_ERR_MEMORY;
-    TRY(run_loop(n, in, results, &limits, &complete, err));
-    TRY(body_deliver(n, results, out, err));
-out:
-    body_release(results, n->out_count);
-    mem_free(results);
+    enum cohort_code code = run_loop(n, in, out, &limits, &complete, err);
+    if (code == COHORT_OK)
+        return all_made(n, out, err);
+    body_release(out, n->out_count);
     return code;
 }
 
@@ -259,7 +261,7 @@ out:
     {                                                                                              \
         .name = onnx, .domain = "", .since = first, .until = OPSET_LAST, .min_inputs = least,      \
         .max_inputs = NODE_IN_MAX - 1, .max_outputs = NODE_IN_MAX - 1, .flags = OP_GRAPHS,         \
-        .infer = what##_infer, .eval = what##_eval                                                 \
+        .infer = what##_infer, .eval = op_eval_made, .make = what##_make                           \
     }
 
 const struct op_desc op_if = ROW("If", 1, 1, if);

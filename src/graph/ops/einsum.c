@@ -9,9 +9,10 @@
 #include <ctype.h>
 #include <string.h>
 
-#define LETTERS  52
-#define LABELS   (LETTERS + RANK_MAX) /* the ellipsis' axes, the last one LABELS - 1 */
-#define OPERANDS 16
+#define LETTERS       52
+#define LABELS        (LETTERS + RANK_MAX) /* the ellipsis' axes, the last one LABELS - 1 */
+#define OPERANDS      16
+#define PRODUCTS_MOST 1e11 /* some minutes; a small file can ask for any number */
 
 struct equation {
     int operands;
@@ -258,6 +259,22 @@ static union number sum_at(enum op_class c, const struct axis *axes, int count, 
     return sum;
 }
 
+/* One product for each value of all labels together. */
+static double products(const struct equation *e) {
+    double count = 1;
+    for (int i = 0; i < LABELS; i++)
+        count *= e->dim[i] >= 0 ? (double)e->dim[i] : 1;
+    return count;
+}
+
+static enum cohort_code check_work(const struct equation *e, struct cohort_error *err) {
+    if (products(e) <= PRODUCTS_MOST)
+        return COHORT_OK;
+    return error_set(err, COHORT_ERR_UNSUPPORTED,
+                     "%.1e products for these sizes; at most %.0e are possible", products(e),
+                     PRODUCTS_MOST);
+}
+
 static enum cohort_code einsum_eval(const struct node *n, const struct tensor *const in[],
                                     struct tensor *const out[], struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -267,6 +284,7 @@ static enum cohort_code einsum_eval(const struct node *n, const struct tensor *c
     int64_t index[RANK_MAX] = {0}, at[OPERANDS] = {0}, i = 0;
     enum op_class c = op_class_of(in[0]->type);
     TRY(parse(n, in, &e, err));
+    TRY(check_work(&e, err));
     for (int k = 0; k < e.operands; k++)
         TRY(load_operand(c, in[k], &values[k], err));
     int outers = collect_axes(&e, in, false, outer);
@@ -288,16 +306,13 @@ static double einsum_flops(const struct graph *g, const struct node *n) {
     struct equation e;
     struct tensor tensors[OPERANDS];
     const struct tensor *in[OPERANDS];
-    double flops = n->in_count;
     for (int i = 0; i < n->in_count && i < OPERANDS; i++) {
         tensors[i] = (struct tensor){.shape = graph_value(g, n->in[i])->shape};
         in[i] = &tensors[i];
     }
     if (n->in_count > OPERANDS || parse(n, in, &e, NULL) != COHORT_OK || !e.known)
         return 0;
-    for (int i = 0; i < LABELS; i++)
-        flops *= e.dim[i] >= 0 ? (double)e.dim[i] : 1;
-    return flops;
+    return n->in_count * products(&e);
 }
 
 const struct op_desc op_einsum = {

@@ -226,5 +226,6 @@ const struct op_desc op_global_lp_pool = {
     .max_outputs = 1,
     .infer = global_infer,
     .eval = global_eval,
+    .map_ok = map_unary_ok,
     .flops = norm_flops,
 };

@@ -138,25 +138,31 @@ static bool same_or_unknown(int64_t a, int64_t b) {
     return a < 0 || b < 0 || a == b;
 }
 
-static enum cohort_code nms_infer(struct node *n, const struct tensor *const in[],
-                                  struct tensor out[], struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    struct triples found = {0};
-    struct shape shape = shape_of(2, (const int64_t[]){-1, 3});
-    const struct shape *b = &in[0]->shape, *s = &in[1]->shape;
-    TRY(op_need(n, in, 0, TYPE_BIT(DT_F32), err));
-    TRY(op_need(n, in, 1, TYPE_BIT(DT_F32), err));
-    TRY(check_number(n, in, 2, TYPES_INDEX, err));
-    TRY(check_number(n, in, 3, TYPE_BIT(DT_F32), err));
-    TRY(check_number(n, in, 4, TYPE_BIT(DT_F32), err));
+static enum cohort_code check_shapes(const struct shape *b, const struct shape *s,
+                                     struct cohort_error *err) {
     if ((b->rank >= 0 && (b->rank != 3 || !same_or_unknown(b->dim[2], 4))) ||
         (s->rank >= 0 && s->rank != 3) ||
         (b->rank == 3 && s->rank == 3 &&
          (!same_or_unknown(b->dim[0], s->dim[0]) || !same_or_unknown(b->dim[1], s->dim[2])))) {
         char tb[SHAPE_TEXT_BYTES], ts[SHAPE_TEXT_BYTES];
-        TRY(error_set(err, COHORT_ERR_SHAPE, "boxes of shape %s with scores of shape %s",
-                      shape_text(b, tb, sizeof tb), shape_text(s, ts, sizeof ts)));
+        return error_set(err, COHORT_ERR_SHAPE, "boxes of shape %s with scores of shape %s",
+                         shape_text(b, tb, sizeof tb), shape_text(s, ts, sizeof ts));
     }
+    return COHORT_OK;
+}
+
+static enum cohort_code nms_infer(struct node *n, const struct tensor *const in[],
+                                  struct tensor out[], struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct triples found = {0};
+    struct shape shape = shape_of(2, (const int64_t[]){-1, 3});
+    const struct shape *s = &in[1]->shape;
+    TRY(op_need(n, in, 0, TYPE_BIT(DT_F32), err));
+    TRY(op_need(n, in, 1, TYPE_BIT(DT_F32), err));
+    TRY(check_number(n, in, 2, TYPES_INDEX, err));
+    TRY(check_number(n, in, 3, TYPE_BIT(DT_F32), err));
+    TRY(check_number(n, in, 4, TYPE_BIT(DT_F32), err));
+    TRY(check_shapes(&in[0]->shape, s, err));
     bool known = in[0]->data != NULL && in[1]->data != NULL;
     for (int i = 2; i < 5; i++)
         known = known && (op_in(n, in, i) == NULL || in[i]->data != NULL);
@@ -172,15 +178,21 @@ out:
     return code;
 }
 
-static enum cohort_code nms_eval(const struct node *n, const struct tensor *const in[],
-                                 struct tensor *const out[], struct cohort_error *err) {
+static enum cohort_code nms_make(const struct node *n, const struct tensor *const in[],
+                                 struct tensor out[], struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
     struct triples found = {0};
-    enum cohort_code code = find_boxes(n, in, &found, err);
-    if (code == COHORT_OK && (int64_t)found.count != out[0]->shape.dim[0])
-        code = error_set(err, COHORT_ERR_INTERNAL, "its boxes changed");
-    for (size_t i = 0; code == COHORT_OK && i < found.count; i++)
+    TRY(check_number(n, in, 2, TYPES_INDEX, err));
+    TRY(check_number(n, in, 3, TYPE_BIT(DT_F32), err));
+    TRY(check_number(n, in, 4, TYPE_BIT(DT_F32), err));
+    TRY(check_shapes(&in[0]->shape, &in[1]->shape, err));
+    TRY(find_boxes(n, in, &found, err));
+    struct shape shape = shape_of(2, (const int64_t[]){(int64_t)found.count, 3});
+    TRY(tensor_init(&out[0], DT_I64, &shape, err));
+    for (size_t i = 0; i < found.count; i++)
         for (int k = 0; k < 3; k++)
-            tensor_i64(out[0])[3 * i + (size_t)k] = found.at[i][k];
+            tensor_i64(&out[0])[3 * i + (size_t)k] = found.at[i][k];
+out:
     mem_free(found.at);
     return code;
 }
@@ -199,6 +211,7 @@ const struct op_desc op_non_max_suppression = {
     .max_inputs = 5,
     .max_outputs = 1,
     .infer = nms_infer,
-    .eval = nms_eval,
+    .eval = op_eval_made,
+    .make = nms_make,
     .flops = nms_flops,
 };

@@ -133,6 +133,11 @@ static enum cohort_code run_node(const struct graph *g, int index, struct tensor
         TRY(error_memory(err, (size_t)n.in_count * sizeof *p.in, "an operator's inputs"));
     for (int i = 0; i < n.in_count; i++)
         p.in[i] = n.in[i] >= 0 ? &values[n.in[i]] : NULL;
+    if (l->must && (n.op->flags & OP_GRAPHS) != 0 && op_makes(&n)) { /* once, however deep it is */
+        TRY(op_make(&n, p.in, p.made, err));
+        made = n.out_count;
+        goto made;
+    }
     TRY(op_infer(&n, p.in, p.made, err));
     TRY(may_run(&n, &p, l, &run, err));
     if (run) {
@@ -150,6 +155,7 @@ static enum cohort_code run_node(const struct graph *g, int index, struct tensor
         }
         TRY(code);
     }
+made:
     for (int i = 0; i < n.out_count; i++)
         if (n.out[i] >= 0) {
             values[n.out[i]] = p.made[i];
@@ -197,21 +203,6 @@ out:
     body_release(values, g->value_count);
     mem_free(values);
     return code;
-}
-
-/* Copies results into the node's outputs, whose shapes infer() found. */
-enum cohort_code body_deliver(const struct node *n, const struct tensor *results,
-                              struct tensor *const out[], struct cohort_error *err) {
-    for (int i = 0; i < n->out_count; i++) {
-        if (out[i] == NULL)
-            continue;
-        if (results[i].data == NULL || results[i].type != out[i]->type ||
-            !shape_equal(&results[i].shape, &out[i]->shape))
-            return error_set(err, COHORT_ERR_INTERNAL, "output %d changed its shape", i);
-        if (tensor_bytes(out[i]) > 0)
-            memcpy(out[i]->data, results[i].data, tensor_bytes(out[i]));
-    }
-    return COHORT_OK;
 }
 
 struct tensor *body_tensors(int count, struct cohort_error *err) {

@@ -45,9 +45,6 @@ int body_formal_inputs(const struct node *n);
 /* Dims that differ are not known; ranks that do, neither. */
 struct shape shape_either(const struct shape *a, const struct shape *b);
 
-/* Copies results into the node's outputs, whose shapes infer() found. */
-enum cohort_code body_deliver(const struct node *n, const struct tensor *results,
-                              struct tensor *const out[], struct cohort_error *err);
 /* So many empty tensors (mem_free); NULL when memory is short. */
 struct tensor *body_tensors(int count, struct cohort_error *err);
 

@@ -1,4 +1,5 @@
 /* See ops_common.h.  No operator is defined here. */
+#include "base/mem.h"
 #include "graph/ops/ops_common.h"
 
 #include <string.h>
@@ -376,4 +377,26 @@ void rows_same(const struct graph *g, const struct node *n, int i, struct rowmap
 void rows_image(struct rowmap *map) {
     map->kind = ROWMAP_ALL;
     map->out_height = 1;
+}
+
+enum cohort_code op_eval_made(const struct node *n, const struct tensor *const in[],
+                              struct tensor *const out[], struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct tensor *results = mem_zalloc((size_t)n->out_count, sizeof *results);
+    if (results == NULL)
+        return error_memory(err, (size_t)n->out_count * sizeof *results, "an operator's results");
+    TRY(op_make(n, in, results, err));
+    for (int i = 0; i < n->out_count; i++) {
+        if (out[i] == NULL)
+            continue;
+        if (results[i].type != out[i]->type || !shape_equal(&results[i].shape, &out[i]->shape))
+            TRY(error_set(err, COHORT_ERR_INTERNAL, "output %d changed its shape", i));
+        if (tensor_bytes(out[i]) > 0)
+            memcpy(out[i]->data, results[i].data, tensor_bytes(out[i]));
+    }
+out:
+    for (int i = 0; i < n->out_count; i++)
+        tensor_release(&results[i]);
+    mem_free(results);
+    return code;
 }

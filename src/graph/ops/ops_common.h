@@ -141,6 +141,10 @@ void bcast_next(struct bcast *b);
 enum cohort_code op_same_eval(const struct node *n, const struct tensor *const in[],
                               struct tensor *const out[], struct cohort_error *err);
 
+/* The eval of an operator that has make(): copies what that gives. */
+enum cohort_code op_eval_made(const struct node *n, const struct tensor *const in[],
+                              struct tensor *const out[], struct cohort_error *err);
+
 /* Row-major element strides of a dense tensor. */
 void op_strides(const struct shape *s, int64_t stride[RANK_MAX]);
 /* to[sum i_k*to_stride_k] = from[sum i_k*from_stride_k] for all i < dim; strides in elements of

@@ -163,32 +163,28 @@ out:
     return code;
 }
 
-static enum cohort_code scan_eval(const struct node *n, const struct tensor *const in[],
-                                  struct tensor *const out[], struct cohort_error *err) {
+static enum cohort_code scan_make(const struct node *n, const struct tensor *const in[],
+                                  struct tensor out[], struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct scan s;
     struct body_frame f = {0};
     struct tensor slices[SCAN_MAX] = {{0}};
-    struct tensor *results = body_tensors(n->out_count, err);
-    if (results == NULL)
-        return COHORT_ERR_MEMORY;
     TRY(read_scan(n, in, &s, err));
     TRY(body_frame_init(&f, s.body->graph, s.states, s.scans, err));
     TRY(run_scan(n, in, &s, &f, slices, err));
     for (int i = 0; i < s.states; i++) {
-        results[i] = f.state[i];
+        out[i] = f.state[i];
         f.state[i] = (struct tensor){0};
     }
     for (int i = 0; i < s.scans; i++) {
         int axis;
         TRY(op_axis(s.out_axis[i], f.stacks[i].shape.rank + 1, &axis, err));
-        TRY(body_stack_pop(&f.stacks[i], axis, s.out_reverse[i], &results[s.states + i], err));
+        TRY(body_stack_pop(&f.stacks[i], axis, s.out_reverse[i], &out[s.states + i], err));
     }
-    TRY(body_deliver(n, results, out, err));
 out:
+    if (code != COHORT_OK)
+        body_release(out, n->out_count);
     body_release(slices, SCAN_MAX);
-    body_release(results, n->out_count);
-    mem_free(results);
     body_frame_release(&f);
     return code;
 }
@@ -203,5 +199,6 @@ const struct op_desc op_scan = {
     .max_outputs = NODE_IN_MAX - 1,
     .flags = OP_GRAPHS,
     .infer = scan_infer,
-    .eval = scan_eval,
+    .eval = op_eval_made,
+    .make = scan_make,
 };

@@ -222,63 +222,83 @@ out:
     return code;
 }
 
+/* u->count: -1 where it is not known. */
+static enum cohort_code unique_shapes(const struct node *n, const struct tensor *in,
+                                      const struct uniques *u, struct tensor out[],
+                                      struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct shape shape = shape_unknown(1);
+    int axis = 0;
+    if (node_attr(n, "axis") != NULL) {
+        shape = in->shape;
+        if (shape.rank >= 0)
+            TRY(op_axis(node_attr_int(n, "axis", 0), shape.rank, &axis, err));
+    }
+    if (shape.rank >= 0)
+        shape.dim[axis] = u->count;
+    op_out(n, out, 0, in->type, &shape);
+    for (int i = 1; i < 4; i++) {
+        struct shape list = shape_of(1, &u->count);
+        if (i == 2) /* the inverse: one for each slice */
+            list.dim[0] = node_attr(n, "axis") == NULL ? shape_count(&in->shape)
+                          : in->shape.rank >= 0        ? in->shape.dim[axis]
+                                                       : -1;
+        op_out(n, out, i, DT_I64, &list);
+    }
+out:
+    return code;
+}
+
 static enum cohort_code unique_infer(struct node *n, const struct tensor *const in[],
                                      struct tensor out[], struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct uniques u = {.count = -1};
-    struct shape shape = shape_unknown(1);
-    int axis = 0;
     TRY(op_need(n, in, 0, TYPES_ANY, err));
-    if (node_attr(n, "axis") != NULL) {
-        shape = in[0]->shape;
-        if (shape.rank >= 0)
-            TRY(op_axis(node_attr_int(n, "axis", 0), shape.rank, &axis, err));
-    }
     if (in[0]->data != NULL && tensor_aligned(in[0]))
         TRY(find_uniques(n, in[0], &u, err));
-    if (shape.rank >= 0)
-        shape.dim[axis] = u.count;
-    op_out(n, out, 0, in[0]->type, &shape);
-    for (int i = 1; i < 4; i++) {
-        struct shape list = shape_of(1, &u.count);
-        if (i == 2) /* the inverse: one for each slice */
-            list.dim[0] = node_attr(n, "axis") == NULL ? shape_count(&in[0]->shape)
-                          : in[0]->shape.rank >= 0     ? in[0]->shape.dim[axis]
-                                                       : -1;
-        op_out(n, out, i, DT_I64, &list);
-    }
+    code = unique_shapes(n, in[0], &u, out, err);
 out:
     uniques_release(&u);
     return code;
 }
 
-static enum cohort_code unique_eval(const struct node *n, const struct tensor *const in[],
-                                    struct tensor *const out[], struct cohort_error *err) {
+/* number[u->count]: room. */
+static void fill_uniques(const struct node *n, const struct tensor *in, const struct uniques *u,
+                         int64_t *number, struct tensor out[]) {
+    const size_t bytes = (size_t)u->inner * dtype_bytes(in->type);
+    for (int64_t i = 0; i < u->count; i++) {
+        const struct group *g = &u->groups[i];
+        number[g->number] = i;
+        for (int64_t o = 0; bytes > 0 && o < u->outer; o++)
+            memcpy(op_at(&out[0], (o * u->count + i) * u->inner),
+                   op_at(in, (o * u->length + g->first) * u->inner), bytes);
+        if (n->out_count > 1)
+            tensor_i64(&out[1])[i] = g->first;
+        if (n->out_count > 3)
+            tensor_i64(&out[3])[i] = g->count;
+    }
+    for (int64_t i = 0; n->out_count > 2 && i < u->length; i++)
+        tensor_i64(&out[2])[i] = number[u->inverse[i]];
+}
+
+static enum cohort_code unique_make(const struct node *n, const struct tensor *const in[],
+                                    struct tensor out[], struct cohort_error *err) {
     struct uniques u;
+    struct tensor shapes[4] = {{0}};
     enum cohort_code code = find_uniques(n, in[0], &u, err);
     int64_t *number = NULL; /* of a group in the output, by its number in the order of the keys */
-    if (code == COHORT_OK) {
-        number = mem_zalloc((size_t)u.count, sizeof *number);
-        if (number == NULL)
-            code = error_memory(err, (unsigned long long)u.count * sizeof *number, "numbers");
-    }
-    if (code != COHORT_OK)
-        goto out;
-    size_t bytes = (size_t)u.inner * dtype_bytes(in[0]->type);
-    for (int64_t i = 0; i < u.count; i++) {
-        const struct group *g = &u.groups[i];
-        number[g->number] = i;
-        for (int64_t o = 0; bytes > 0 && o < u.outer; o++)
-            memcpy(op_at(out[0], (o * u.count + i) * u.inner),
-                   op_at(in[0], (o * u.length + g->first) * u.inner), bytes);
-        if (n->out_count > 1)
-            tensor_i64(out[1])[i] = g->first;
-        if (n->out_count > 3)
-            tensor_i64(out[3])[i] = g->count;
-    }
-    for (int64_t i = 0; n->out_count > 2 && i < u.length; i++)
-        tensor_i64(out[2])[i] = number[u.inverse[i]];
+    int made = 0;
+    TRY(code);
+    number = mem_zalloc((size_t)u.count, sizeof *number);
+    if (number == NULL)
+        TRY(error_memory(err, (unsigned long long)u.count * sizeof *number, "numbers"));
+    TRY(unique_shapes(n, in[0], &u, shapes, err));
+    for (; made < n->out_count; made++)
+        TRY(tensor_init(&out[made], shapes[made].type, &shapes[made].shape, err));
+    fill_uniques(n, in[0], &u, number, out);
 out:
+    for (int i = 0; code != COHORT_OK && i < made; i++)
+        tensor_release(&out[i]);
     mem_free(number);
     uniques_release(&u);
     return code;
@@ -293,5 +313,6 @@ const struct op_desc op_unique = {
     .max_inputs = 1,
     .max_outputs = 4,
     .infer = unique_infer,
-    .eval = unique_eval,
+    .eval = op_eval_made,
+    .make = unique_make,
 };
