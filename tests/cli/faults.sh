@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Failures that nobody can plan for: no memory, a failing MPI call, a board that fails, stops or dies
-# at any moment.  Every run ends within 10 seconds, with a status that is not zero and exactly one
-# line that says why; it crashes nowhere and forgets no memory (COHORT_INJECT makes leaks errors).
+# at any moment.  Every run ends within 10 seconds (20 where two run at a time), with a status that is
+# not zero and exactly one line that says why; it crashes nowhere and forgets no memory (COHORT_INJECT
+# makes leaks errors).
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
 . tests/support/binary.sh
@@ -56,46 +57,70 @@ sweep() { # NAME KIND AT STEP MOST COMMAND...
     fi
 }
 
-# ---- the n-th allocation, on one board ---------------------------------------------------------
+# ---- the n-th allocation or MPI call -----------------------------------------------------------
 
-sweep "inspect" alloc "" 7 20000 "$cohort" inspect net.onnx
-sweep "inspect --json" alloc "" 11 20000 "$cohort" inspect net.onnx --json
-sweep "plan" alloc "" 11 20000 "$cohort" plan net.onnx --boards 3
-sweep "synth" alloc "" 5 20000 "$cohort" synth lenet5 --size 16 --width 0.1 -o made.onnx
-sweep "run" alloc "" 5 20000 "$cohort" run net.onnx
-sweep "run --json on a picture" alloc "" 11 20000 "$cohort" run net.onnx --input picture.png --top 3 --json
-sweep "run --as json" alloc "" 13 20000 "$cohort" run net.onnx --as json -o out.json --report
-sweep "run --plan" alloc "" 13 20000 "$cohort" run net.onnx --groups 0-1,2- --save-plan plan.json
-sweep "bench" alloc "" 13 20000 "$cohort" bench net.onnx --repeat 1
-
-sweep "profile" alloc "" 29 20000 "$cohort" profile net.onnx --again --groups all
-
-# ---- the n-th allocation or MPI call on one of three -------------------------------------------
+one_board() {
+    sweep "inspect" alloc "" 7 20000 "$cohort" inspect net.onnx
+    sweep "inspect --json" alloc "" 11 20000 "$cohort" inspect net.onnx --json
+    sweep "plan" alloc "" 11 20000 "$cohort" plan net.onnx --boards 3
+    sweep "synth" alloc "" 5 20000 "$cohort" synth lenet5 --size 16 --width 0.1 -o made.onnx
+    sweep "run" alloc "" 5 20000 "$cohort" run net.onnx
+    sweep "run --json on a picture" alloc "" 11 20000 "$cohort" run net.onnx --input picture.png --top 3 --json
+    sweep "run --as json" alloc "" 13 20000 "$cohort" run net.onnx --as json -o out.json --report
+    sweep "run --plan" alloc "" 13 20000 "$cohort" run net.onnx --groups 0-1,2- --save-plan plan.json
+    sweep "bench" alloc "" 13 20000 "$cohort" bench net.onnx --repeat 1
+    sweep "profile" alloc "" 41 20000 "$cohort" profile net.onnx --again --groups all --engines --threads 2
+    sweep "1 rank under mpirun, memory" alloc "@0" 97 20000 "$mpirun" -n 1 "$cohort" run net.onnx
+}
 
 three=("$mpirun" --bind-to none -n 3 "$cohort" run net.onnx --groups 0-1,2-)
-for rank in 0 1 2; do
-    step=$((rank == 0 ? 307 : 127))
-    rm -rf cache
-    sweep "3 ranks, memory of rank $rank" alloc "@$rank" $step 20000 "${three[@]}"
-    rm -rf cache
-    sweep "3 ranks, MPI of rank $rank" mpi "@$rank" 41 2000 "${three[@]}" --weights send
-done
-limit=20 # messages that were on their way may hold MPI_Finalize() up on each rank in turn
-for rank in 0 2; do
-    sweep "3 ranks profiling, memory of rank $rank" alloc "@$rank" 149 20000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again --groups all
-    sweep "3 ranks profiling, MPI of rank $rank" mpi "@$rank" 251 4000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again --groups all
-done
-"$cohort" synth resnet18 --size 32 --width 0.25 --features -o adapted.onnx
-adapting=(env -u COHORT_NO_PROFILE "$mpirun" --bind-to none -n 3 "$cohort" run adapted.onnx --cpu-share 0.3 --adapt --ratio 1:1:1 --repeat 6)
-slower=",share:0.02:2@1" # so that there is another plan
-COHORT_INJECT=${slower#,} timeout -k 2 $limit "${adapting[@]}" >out 2>err
-tap_run "3 ranks have another plan" grep -q '^cohort: note: after 4 runs another plan' err
-for rank in 0 2; do
-    sweep "3 ranks adapting, memory of rank $rank" alloc "@$rank$slower" $((rank == 0 ? 1993 : 797)) 40000 "${adapting[@]}"
-done
-sweep "3 ranks adapting, MPI of rank 2" mpi "@2$slower" 61 4000 "${adapting[@]}"
+three_running() {
+    local rank
+    for rank in 0 1 2; do
+        rm -rf cache
+        sweep "3 ranks, memory of rank $rank" alloc "@$rank" $((rank == 0 ? 307 : 127)) 20000 "${three[@]}"
+        rm -rf cache
+        sweep "3 ranks, MPI of rank $rank" mpi "@$rank" 41 2000 "${three[@]}" --weights send
+    done
+}
+three_profiling() {
+    local rank
+    for rank in 0 2; do
+        sweep "3 ranks profiling, memory of rank $rank" alloc "@$rank" 149 20000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again --groups all
+        sweep "3 ranks profiling, MPI of rank $rank" mpi "@$rank" 251 4000 "$mpirun" --bind-to none -n 3 "$cohort" profile net.onnx --again --groups all
+    done
+}
+three_adapting() {
+    local rank
+    local adapting=(env -u COHORT_NO_PROFILE "$mpirun" --bind-to none -n 3 "$cohort" run adapted.onnx --cpu-share 0.3 --adapt --ratio 1:1:1 --repeat 6)
+    local slower=",share:0.02:2@1" # so that there is another plan
+    "$cohort" synth resnet18 --size 32 --width 0.25 --features -o adapted.onnx
+    COHORT_INJECT=${slower#,} timeout -k 2 $limit "${adapting[@]}" >out 2>err
+    tap_run "3 ranks have another plan" grep -q '^cohort: note: after 4 runs another plan' err
+    for rank in 0 2; do
+        sweep "3 ranks adapting, memory of rank $rank" alloc "@$rank$slower" $((rank == 0 ? 1993 : 797)) 40000 "${adapting[@]}"
+    done
+    sweep "3 ranks adapting, MPI of rank 2" mpi "@2$slower" 61 4000 "${adapting[@]}"
+}
+
+# Two at a time, each in a folder of its own: what fails, and how, does not depend on what else runs,
+# only how long it takes does.
+apart() { # FUNCTION...
+    (
+        mkdir "$1" && cp net.onnx picture.png "$1" && cd "$1" || exit 1
+        export XDG_CACHE_HOME=$PWD/cache
+        "$@"
+        echo "# $runs runs with an injected failure"
+        tap_end
+    ) >"$1.tap"
+}
+limit=20
+{ apart one_board; apart three_profiling; } &
+apart three_running
+wait
+for part in one_board three_running three_profiling; do tap_include $part.tap; done
+three_adapting # by measured times: nothing else runs
 limit=10
-sweep "1 rank under mpirun, memory" alloc "@0" 97 20000 "$mpirun" -n 1 "$cohort" run net.onnx
 inject mpi:20@1 "${three[@]}" --timeout 5
 tap_run "the message names the call and the board" grep -qE '^cohort: .*\(rank 1\): MPI_[A-Z][a-z_]* failed' err
 "${three[@]}" --inject-mpi 20 >out 2>err

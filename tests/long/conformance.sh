@@ -6,6 +6,7 @@
 # PyTorch), and newer node tests in $COHORT_SHARED/conformance/node where there are any.
 # What is left out is printed by reason.  A test that is skipped for any other reason than those
 # below, or fails and is not listed, or is listed and passes, fails this suite.
+# beside: others
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh

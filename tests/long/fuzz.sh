@@ -19,12 +19,19 @@ fuzz() { # TARGET SECONDS WHAT
     fi
 }
 [ -n "$without" ] || make --no-print-directory -j"$(nproc)" fuzz-objects "BUILD=${build#"$PWD"/}" >/dev/null 2>&1
-fuzz network 15 "passes and operators"
+# Two at a time: each is one process.
+some=$(mktemp)
+trap 'rm -f "$some"' EXIT
+(
+    fuzz network 15 "passes and operators"
+    fuzz npy 4 "the reader of arrays"
+    fuzz image 4 "the reader of pictures"
+) >"$some" &
 fuzz onnx 10 "the ONNX reader"
 fuzz plan 4 "the reader of plans"
 fuzz profile 4 "the reader of profiles"
 fuzz tuning 4 "the reader of tuning files"
 fuzz cluster 4 "the reader of cluster files"
-fuzz npy 4 "the reader of arrays"
-fuzz image 4 "the reader of pictures"
+wait
+tap_include "$some"
 tap_end

@@ -4,6 +4,7 @@
 #
 # Needs $COHORT_SHARED or ../shared: nets/NAME in ONNX's test layout, images, and the recorded
 # labels/classify.json and labels/detections.json.
+# beside: others
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh

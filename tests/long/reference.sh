@@ -3,6 +3,7 @@
 # of them at full size; on one rank and on three.  max|a-b| <= 1e-4 max|b|.
 #
 # What ONNX Runtime answers is kept in BUILD/tests/reference, by the hash of the network.
+# beside: others
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh

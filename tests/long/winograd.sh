@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Winograd against direct convolution on whole networks at full size: max|a-b| <= 1e-5 max|b|, ten
 # times less than a network may be off; whole and, with one's own bits, on three ranks.
+# beside: others
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh

@@ -1,5 +1,6 @@
 /* Dilation: a board at share s takes 1/s of its CPU time, or what was profiled of it, polls while
- * it sleeps, counts late blocks, and answers with the same bits. */
+ * it sleeps, counts late blocks, and answers with the same bits.
+ * alone: it sleeps and looks at clocks */
 #include "board/pool.h"
 #include "cohort.h"
 #include "runtime/model.h"

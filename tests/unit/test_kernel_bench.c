@@ -1,5 +1,6 @@
 /* Timing kernels by themselves: every kernel that can do a layer is timed, nothing is left, and the
- * core's peak is there for every instruction set that it has. */
+ * core's peak is there for every instruction set that it has.
+ * alone: it measures speeds */
 #include "base/mem.h"
 #include "kernels/peak.h"
 #include "profile/kernel_bench.h"

@@ -1,5 +1,6 @@
 /* Models in files: external data, half a gigabyte in milliseconds, every prefix and every corrupt
- * byte of a small model, and the real networks beside the repository, where there are any. */
+ * byte of a small model, and the real networks beside the repository, where there are any.
+ * alone: it times opening a large file, and counts page faults */
 #include "base/file.h"
 #include "base/mem.h"
 #include "graph/onnx/onnx.h"

@@ -1,5 +1,5 @@
 /* The pool: every item once, on any thread; nothing allocated; the poll; sleeping; the float mode.
- */
+ * alone: it looks at clocks and at which thread does what */
 #include "board/pool.h"
 
 #include "base/mem.h"

@@ -1,5 +1,6 @@
 /* Measuring on one board: which passes, sane curves, what a dilated board takes; and the cache:
- * what still holds and what does not. */
+ * what still holds and what does not.
+ * alone: it compares measured times */
 #include "base/file.h"
 #include "base/mem.h"
 #include "board/health.h"
