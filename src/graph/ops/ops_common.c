@@ -1,6 +1,6 @@
 /* See ops_common.h.  No operator is defined here. */
-#include "base/mem.h"
 #include "graph/ops/ops_common.h"
+#include "base/mem.h"
 
 #include <string.h>
 
