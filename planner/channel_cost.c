@@ -175,7 +175,7 @@ bool channel_scale_split(const struct cost_model *m, const struct channel_run *r
 
 /* ---- computing and weights ------------------------------------------------------------------- */
 
-static double share_of(const struct cost_model *m, const struct channel_run *r, int b) {
+double channel_share(const struct cost_model *m, const struct channel_run *r, int b) {
     const int64_t of = m->values[channel_value(m, r->first, r->end, r->mode)].channels;
     return of > 0 ? (double)(r->split[b + 1] - r->split[b]) / (double)of : 0;
 }
@@ -204,7 +204,7 @@ static double full_bytes(const struct cost_model *m, enum plan_mode mode, int k)
 }
 
 double channel_ms(const struct cost_model *m, const struct channel_run *r, int b) {
-    const double share = share_of(m, r, b);
+    const double share = channel_share(m, r, b);
     double ms = 0;
     for (int k = r->first; k < r->end && share > 0; k++)
         ms += channel_part_ms(m->p, b, m->starts[m->p->boards[b].type],
@@ -231,7 +231,7 @@ double channel_weight_bytes(const struct cost_model *m, const struct channel_run
     double bytes = 0;
     for (int k = r->first; k < r->end; k++)
         bytes += cost_weight_bytes(m, b, k);
-    return share_of(m, r, b) * bytes;
+    return channel_share(m, r, b) * bytes;
 }
 
 /* ---- shares ---------------------------------------------------------------------------------- */

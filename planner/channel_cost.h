@@ -18,6 +18,7 @@ struct channel_run {
      * which has what is left, too; an empty share leaves a board out.  Borrowed. */
     const int64_t *split;
     enum plan_output output; /* PLAN_STAY (not IN_CHANNEL), PLAN_TO_ROOT, PLAN_TO_ALL */
+    enum plan_route route;   /* of the plan; channel_ms() and the like do not look at it */
 };
 
 /* ---- what can be divided --------------------------------------------------------------------- */
@@ -41,6 +42,8 @@ bool channel_scale_split(const struct cost_model *m, const struct channel_run *r
 
 /* ---- computing and weights ------------------------------------------------------------------- */
 
+/* Board b's share of the channels. */
+double channel_share(const struct cost_model *m, const struct channel_run *r, int b);
 /* Milliseconds of board b until the segment's output is there: its channels, or its addend. */
 double channel_ms(const struct cost_model *m, const struct channel_run *r, int b);
 /* IN_CHANNEL: what follows when addends were added up, on a board that gets the sum; else 0. */
@@ -76,6 +79,8 @@ void channel_traffic_in(struct traffic *t, const struct channel_run *r, const st
 bool channel_needs(const struct cost_model *m, const struct channel_run *r, int id, int b);
 /* Bytes of some channels of a value, as they lie. */
 double channel_bytes(const struct cost_model *m, int id, struct channels c);
+/* … of board b's channels of a value that the segment makes. */
+double channel_run_bytes(const struct cost_model *m, const struct channel_run *r, int id, int b);
 
 /* A join (sum: false) or sum of addends behind a segment. */
 struct channel_move {
@@ -92,6 +97,8 @@ void channel_stage(struct traffic *t, const struct channel_move *v, int stage);
 double channel_stage_ms(const struct cost_model *m, const struct channel_move *v, int stage, int b);
 /* All stages: of each its one-port time and the longest adding.  t is scratch. */
 double channel_move_ms(struct traffic *t, const struct channel_move *v);
+/* Memory of a sum's transfer on board b, beside its addend. */
+double channel_buffer_bytes(const struct cost_model *m, const struct channel_move *v, int b);
 /* By the faster route, which it sets; linear where they are alike. */
 double channel_best_ms(struct traffic *t, struct channel_move *v);
 

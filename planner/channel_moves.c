@@ -62,6 +62,13 @@ double channel_bytes(const struct cost_model *m, int id, struct channels c) {
     return whole_bytes(m, id) * (double)(end - c.begin) / (double)lanes;
 }
 
+double channel_run_bytes(const struct cost_model *m, const struct channel_run *r, int id, int b) {
+    const int64_t of = m->values[channel_value(m, r->first, r->end, r->mode)].channels;
+    const int64_t count = m->values[id].channels;
+    const struct channels c = {r->split[b] * count / of, r->split[b + 1] * count / of};
+    return channel_bytes(m, id, c);
+}
+
 static bool has_share(const struct channel_move *v, int b) {
     return v->split[b + 1] > v->split[b];
 }
@@ -194,6 +201,23 @@ double channel_stage_ms(const struct cost_model *m, const struct channel_move *v
     else if (ring && stage < n - 1 && has_share(v, b))
         bytes = sum_share(m, v, round_share(n, b, stage + 1)) * (stage == n - 2 ? 2 : 1);
     return channel_pass_ms(m->p, b, bytes);
+}
+
+double channel_buffer_bytes(const struct cost_model *m, const struct channel_move *v, int b) {
+    const int n = m->boards;
+    const double own = sum_share(m, v, b);
+    double bytes = 0;
+    if (!v->sum || n < 2)
+        return 0;
+    if (v->route ==
+        PLAN_ROUTE_LINEAR) { /* each addend of what it adds up; its own is one of them */
+        for (int k = 0; k < n; k++)
+            bytes += !has_share(v, k) ? 0 : v->to_all ? own : b == 0 ? whole_bytes(m, v->value) : 0;
+        return bytes;
+    }
+    for (int stage = 1; stage < n; stage++) /* what comes */
+        bytes += sum_share(m, v, round_share(n, b, stage));
+    return bytes + (v->to_all || b == 0 ? 0 : own); /* and the sum, where only the root wants it */
 }
 
 double channel_move_ms(struct traffic *t, const struct channel_move *v) {

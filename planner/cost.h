@@ -175,6 +175,8 @@ void demand_release(struct demand *w);
  * Both are borrowed until the next begin. */
 void demand_begin(struct demand *w, int end, int until, const int64_t *split);
 void demand_begin_whole(struct demand *w, int end, const bool *who);
+/* Forgets the last walk; what nodes [first, end) come to is the caller's to fill in. */
+void demand_begin_nothing(struct demand *w, int first, int end);
 void demand_step(struct demand *w);
 static inline const struct rows *demand_need(const struct demand *w, int b) {
     return w->need + (size_t)b * (size_t)w->m->g->value_count;

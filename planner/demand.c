@@ -96,6 +96,11 @@ void demand_begin_whole(struct demand *w, int end, const bool *who) {
     w->who = who;
 }
 
+void demand_begin_nothing(struct demand *w, int first, int end) {
+    demand_begin_whole(w, end, NULL);
+    w->at = first;
+}
+
 /* ---- one node ------------------------------------------------------------------------------- */
 
 /* What the segment must deliver of node k: outputs that are read behind its end. */

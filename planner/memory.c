@@ -1,5 +1,6 @@
 /* How much memory a plan takes on each board: activations in one arena, by lifetime as the runtime
- * has them, and the weights of every operator that the board runs. */
+ * has them, the weights of every operator that the board runs, or of its slices, and what sums over
+ * boards are added up in. */
 #include "planner/replay.h"
 
 #include "base/mem.h"
@@ -16,7 +17,8 @@ struct tally {
 struct ledger {
     struct replay r;
     struct tally *boards;
-    bool *runs; /* per board and node: does it run here? */
+    double *runs;    /* per board and node: which share of it runs here */
+    double *addends; /* per board: memory of sums' transfers, which stays */
 };
 
 static enum cohort_code enter(struct tally *t, double bytes, int first, int last,
@@ -83,7 +85,7 @@ static enum cohort_code enter_made(struct ledger *l, int b, struct cohort_error 
                     rows = (struct rows){0, m->values[id].rows};
             }
             if (!rows_empty(need[id]))
-                l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k] = true;
+                l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k] = 1;
             if ((b == 0 && m->values[id].last_use == m->g->node_count) || /* enter_root() */
                 cost_is_inside(m, b, k, r->end, id))
                 continue;
@@ -92,6 +94,48 @@ static enum cohort_code enter_made(struct ledger *l, int b, struct cohort_error 
                 return code;
         }
     return COHORT_OK;
+}
+
+static bool gets(const struct channel_run *run, int b) {
+    return run->output == PLAN_TO_ALL || (run->output == PLAN_TO_ROOT && b == 0);
+}
+
+/* By channels: its channels of what is made, until others in the segment, or later ones, have read
+ * them or they were put together; an addend, which the others' are added to. */
+static enum cohort_code enter_slices(struct ledger *l, int b, struct cohort_error *err) {
+    const struct replay *r = &l->r;
+    const struct cost_model *m = r->m;
+    enum cohort_code code = COHORT_OK;
+    const int64_t *split = r->run.split;
+    const bool sum = r->mode == PLAN_IN_CHANNEL, has = split[b + 1] > split[b];
+    const double share = has ? channel_share(m, &r->run, b) : 0;
+    for (int k = r->first; k < r->end && code == COHORT_OK; k++) {
+        const int id = m->g->nodes[k].out[0];
+        const bool leaves = m->values[id].last_use >= r->end;
+        const double whole = bytes_of(l, id, (struct rows){0, m->values[id].rows});
+        l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k] = share;
+        if (sum ? !has && !gets(&r->run, b) : !has || cost_is_inside(m, b, k, r->end, id))
+            continue;
+        int last = leaves && r->run.output == PLAN_STAY
+                       ? m->values[id].last_use
+                       : last_reader(m->g, r->first, r->end, id, k);
+        if (leaves && r->run.output != PLAN_STAY)
+            last = r->end - 1;
+        code =
+            enter(&l->boards[b], sum ? whole : channel_run_bytes(m, &r->run, id, b), k, last, err);
+    }
+    return code;
+}
+
+/* What is whole again, on a board that gets it. */
+static enum cohort_code enter_joined(struct ledger *l, int b, struct cohort_error *err) {
+    const struct replay *r = &l->r;
+    const struct cost_model *m = r->m;
+    const int id = r->move.value;
+    if (!gets(&r->run, b) || (b == 0 && m->values[id].last_use == m->g->node_count))
+        return COHORT_OK; /* enter_root() */
+    return enter(&l->boards[b], bytes_of(l, id, (struct rows){0, m->values[id].rows}), r->end - 1,
+                 m->values[id].last_use, err);
 }
 
 /* The root keeps the network's inputs and outputs, whole, in places of their own. */
@@ -121,10 +165,11 @@ static enum cohort_code add_up(const struct ledger *l, double *bytes, struct coh
             arena_assign(l->boards[b].items, (int)l->boards[b].count, &arena, err);
         if (code != COHORT_OK)
             return code;
-        bytes[b] = (double)arena + m->p->types[m->p->boards[b].type].workspace_bytes;
+        bytes[b] =
+            (double)arena + m->p->types[m->p->boards[b].type].workspace_bytes + l->addends[b];
         for (int k = 0; k < m->g->node_count; k++)
-            if (l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k])
-                bytes[b] += cost_weight_bytes(m, b, k);
+            bytes[b] += l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k] *
+                        cost_weight_bytes(m, b, k);
     }
     return COHORT_OK;
 }
@@ -134,18 +179,22 @@ enum cohort_code plan_peak_bytes(const struct cost_model *m, const struct plan *
     enum cohort_code code = COHORT_OK;
     const size_t boards = (size_t)m->boards;
     struct ledger l = {.boards = mem_zalloc(boards, sizeof *l.boards),
-                       .runs = mem_zalloc(boards, (size_t)m->g->node_count + 1)};
-    if (l.boards == NULL || l.runs == NULL) {
-        code = error_memory(err, boards * (size_t)m->g->node_count, "a plan's memory");
+                       .runs = mem_zalloc(boards * ((size_t)m->g->node_count + 1), sizeof *l.runs),
+                       .addends = mem_zalloc(boards, sizeof *l.addends)};
+    if (l.boards == NULL || l.runs == NULL || l.addends == NULL) {
+        code = error_memory(err, boards * (size_t)m->g->node_count * sizeof *l.runs,
+                            "a plan's memory");
         goto out;
     }
     TRY(replay_begin(&l.r, m, plan, false, err));
     for (enum replay_kind k = replay_next(&l.r); k != REPLAY_END; k = replay_next(&l.r)) {
-        if (k != REPLAY_IN)
-            continue;
-        for (int b = 0; b < m->boards; b++) {
+        for (int b = 0; k == REPLAY_IN && b < m->boards; b++) {
             TRY(enter_inputs(&l, b, err));
-            TRY(enter_made(&l, b, err));
+            TRY((plan_by_channels(l.r.mode) ? enter_slices : enter_made)(&l, b, err));
+        }
+        for (int b = 0; k == REPLAY_JOIN && b < m->boards; b++) {
+            TRY(enter_joined(&l, b, err));
+            l.addends[b] += channel_buffer_bytes(m, &l.r.move, b);
         }
     }
     TRY(replay_code(&l.r, err));
@@ -157,5 +206,6 @@ out:
         mem_free(l.boards[b].items);
     mem_free(l.boards);
     mem_free(l.runs);
+    mem_free(l.addends);
     return code;
 }

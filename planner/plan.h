@@ -28,6 +28,9 @@ static inline bool plan_by_channels(enum plan_mode mode) {
     return mode == PLAN_OUT_CHANNEL || mode == PLAN_CHANNELWISE || mode == PLAN_IN_CHANNEL;
 }
 
+/* As a plan file has it: "out-channel". */
+const char *plan_mode_name(enum plan_mode mode);
+
 /* Where the segment's outputs are when it has ended. */
 enum plan_output {
     PLAN_TO_ROOT, /* AT(0): gathered, or sent, to board 0 */
@@ -37,11 +40,15 @@ enum plan_output {
     PLAN_TO_ALL,  /* REPLICATED: on every board; of segments by channels */
 };
 
+const char *plan_output_name(enum plan_output output);
+
 /* How what segments by channels made is put together or added up. */
 enum plan_route {
     PLAN_ROUTE_LINEAR, /* straight from each board that has something to each that wants it */
     PLAN_ROUTE_RING,   /* round the boards, each talking to two neighbours only */
 };
+
+const char *plan_route_name(enum plan_route route);
 
 /* What values that travel between boards are on the way. */
 enum plan_wire {
@@ -54,7 +61,8 @@ struct plan_segment {
     char *until; /* name of the tensor that ends it: the output of its last node */
     enum plan_mode mode;
     enum plan_output output;
-    int board; /* PLAN_LOCAL: which board */
+    int board;             /* PLAN_LOCAL: which board */
+    enum plan_route route; /* by channels: of what goes to the root or to all */
     /* boards+1 numbers, rising from 0.  PLAN_TILE: rows of the `until` tensor.  OUT_CHANNEL,
      * CHANNELWISE: its channels.  IN_CHANNEL: channels of the operator's input. */
     int64_t *split;

@@ -21,8 +21,22 @@ static const char *const mode_names[] = {[PLAN_TILE] = "tile",
 #define MODES (sizeof mode_names / sizeof mode_names[0])
 static const char *const output_names[] = {
     [PLAN_TO_ROOT] = "root", [PLAN_STAY] = "stay", [PLAN_TO_ALL] = "all"};
+static const char *const route_names[] = {
+    [PLAN_ROUTE_LINEAR] = "linear", [PLAN_ROUTE_RING] = "ring"};
 static const char *const wire_names[] = {
     [PLAN_WIRE_F32] = "f32", [PLAN_WIRE_F16] = "f16", [PLAN_WIRE_I8] = "i8"};
+
+const char *plan_mode_name(enum plan_mode mode) {
+    return mode_names[mode];
+}
+
+const char *plan_output_name(enum plan_output output) {
+    return output_names[output];
+}
+
+const char *plan_route_name(enum plan_route route) {
+    return route_names[route];
+}
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -75,10 +89,12 @@ static enum cohort_code read_choice(const struct json_at *at, const char *key,
 static enum cohort_code read_segment(const struct json_at *at, int version, int boards,
                                      struct plan_segment *s, struct cohort_error *err) {
     static const char *const later[] = {"output", "predicted_wait_ms"};
-    static const char *const keys[][6] = {
+    static const char *const keys[][7] = {
         [PLAN_TILE] = {"until", "mode", "output", "predicted_ms", "predicted_wait_ms", "split"},
         [PLAN_LOCAL] = {"until", "mode", "output", "predicted_ms", "predicted_wait_ms", "board"},
         [PLAN_REPLICATE] = {"until", "mode", "predicted_ms", "predicted_wait_ms"},
+        [PLAN_OUT_CHANNEL] = {"until", "mode", "output", "predicted_ms", "predicted_wait_ms",
+                              "split", "route"},
     };
     static const int since[MODES] = {[PLAN_REPLICATE] = 2,
                                      [PLAN_OUT_CHANNEL] = 3,
@@ -97,7 +113,10 @@ static enum cohort_code read_segment(const struct json_at *at, int version, int 
                          "mode '%s' belongs to plans of version %d, and this is one of version %d",
                          mode_names[choice], since[choice], version);
     TRY(check_version(at, version, later, 2, err));
-    TRY(json_known_keys(at, keys[channels ? PLAN_TILE : s->mode], s->mode == PLAN_REPLICATE ? 4 : 6,
+    TRY(json_known_keys(at, keys[channels ? PLAN_OUT_CHANNEL : s->mode],
+                        channels                    ? 7
+                        : s->mode == PLAN_REPLICATE ? 4
+                                                    : 6,
                         err));
     TRY(json_get_copy(at, "until", &s->until, err));
     if (s->mode == PLAN_TILE || channels)
@@ -106,6 +125,9 @@ static enum cohort_code read_segment(const struct json_at *at, int version, int 
         TRY(json_get_int(at, "board", 0, boards - 1, &s->board, err));
     TRY(read_choice(at, "output", output_names, channels ? 3 : 2, &choice, err));
     s->output = s->mode == PLAN_REPLICATE ? PLAN_STAY : (enum plan_output)choice;
+    if (channels)
+        TRY(read_choice(at, "route", route_names, 2, &choice, err));
+    s->route = channels ? (enum plan_route)choice : PLAN_ROUTE_LINEAR;
     TRY(json_may_f64(at, "predicted_ms", 0, DBL_MAX, &s->predicted_ms, err));
     TRY(json_may_f64(at, "predicted_wait_ms", 0, DBL_MAX, &s->predicted_wait_ms, err));
 out:
@@ -180,6 +202,8 @@ static void write_segment(cJSON *list, const struct plan_segment *s, int boards,
         json_add_i64(o, "board", s->board, ok);
     if (s->mode != PLAN_REPLICATE)
         json_add_text(o, "output", output_names[s->output], ok);
+    if (plan_by_channels(s->mode) && s->route != PLAN_ROUTE_LINEAR)
+        json_add_text(o, "route", route_names[s->route], ok);
     if (s->predicted_ms >= 0)
         json_add_f64(o, "predicted_ms", s->predicted_ms, ok);
     if (s->predicted_wait_ms >= 0)

@@ -46,11 +46,6 @@ enum cohort_code replay_begin(struct replay *r, const struct cost_model *m, cons
     enum cohort_code code = COHORT_OK;
     const size_t boards = (size_t)m->boards, values = (size_t)m->g->value_count + 1;
     BUG_UNLESS(plan->boards == m->boards);
-    if (plan_has_channels(plan)) {
-        *r = (struct replay){.m = m, .plan = plan};
-        return error_set(err, COHORT_ERR_UNSUPPORTED,
-                         "a plan with segments by channels cannot be predicted yet");
-    }
     *r = (struct replay){.m = m, .plan = plan, .own = own, .segment = -1, .last = -1};
     r->next = REPLAY_IN;
     TRY(demand_init(&r->w, m, err));
@@ -165,6 +160,22 @@ static enum plan_mode mode_of(const struct replay *r, const struct plan_segment 
     return s->mode;
 }
 
+/* What boards need whole of a segment by channels, and how long they take. */
+static void begin_channels(struct replay *r, const struct plan_segment *s) {
+    const struct cost_model *m = r->m;
+    const size_t stride = (size_t)m->g->value_count;
+    r->run = (struct channel_run){r->first, r->end, r->mode, s->split, s->output, s->route};
+    demand_begin_nothing(&r->w, r->first, r->end);
+    for (int i = 0; i < r->input_count; i++) {
+        const int id = r->inputs[i];
+        for (int b = 0; r->where[id].kind != LAYOUT_CHANNELS && b < m->boards; b++)
+            if (channel_needs(m, &r->run, id, b))
+                r->w.need[(size_t)b * stride + (size_t)id] = (struct rows){0, m->values[id].rows};
+    }
+    for (int b = 0; b < m->boards; b++)
+        r->w.ms[b] = channel_ms(m, &r->run, b);
+}
+
 static void begin_segment(struct replay *r) {
     const struct plan_segment *s = &r->plan->segments[r->segment];
     r->first = r->segment == 0 ? 0 : r->ends[r->segment - 1];
@@ -173,13 +184,17 @@ static void begin_segment(struct replay *r) {
     r->board = s->mode == PLAN_LOCAL ? s->board : 0;
     memset(r->one, 0, (size_t)r->m->boards * sizeof *r->one);
     r->one[r->board] = true;
-    if (r->mode == PLAN_TILE)
+    r->run = (struct channel_run){0};
+    r->joined = r->first - 1;
+    find_inputs(r);
+    if (plan_by_channels(r->mode))
+        begin_channels(r, s);
+    else if (r->mode == PLAN_TILE)
         demand_begin(&r->w, r->end, r->m->outputs[r->end - 1], s->split);
     else
         demand_begin_whole(&r->w, r->end, r->mode == PLAN_LOCAL ? r->one : r->all);
     while (r->w.at > r->first)
         demand_step(&r->w);
-    find_inputs(r);
     bring_inputs(r);
     r->window = (struct overlap){r->first, r->end, cost_heavy(r->m, r->first, r->end)};
 }
@@ -188,7 +203,18 @@ static void begin_segment(struct replay *r) {
 static void place_output(struct replay *r, int id) {
     const struct cost_model *m = r->m;
     const struct plan_segment *s = &r->plan->segments[r->segment];
+    int64_t *split = r->splits + (size_t)id * ((size_t)m->boards + 1);
     r->made[id] = r->segment;
+    if (r->mode == PLAN_IN_CHANNEL) {
+        memcpy(split, s->split, ((size_t)m->boards + 1) * sizeof *split);
+        r->where[id] = (struct layout){.kind = LAYOUT_PARTIAL};
+        return;
+    }
+    if (plan_by_channels(r->mode)) {
+        BUG_UNLESS(channel_scale_split(m, &r->run, id, split));
+        r->where[id] = (struct layout){.kind = LAYOUT_CHANNELS, .split = split};
+        return;
+    }
     if (r->mode != PLAN_TILE) {
         r->where[id] = (struct layout){
             .kind = r->mode == PLAN_LOCAL ? LAYOUT_AT : LAYOUT_REPLICATED, .board = r->board};
@@ -196,13 +222,36 @@ static void place_output(struct replay *r, int id) {
     }
     if (m->values[id].last_use < r->end && id != m->outputs[r->end - 1])
         return;
-    int64_t *split = r->splits + (size_t)id * ((size_t)m->boards + 1);
     cost_scale_split(m, m->outputs[r->end - 1], s->split, id, split);
     r->where[id] = (struct layout){.kind = LAYOUT_ROWS, .split = split};
     for (int b = 0; b < m->boards; b++)
         if (!r->own && (demand_need(&r->w, b)[id].begin < split[b] ||
                         demand_need(&r->w, b)[id].end > split[b + 1]))
             hold(r, id, b, demand_need(&r->w, b)[id]);
+}
+
+/* The node whose output is the next that a segment by channels gives to the root or to all; -1: no
+ * more. */
+static int next_join(const struct replay *r) {
+    if (r->run.end == 0 || r->run.output == PLAN_STAY)
+        return -1;
+    for (int k = r->joined + 1; k < r->end; k++)
+        if (r->m->values[r->m->g->nodes[k].out[0]].last_use >= r->end)
+            return k;
+    return -1;
+}
+
+static void begin_join(struct replay *r) {
+    const bool all = r->run.output == PLAN_TO_ALL;
+    r->joined = next_join(r);
+    const int id = r->m->g->nodes[r->joined].out[0];
+    r->move = (struct channel_move){.value = id,
+                                    .sum = r->mode == PLAN_IN_CHANNEL,
+                                    .to_all = all,
+                                    .route = r->run.route,
+                                    .split = r->splits + (size_t)id * ((size_t)r->m->boards + 1)};
+    r->where[id] = (struct layout){.kind = all ? LAYOUT_REPLICATED : LAYOUT_AT};
+    r->last = -1;
 }
 
 /* Calls for every output of the segment that is read behind its end; only what the network gives:
@@ -256,7 +305,11 @@ enum replay_kind replay_next(struct replay *r) {
         r->last = r->m->outputs[r->end - 1];
         r->depth =
             r->mode == PLAN_TILE ? cost_tail_depth(r->m, r->first, r->end, r->window.heavy) : 0;
-        r->next = REPLAY_ROOT;
+        r->next = next_join(r) >= 0 ? REPLAY_JOIN : REPLAY_ROOT;
+        break;
+    case REPLAY_JOIN:
+        begin_join(r);
+        r->next = next_join(r) >= 0 ? REPLAY_JOIN : REPLAY_ROOT;
         break;
     case REPLAY_ROOT:
         r->next = REPLAY_RESULT;
@@ -282,6 +335,13 @@ const struct overlap *replay_window(const struct replay *r, enum replay_kind kin
 
 /* ---- folds ---------------------------------------------------------------------------------- */
 
+static double longest_finish(const struct replay *r) {
+    double most = 0;
+    for (int b = 0; b < r->m->boards; b++)
+        most = fmax(most, channel_finish_ms(r->m, &r->run, b));
+    return most;
+}
+
 enum cohort_code plan_step_sum(const struct cost_model *m, const struct plan *plan, double *ms,
                                struct cohort_error *err) {
     struct replay r;
@@ -295,6 +355,8 @@ enum cohort_code plan_step_sum(const struct cost_model *m, const struct plan *pl
             most = fmax(most, r.w.ms[b]);
         if (k == REPLAY_COMPUTE)
             sum += most;
+        else if (k == REPLAY_JOIN)
+            sum += channel_move_ms(&r.t, &r.move) + longest_finish(&r);
         else
             sum += transition_wait_ms(&r.t, r.where, replay_window(&r, k), r.w.need);
     }
@@ -302,5 +364,28 @@ enum cohort_code plan_step_sum(const struct cost_model *m, const struct plan *pl
     replay_release(&r);
     if (code == COHORT_OK)
         *ms = sum;
+    return code;
+}
+
+enum cohort_code plan_choose_routes(const struct cost_model *m, struct plan *plan,
+                                    struct cohort_error *err) {
+    struct replay r;
+    enum cohort_code code = replay_begin(&r, m, plan, true, err);
+    if (code != COHORT_OK)
+        return code;
+    double gain = 0; /* of a ring, over all that the segment gives */
+    for (enum replay_kind k = replay_next(&r); k != REPLAY_END; k = replay_next(&r)) {
+        if (k == REPLAY_COMPUTE)
+            gain = 0;
+        if (k != REPLAY_JOIN)
+            continue;
+        r.move.route = PLAN_ROUTE_LINEAR;
+        gain += channel_move_ms(&r.t, &r.move);
+        r.move.route = PLAN_ROUTE_RING;
+        gain -= channel_move_ms(&r.t, &r.move);
+        plan->segments[r.segment].route = gain > 0 ? PLAN_ROUTE_RING : PLAN_ROUTE_LINEAR;
+    }
+    code = replay_code(&r, err);
+    replay_release(&r);
     return code;
 }

@@ -42,7 +42,7 @@ static bool allocate(struct timelines *l, const struct cost_model *m, int segmen
     s->boards = m->boards;
     s->segment_count = segments;
     s->segments = mem_zalloc((size_t)segments + 1, sizeof *s->segments);
-    s->board_ms = mem_zalloc(2 * boards * ((size_t)segments + 1), sizeof *s->board_ms);
+    s->board_ms = mem_zalloc(3 * boards * ((size_t)segments + 1), sizeof *s->board_ms);
     s->peak_bytes = mem_zalloc(boards, sizeof *s->peak_bytes);
     s->pair_bytes = mem_zalloc(boards * boards, sizeof *s->pair_bytes);
     l->cpu = mem_zalloc(boards, 6 * sizeof *l->cpu);
@@ -58,8 +58,9 @@ static bool allocate(struct timelines *l, const struct cost_model *m, int segmen
     l->head = l->queue + boards * boards;
     l->tail = l->head + boards;
     for (int i = 0; i <= segments; i++) {
-        s->segments[i].board_compute_ms = s->board_ms + 2 * boards * (size_t)i;
+        s->segments[i].board_compute_ms = s->board_ms + 3 * boards * (size_t)i;
         s->segments[i].board_wait_ms = s->segments[i].board_compute_ms + boards;
+        s->segments[i].board_out_ms = s->segments[i].board_wait_ms + boards;
     }
     return true;
 }
@@ -247,20 +248,73 @@ out:
     return code;
 }
 
+static double longest(const double *ms, int count) {
+    double most = 0;
+    for (int i = 0; i < count; i++)
+        most = fmax(most, ms[i]);
+    return most;
+}
+
+/* Board b waits for what the segment's outputs bring it. */
+static enum cohort_code wait_out(struct timelines *l, int b, double until,
+                                 struct cohort_error *err) {
+    struct sim_segment *s = &l->s->segments[l->r.segment];
+    const double waited = fmax(0, until - l->cpu[b]), most = longest(s->board_out_ms, l->s->boards);
+    enum cohort_code code = wait_for(l, l->r.segment, b, l->cpu[b], until, err);
+    s->board_out_ms[b] += waited;
+    s->wait_ms += longest(s->board_out_ms, l->s->boards) - most;
+    l->cpu[b] += waited;
+    return code;
+}
+
+/* What follows a sum, on board b. */
+static enum cohort_code finish(struct timelines *l, int b, struct cohort_error *err) {
+    struct sim_segment *s = &l->s->segments[l->r.segment];
+    const double ms = channel_finish_ms(l->r.m, &l->r.run, b);
+    const struct sim_interval i = {.kind = SIM_COMPUTE,
+                                   .segment = l->r.segment,
+                                   .board = b,
+                                   .begin_ms = l->cpu[b],
+                                   .end_ms = l->cpu[b] + ms};
+    l->cpu[b] += ms;
+    s->board_compute_ms[b] += ms;
+    s->compute_ms = fmax(s->compute_ms, s->board_compute_ms[b]);
+    s->end_ms = fmax(s->end_ms, l->cpu[b]);
+    return record(l, i, err);
+}
+
+/* What a segment by channels made is put together or added up: in each stage boards send, wait for
+ * what comes, and add it. */
+static enum cohort_code take_together(struct timelines *l, struct cohort_error *err) {
+    struct replay *r = &l->r;
+    struct sim_segment *s = &l->s->segments[r->segment];
+    enum cohort_code code = COHORT_OK;
+    const int stages = channel_stages(r->m, &r->move);
+    for (int stage = 0; stage < stages; stage++) {
+        channel_stage(&r->t, &r->move, stage);
+        expect_nothing(l);
+        TRY(send_all(l, &r->t, false, r->segment, err));
+        for (int b = 0; b < l->s->boards; b++)
+            TRY(wait_out(
+                l, b, fmax(l->cpu[b], l->arrival[b]) + channel_stage_ms(r->m, &r->move, stage, b),
+                err));
+        s->bytes_out += sum_bytes(&r->t);
+    }
+    for (int b = 0; b < l->s->boards; b++)
+        TRY(finish(l, b, err));
+out:
+    return code;
+}
+
 /* To the root, which waits for it. */
 static enum cohort_code take_out(struct timelines *l, struct cohort_error *err) {
     struct sim_segment *s = &l->s->segments[l->r.segment];
     enum cohort_code code = COHORT_OK;
     expect_nothing(l);
     TRY(send_all(l, &l->r.t, false, l->r.segment, err));
-    if (l->arrival[0] >= 0) {
-        const double before = s->board_wait_ms[0];
-        TRY(wait_for(l, l->r.segment, 0, l->cpu[0], l->arrival[0], err));
-        s->root_wait_ms += s->board_wait_ms[0] - before;
-        s->wait_ms += s->board_wait_ms[0] - before;
-        l->cpu[0] = fmax(l->cpu[0], l->arrival[0]);
-    }
-    s->bytes_out = sum_bytes(&l->r.t);
+    if (l->arrival[0] >= 0)
+        TRY(wait_out(l, 0, l->arrival[0], err));
+    s->bytes_out += sum_bytes(&l->r.t);
     s->end_ms = fmax(s->end_ms, l->cpu[0]);
 out:
     return code;
@@ -293,6 +347,8 @@ enum cohort_code simulate(struct simulation **out, const struct cost_model *m,
     for (enum replay_kind k = replay_next(&l.r); k != REPLAY_END; k = replay_next(&l.r)) {
         if (k == REPLAY_IN)
             TRY(take_in(&l, err));
+        else if (k == REPLAY_JOIN)
+            TRY(take_together(&l, err));
         else if (k == REPLAY_ROOT)
             TRY(take_out(&l, err));
         else if (k == REPLAY_RESULT)

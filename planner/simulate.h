@@ -26,10 +26,10 @@ struct sim_segment {
     double compute_ms, wait_ms; /* of the slowest board; of the one that waits longest, on the way
                                    in and out */
     double begin_ms, end_ms;    /* the first board begins, the last one has finished */
-    double bytes_in, bytes_out; /* before it, and after it to the root */
+    double bytes_in, bytes_out; /* before it, and after it: to the root, or to all */
     double redundant;           /* work done more than once, as a share of the work; tiles only */
     double *board_compute_ms, *board_wait_ms; /* per board; within simulation.board_ms */
-    double root_wait_ms; /* of board 0's wait: for what the segment's outputs bring it */
+    double *board_out_ms; /* per board: of its wait: for what the segment's outputs bring it */
 };
 
 struct simulation {

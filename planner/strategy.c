@@ -159,29 +159,39 @@ static enum cohort_code check_memory(const struct cost_model *m, const struct si
         host != NULL ? ")" : "", excess / 1e6, cost_memory_limit(m, b) / 1e6);
 }
 
+enum cohort_code planner_predict(struct planned *out, const struct cost_model *m,
+                                 struct plan **plan, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct simulation *simulation = NULL;
+    TRY(simulate(&simulation, m, *plan, true, true, err));
+    TRY(check_memory(m, simulation, (*plan)->strategy, err));
+    simulation_annotate(simulation, *plan);
+    *out = (struct planned){.plan = *plan, .simulation = simulation, .own_ms = -1};
+    *plan = NULL;
+    simulation = NULL;
+out:
+    simulation_destroy(&simulation);
+    return code;
+}
+
 enum cohort_code planner_make(struct planned *out, const struct cost_model *m, const char *strategy,
                               const struct planner_options *o, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     const struct strategy *s = NULL;
     struct strategy_run run = {.m = m, .options = o, .own_ms = -1, .exact = true};
-    struct simulation *simulation = NULL;
     TRY(strategy_find(&s, strategy, err));
     TRY(plan_create(&run.plan, m, s->name, err));
     TRY(s->make(&run, err));
-    TRY(simulate(&simulation, m, run.plan, true, true, err));
-    TRY(check_memory(m, simulation, s->name, err));
-    simulation_annotate(simulation, run.plan);
-    *out = (struct planned){.plan = run.plan,
-                            .simulation = simulation,
-                            .own_ms = run.own_ms,
-                            .notes = run.notes,
-                            .states = run.states,
-                            .exact = run.exact};
-    run = (struct strategy_run){0};
-    simulation = NULL;
+    if (plan_has_channels(run.plan))
+        TRY(plan_choose_routes(m, run.plan, err));
+    TRY(planner_predict(out, m, &run.plan, err));
+    out->own_ms = run.own_ms;
+    out->notes = run.notes;
+    out->states = run.states;
+    out->exact = run.exact;
+    run.notes = NULL;
 out:
     plan_destroy(&run.plan);
     mem_free(run.notes);
-    simulation_destroy(&simulation);
     return code;
 }

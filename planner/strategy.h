@@ -52,6 +52,10 @@ struct planned {
 /* Makes a plan by one strategy and simulates it.  Errors: usage, plan, memory. */
 enum cohort_code planner_make(struct planned *out, const struct cost_model *m, const char *strategy,
                               const struct planner_options *o, struct cohort_error *err);
+/* Simulates a plan that is there, which was checked and is taken over.  Errors: plan (it breaks the
+ * memory limit), memory. */
+enum cohort_code planner_predict(struct planned *out, const struct cost_model *m,
+                                 struct plan **plan, struct cohort_error *err);
 void planned_release(struct planned *p);
 
 /* ---- for strategies ------------------------------------------------------------------------- */

@@ -188,6 +188,7 @@ static enum cohort_code place_divided(struct walk *w, const struct plan_part *pa
     TRY(add_transition(w, sum ? TRANSITION_SUM : TRANSITION_JOIN, id, true, part->segment + 1, &t,
                        err));
     t->to_all = part->to_all;
+    t->route = part->plan->segments[part->segment].route;
     for (int b = 0; b < w->plan->boards; b++)
         TRY(channels_share(part, sum ? part->graph->nodes[part->first].in[0] : id, b,
                            &t->channels[b], err));

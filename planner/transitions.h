@@ -36,6 +36,7 @@ struct transition {
     struct rows *rows;             /* SCATTER, GATHER: one entry a board */
     struct channels *channels;     /* JOIN, SUM: one entry a board; empty where it has none */
     bool to_all;                   /* JOIN, SUM: else to board 0 */
+    enum plan_route route;         /* JOIN, SUM */
     struct transition_move *moves; /* EXCHANGE: a board's own rows are not among them */
     int move_count;
 };

@@ -50,14 +50,14 @@ out:
 /* A search needs to know the boards; a plan by hand does not search. */
 static enum cohort_code check_search(const struct cli_options *o, const struct search_options *s,
                                      struct cohort_error *err) {
-    if (o->plan != NULL || o->groups != NULL || o->ratio != NULL)
+    if ((o->plan != NULL && s->strategy != NULL) || o->groups != NULL || o->ratio != NULL)
         return error_set(err, COHORT_ERR_USAGE,
                          "--strategy divides by searching: leave out --plan, --groups and --ratio");
     if ((s->synthetic == NULL) == (s->profile == NULL))
         return error_set(err, COHORT_ERR_USAGE,
                          s->profile != NULL
                              ? "--profile and --synthetic both say what the boards are: give one"
-                             : "a search needs to know the boards: give --profile FILE, or "
+                             : "planning needs to know the boards: give --profile FILE, or "
                                "--synthetic \"4xfast:100 2xslow:40 link:100Mbit:0.3ms\"");
     return COHORT_OK;
 }
@@ -109,8 +109,9 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
         s.output = path;
         s.root_feeds = o.root == 1;
         s.wire = o.wire > 0 ? o.wire : 0;
-        s.strategy = s.strategy != NULL ? s.strategy : "auto";
         enum cohort_code searched = check_search(&o, &s, &err);
+        s.plan = o.plan;
+        s.strategy = s.strategy != NULL ? s.strategy : "auto";
         if (searched == COHORT_OK)
             searched = search(name, &o, &s, &err);
         return searched == COHORT_OK ? 0 : cli_fail(&err);

@@ -3,6 +3,7 @@
 #include "cli/plan_search.h"
 
 #include "base/mem.h"
+#include "planner/channels.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,23 +11,24 @@
 
 #define SPLIT_SHOWN 12 /* boards; beyond, the split is cut short */
 
-static void print_split(FILE *out, const int64_t *split, int boards) {
-    fputs("tile ", out);
+static void print_split(FILE *out, const int64_t *split, int boards, const char *of) {
     for (int b = 0; b < boards && b < SPLIT_SHOWN; b++)
-        fprintf(out, "%s%" PRId64, b > 0 ? "+" : "", split[b + 1] - split[b]);
+        fprintf(out, "%s%" PRId64, b > 0 ? "+" : " ", split[b + 1] - split[b]);
     if (boards > SPLIT_SHOWN)
-        fprintf(out, "+… %" PRId64 " rows", split[boards]);
+        fprintf(out, "+… %" PRId64, split[boards]);
+    fprintf(out, " %s", of);
 }
 
 static void print_mode(FILE *out, const struct plan_segment *s, int boards) {
-    if (s->mode == PLAN_TILE)
-        print_split(out, s->split, boards);
-    else if (s->mode == PLAN_LOCAL)
-        fprintf(out, "local on board %d", s->board);
-    else
-        fputs("replicate", out);
-    if (s->output == PLAN_TO_ROOT)
-        fputs(", to the root", out);
+    fputs(plan_mode_name(s->mode), out);
+    if (s->mode == PLAN_LOCAL)
+        fprintf(out, " on board %d", s->board);
+    else if (s->mode != PLAN_REPLICATE)
+        print_split(out, s->split, boards, s->mode == PLAN_TILE ? "rows" : "channels");
+    if (s->output != PLAN_STAY)
+        fputs(s->output == PLAN_TO_ROOT ? ", to the root" : ", to all", out);
+    if (plan_by_channels(s->mode) && s->output != PLAN_STAY && s->route == PLAN_ROUTE_RING)
+        fputs(" round a ring", out);
 }
 
 /* ---- the next best thing -------------------------------------------------------------------- */
@@ -82,7 +84,10 @@ static enum cohort_code consider(struct rival *best, const struct cost_model *m,
     enum cohort_code code = COHORT_OK;
     struct plan *q = NULL;
     struct simulation *sim = NULL;
+    struct cohort_error impossible = {0};
     TRY(replace(&q, p, at, gone, s, err));
+    if (channels_check(q, m->g, &impossible) != COHORT_OK)
+        goto out; /* a neighbour by channels does not go with it */
     TRY(simulate(&sim, m, q, false, false, err));
     if (best->what[0] == '\0' || sim->total_ms < best->total_ms) {
         snprintf(best->what, sizeof best->what, "%s", what);
@@ -111,6 +116,8 @@ static enum cohort_code find_rival(struct rival *best, const struct cost_model *
     const size_t n = (size_t)m->boards + 1;
     const int home = strategy_home(m);
     struct plan_segment other = {.until = s->until, .mode = PLAN_LOCAL, .output = s->output};
+    if (other.output == PLAN_TO_ALL)
+        other.output = PLAN_STAY;
     int64_t *split = mem_zalloc(n, sizeof *split);
     *best = (struct rival){0};
     if (split == NULL)
@@ -154,8 +161,8 @@ static void print_segment(FILE *out, const struct cost_model *m, const struct pl
     fprintf(out, "%3d  operators %d to %d, until %s: ", i, t->first, t->end - 1, s->until);
     print_mode(out, s, m->boards);
     const double begin = t->begin_ms > 0 ? t->begin_ms : 0.0;
-    fprintf(out, "\n      in %.1f KB, out to the root %.1f KB, redundant %.1f %%\n",
-            t->bytes_in / 1e3, t->bytes_out / 1e3, 100 * t->redundant);
+    fprintf(out, "\n      in %.1f KB, out %.1f KB, redundant %.1f %%\n", t->bytes_in / 1e3,
+            t->bytes_out / 1e3, 100 * t->redundant);
     fprintf(out,
             "      computing %.3f ms (slowest board), waiting %.3f ms (longest); %.3f ms in all, "
             "from %.3f to %.3f\n",

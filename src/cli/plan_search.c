@@ -122,10 +122,17 @@ static enum cohort_code show_one(const struct graph *g, const struct cost_model 
                                  const struct planner_options *options, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct planned planned = {0};
+    struct plan *plan = NULL;
     const double begin = clock_ms();
-    TRY(planner_make(&planned, m, o->strategy, options, err));
+    if (o->plan != NULL) {
+        TRY(plan_load(&plan, o->plan, err));
+        TRY(plan_check(plan, g, m->boards, err));
+        TRY(planner_predict(&planned, m, &plan, err));
+    } else {
+        TRY(planner_make(&planned, m, o->strategy, options, err));
+        TRY(plan_check(planned.plan, g, m->boards, err));
+    }
     const double planning_ms = clock_ms() - begin;
-    TRY(plan_check(planned.plan, g, m->boards, err));
     TRY(write_plan(planned.plan, o, err));
     if (o->json)
         TRY(cli_plan_json(stdout, m, &planned, planning_ms, err));
@@ -135,6 +142,7 @@ static enum cohort_code show_one(const struct graph *g, const struct cost_model 
     if (o->explain && !o->json)
         TRY(cli_plan_explain(stdout, m, &planned, err));
 out:
+    plan_destroy(&plan);
     planned_release(&planned);
     return code;
 }
@@ -166,7 +174,7 @@ enum cohort_code cli_plan_search(const struct graph *g, const struct search_opti
                                             .objective = (enum planner_objective)o->objective,
                                             .predicted = o->predicted};
     TRY(cost_create(&m, g, profile, &options.cost, err));
-    if (strcmp(o->strategy, "all") == 0)
+    if (o->plan == NULL && strcmp(o->strategy, "all") == 0)
         TRY(show_all(m, o, &options, err));
     else
         TRY(show_one(g, m, o, &options, err));

@@ -7,6 +7,7 @@
 
 struct search_options {
     const char *profile, *synthetic; /* a file; a text */
+    const char *plan;                /* a file: the plan to predict; NULL: search */
     const char *strategy, *exclude;
     const char *output, *memory_limit, *cluster;
     long boards; /* 0: the profile's */

@@ -112,19 +112,20 @@ enum cohort_code cli_plan_table_json(FILE *out, const struct search_row *rows, i
 
 static void add_segment(cJSON *list, const struct cost_model *m, const struct planned *p, int i,
                         bool *ok) {
-    static const char *const modes[] = {"tile", "local", "replicate"};
     const struct plan_segment *s = &p->plan->segments[i];
     const struct sim_segment *t = &p->simulation->segments[i];
     cJSON *o = json_add_object(list, NULL, ok);
     json_add_text(o, "until", s->until, ok);
     json_add_i64(o, "first", t->first, ok);
     json_add_i64(o, "last", t->end - 1, ok);
-    json_add_text(o, "mode", modes[s->mode], ok);
-    if (s->mode == PLAN_TILE)
+    json_add_text(o, "mode", plan_mode_name(s->mode), ok);
+    if (s->mode == PLAN_TILE || plan_by_channels(s->mode))
         json_add_i64s(o, "split", s->split, (size_t)m->boards + 1, ok);
     if (s->mode == PLAN_LOCAL)
         json_add_i64(o, "board", s->board, ok);
-    json_add_text(o, "output", s->output == PLAN_TO_ROOT ? "root" : "stay", ok);
+    json_add_text(o, "output", plan_output_name(s->output), ok);
+    if (plan_by_channels(s->mode))
+        json_add_text(o, "route", plan_route_name(s->route), ok);
     json_add_f64(o, "redundant", t->redundant, ok);
     json_add_f64(o, "bytes_in", t->bytes_in, ok);
     json_add_f64(o, "bytes_out", t->bytes_out, ok);

@@ -68,6 +68,9 @@ enum cohort_code shard_partial(struct shard *s, int node, int *partial, struct c
 enum cohort_code shard_finish(struct shard *s, int node, struct channels c, int *added,
                               struct cohort_error *err);
 
+/* Is it a node that shard_finish() added? */
+bool shard_finishes(const struct shard *s, const struct node *n);
+
 /* Takes over the network's constants' contents as they are now, and with them those of slices.
  * What lies together is borrowed, the rest is copied.  Errors: memory. */
 enum cohort_code shard_fetch(struct shard *s, struct cohort_error *err);

@@ -299,6 +299,14 @@ enum cohort_code shard_partial(struct shard *s, int node, int *partial, struct c
     return code;
 }
 
+bool shard_finishes(const struct shard *s, const struct node *n) {
+    for (int i = 0; i < s->slice_count; i++)
+        if (n->whole == NULL && s->slices[i].kind == SLICE_BIAS && n->in_count > 1 &&
+            n->in[1] == s->slices[i].id)
+            return true;
+    return false;
+}
+
 /* Channels c of a product's or convolution's bias, as an operand of the output. */
 static enum cohort_code add_bias(struct shard *s, const struct node *n, struct channels c, int *id,
                                  struct cohort_error *err) {

@@ -5,7 +5,8 @@
  * is divided by the share again.  The pieces of an operator that a plan takes apart (edges first)
  * take together what the curve says of all their rows: a piece finds the weights in the cache that
  * the one before left there, and operators whose weights are larger are not taken apart (phases.h).
- */
+ * Parts of operators by channels take what the cost model says (planner/channel_cost.h). */
+#include "planner/channel_cost.h"
 #include "profile/cache.h"
 #include "runtime/session.h"
 
@@ -123,6 +124,36 @@ static double piece_ms(const struct cohort_session *s, int op, int64_t done, int
     return fmax(0, ms(p, s->rank, node, done + rows) - ms(p, s->rank, node, done));
 }
 
+/* What a part of an operator that was divided by channels takes, or what follows a sum; below 0: by
+ * its CPU time. */
+static double part_ms(const struct cohort_session *s, int op, double start_ms) {
+    const struct graph *all = shard_graph(s->shard);
+    const struct node *n = &all->nodes[exec_op_node(s->program, op)], *whole = n->whole;
+    const struct value *made = node_out(all, n, 0);
+    const double made_bytes = (double)value_rows(made) * (double)value_geometry(made).row_bytes;
+    if (whole == NULL)
+        return shard_finishes(s->shard, n)
+                   ? channel_pass_ms(s->times, s->rank,
+                                     channel_finish_pass(made_bytes, n->epilogue.residual >= 0))
+                   : -1;
+    const int64_t out = shard_channels(all, n->out[0]), outs = shard_channels(all, whole->out[0]);
+    const int64_t in = shard_channels(all, n->in[0]), ins = shard_channels(all, whole->in[0]);
+    const struct value *read = node_in(all, n, 0);
+    double share = (double)out / (double)outs, bytes = 0;
+    if (out == outs) { /* in-channel, or all there is */
+        share = (double)in / (double)ins;
+        bytes = made_bytes;
+    } else if (in == ins) {
+        bytes = (double)value_rows(read) * (double)value_geometry(read).row_bytes;
+    }
+    const int node = (int)(whole - s->graph->nodes);
+    if (s->times->types[s->times->boards[s->rank].type].curve_of[node] < 0)
+        return -1;
+    const double ms = (goes_on(s->program, op) ? profile_chained_ms : profile_node_ms)(
+        s->times, s->rank, node, value_rows(graph_value(all, whole->out[0])));
+    return channel_part_ms(s->times, s->rank, start_ms, ms, share, bytes);
+}
+
 enum cohort_code session_take_times(struct cohort_session *s, struct cohort_error *err) {
     const struct profile *p = s->times;
     if (p == NULL)
@@ -135,8 +166,12 @@ enum cohort_code session_take_times(struct cohort_session *s, struct cohort_erro
     for (int i = 0; i < exec_op_count(s->program); i++) {
         const int node = exec_op_node(s->program, i);
         const int64_t rows = rows_count(exec_op_rows(s->program, i));
-        if (node >= s->graph->node_count) /* a part of an operator, which nobody measured */
+        if (node >= s->graph->node_count) {
+            const double ms = part_ms(s, i, channel_start_ms(p, b->type));
+            if (ms >= 0)
+                exec_op_takes(s->program, i, ms);
             continue;
+        }
         /* What took no time there may take some here, and what has no rows, or none that are known,
          * is not on any curve: by their CPU time. */
         if (t->curve_of[node] >= 0 && rows > 0)

@@ -15,10 +15,6 @@ enum cohort_code session_forecast(struct cohort_session *s, const struct profile
     struct cost_model *m = NULL;
     struct simulation *simulation = NULL;
     enum cohort_code code = COHORT_OK;
-    if (plan_has_channels(s->plan)) { /* the simulator does not know these yet */
-        session_log(s, 1, "the plan has segments by channels: nothing is predicted");
-        return COHORT_OK;
-    }
     TRY(session_cost(&m, s, p, err));
     TRY(simulate(&simulation, m, s->plan, true, false, err));
     simulation_destroy(&s->forecast);
@@ -40,9 +36,13 @@ double forecast_board_ms(const struct cohort_session *s, int board) {
     return s->forecast == NULL ? -1 : sum;
 }
 
-/* Bytes that the board gets in this transition. */
+/* Bytes that the board gets in this transition; of a join or sum, which it may take part in without
+ * getting anything in the end: of all of it. */
 static double bytes_received(const struct cohort_session *s, const struct transition *t,
                              int board) {
+    if (t->channels != NULL)
+        return (double)rows_count(plan_all_rows(s->graph, t->value)) *
+               (double)session_row_bytes(s, t->value);
     return (double)transition_rows_received(t, board, s->size) *
            (double)session_row_bytes(s, t->value);
 }
@@ -59,10 +59,10 @@ static int segment_of(const struct transition *t) {
 static double side_wait_ms(const struct cohort_session *s, int segment, bool out, int board) {
     const struct simulation *f = s->forecast;
     const struct sim_segment *g = &f->segments[segment];
-    const double root = board == 0 ? g->root_wait_ms : 0;
     if (!out)
-        return g->board_wait_ms[board] - root;
-    return root + (board == 0 && segment == f->segment_count - 1 ? f->last_wait_ms : 0);
+        return g->board_wait_ms[board] - g->board_out_ms[board];
+    return g->board_out_ms[board] +
+           (board == 0 && segment == f->segment_count - 1 ? f->last_wait_ms : 0);
 }
 
 double forecast_wait_ms(const struct cohort_session *s, int transition, int board) {

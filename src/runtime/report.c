@@ -224,12 +224,6 @@ static double waited(const struct report *r, int segment, int b) {
 
 /* Measured beside predicted. */
 static void add_segments(cJSON *root, const struct report *r) {
-    static const char *const modes[] = {[PLAN_TILE] = "tile",
-                                        [PLAN_LOCAL] = "local",
-                                        [PLAN_REPLICATE] = "replicate",
-                                        [PLAN_OUT_CHANNEL] = "out-channel",
-                                        [PLAN_CHANNELWISE] = "channelwise",
-                                        [PLAN_IN_CHANNEL] = "in-channel"};
     cJSON *list = cJSON_AddArrayToObject(root, "segment_times");
     for (int i = 0; i < r->s->plan->segment_count; i++) {
         const struct plan_segment *s = &r->s->plan->segments[i];
@@ -242,7 +236,7 @@ static void add_segments(cJSON *root, const struct report *r) {
         }
         cJSON *o = cJSON_CreateObject();
         cJSON_AddStringToObject(o, "until", s->until);
-        cJSON_AddStringToObject(o, "mode", modes[s->mode]);
+        cJSON_AddStringToObject(o, "mode", plan_mode_name(s->mode));
         cJSON_AddNumberToObject(o, "compute_ms", compute);
         add_prediction(o, "predicted_ms", s->predicted_ms);
         cJSON_AddNumberToObject(o, "least_wait_ms", least);

@@ -220,6 +220,7 @@ static enum cohort_code make_layout_transfer(struct cohort_session *s, int i, si
     void *whole = m->root_slot >= 0 ? exec_slot_data(s->program, m->root_slot) : NULL;
     struct comm_part *has = mem_zalloc(2 * size, sizeof *has), *wants = has + size;
     bool *gives = mem_zalloc(size, sizeof *gives);
+    const enum comm_route route = t->route == PLAN_ROUTE_RING ? COMM_RING : COMM_LINEAR;
     enum cohort_code code = COHORT_OK;
     (void)row_bytes; /* these are never converted */
     if (has == NULL || gives == NULL) {
@@ -234,10 +235,9 @@ static enum cohort_code make_layout_transfer(struct cohort_session *s, int i, si
             has[b] = part_of(s->graph, t->value, t->channels[b]);
     }
     if (t->kind == TRANSITION_JOIN)
-        code = comm_spread_create(&m->transfer, s->comm, COMM_LINEAR, &map, has, wants, mine, whole,
-                                  err);
+        code = comm_spread_create(&m->transfer, s->comm, route, &map, has, wants, mine, whole, err);
     else /* in place */
-        code = comm_reduce_create(&m->transfer, s->comm, COMM_LINEAR, &map, gives, wants, mine,
+        code = comm_reduce_create(&m->transfer, s->comm, route, &map, gives, wants, mine,
                                   (void *)(uintptr_t)mine, err);
 out:
     mem_free(has);

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "graph/op.h"
+#include "graph/shard.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -359,6 +360,220 @@ double stepsum_bytes(const struct stepsum *s) {
         most = fmax(most, bytes);
     }
     return most;
+}
+
+/* ---- by channels ----------------------------------------------------------------------------- */
+
+static int64_t lanes(const struct stepsum *s, int id, int64_t channels) {
+    const struct value *v = graph_value(s->g, id);
+    return v->form == FORM_MAP ? (channels + 15) / 16 * 16 : channels;
+}
+
+static double all_bytes(const struct stepsum *s, int id) {
+    return (double)rows_of(s, id) * row_bytes(s, id);
+}
+
+static double pass_ms(const struct stepsum *s, int b, double bytes) {
+    const struct profile_board *board = &s->p->boards[b];
+    return bytes / 1e6 * s->p->types[board->type].encode_ms_per_mb * board->scale;
+}
+
+/* The least that any operator takes on a board. */
+static double start_ms(const struct stepsum *s, int b) {
+    const struct profile_board *board = &s->p->boards[b];
+    const struct profile_type *t = &s->p->types[board->type];
+    double least = INFINITY;
+    for (int k = 0; k < s->g->node_count; k++)
+        if (t->curve_of[k] >= 0)
+            least = fmin(least, t->curves[t->curve_of[k]].points[0].ms);
+    return isfinite(least) ? board->scale * least : 0;
+}
+
+/* Is it a convolution of one group or a product, and not grouped, a pool or elementwise? */
+static bool is_dense(const struct node *n) {
+    return n->group <= 1 &&
+           (strstr(n->op->name, "Conv") != NULL || strcmp(n->op->name, "Gemm") == 0 ||
+            strcmp(n->op->name, "MatMul") == 0);
+}
+
+static double part_ms(const struct stepsum *s, int end, const struct plan_segment *g, int k,
+                      double share, int b) {
+    const struct node *n = &s->g->nodes[k];
+    const double whole =
+        (k + 1 < end ? profile_chained_ms : profile_node_ms)(s->p, b, k, rows_of(s, n->out[0]));
+    double full = 0;
+    if (share <= 0 || whole <= 0)
+        return 0;
+    if (g->mode == PLAN_IN_CHANNEL)
+        full = all_bytes(s, n->out[0]);
+    else if (g->mode == PLAN_OUT_CHANNEL && is_dense(n))
+        full = all_bytes(s, n->in[0]);
+    return share * whole + (1 - share) * (pass_ms(s, b, full) + fmin(start_ms(s, b), whole / 8));
+}
+
+/* One stage of a join or sum, and the longest that a board adds and copies (bytes, each board's).
+ */
+static void end_stage(struct stepsum *s, struct move *m, const double *added) {
+    double most = 0;
+    for (int b = 0; b < s->boards; b++)
+        most = fmax(most, pass_ms(s, b, added[b]));
+    s->ms += port_ms(s, m) + most;
+    move_end(m);
+}
+
+static void send_bytes(const struct stepsum *s, struct move *m, int from, int to, double bytes) {
+    if (from != to)
+        m->bytes[from * s->boards + to] += bytes;
+}
+
+/* part[b] of something goes to everybody, or to board 0; added: as above, of the first stage. */
+static void hand_out(struct stepsum *s, const double *part, bool all, bool ring,
+                     const double *added) {
+    const double nothing[64] = {0};
+    const int n = s->boards;
+    for (int stage = 0; stage < (ring && all ? n - 1 : 1); stage++) {
+        struct move m;
+        move_begin(s, &m);
+        for (int b = 0; b < n; b++)
+            for (int to = 0; to < n; to++) {
+                if (ring && all && to == (b + 1) % n)
+                    send_bytes(s, &m, b, to, part[(b - stage + n) % n]);
+                else if (!(ring && all) && (all || to == 0))
+                    send_bytes(s, &m, b, to, part[b]);
+            }
+        end_stage(s, &m, stage == 0 ? added : nothing);
+    }
+}
+
+static void add_up_ring(struct stepsum *s, const double *share, const bool *gives) {
+    const int n = s->boards;
+    bool has[64][64] = {{false}}; /* board, share: any addend of it is there */
+    for (int b = 0; b < n; b++)
+        for (int i = 0; i < n; i++)
+            has[b][i] = gives[b];
+    for (int stage = 0; stage < n - 1; stage++) {
+        struct move m;
+        double added[64] = {0};
+        bool came[64] = {false};
+        move_begin(s, &m);
+        for (int b = 0; b < n; b++) {
+            const int i = (b - stage - 1 + 2 * n) % n;
+            if (has[b][i])
+                send_bytes(s, &m, b, (b + 1) % n, share[i]);
+            came[(b + 1) % n] = has[b][i];
+        }
+        for (int b = 0; b < n; b++) {
+            const int i = (b - stage - 2 + 2 * n) % n;
+            has[b][i] = has[b][i] || came[b];
+            added[b] = gives[b] ? share[i] * (stage == n - 2 ? 2 : 1) : 0;
+        }
+        end_stage(s, &m, added);
+    }
+    for (int b = 0; b < n; b++)
+        assert_true(has[b][b]);
+}
+
+static void add_up_straight(struct stepsum *s, const double *share, const bool *gives) {
+    struct move m;
+    double added[64] = {0};
+    move_begin(s, &m);
+    for (int b = 0; b < s->boards; b++)
+        for (int to = 0; to < s->boards; to++) {
+            send_bytes(s, &m, b, to, gives[b] ? share[to] : 0);
+            added[to] += gives[b] ? share[to] : 0;
+        }
+    for (int b = 0; b < s->boards; b++)
+        added[b] += share[b];
+    end_stage(s, &m, added);
+}
+
+/* The output of the segment, on its way to board 0 or to all. */
+static void bring_together(struct stepsum *s, const struct plan_segment *g, int of, int id) {
+    const bool ring = g->route == PLAN_ROUTE_RING, all = g->output == PLAN_TO_ALL;
+    const int64_t channels = shard_channels(s->g, of), count = shard_channels(s->g, id);
+    const int n = s->boards;
+    const double whole = all_bytes(s, id);
+    double part[64] = {0}, none[64] = {0}, own[64] = {0};
+    bool gives[64];
+    for (int b = 0; b < n; b++) {
+        const int64_t lines = (int64_t)whole / 64;
+        gives[b] = g->split[b + 1] > g->split[b];
+        if (g->mode == PLAN_IN_CHANNEL && (all || ring)) /* even shares */
+            part[b] = b == n - 1 ? whole - (double)(lines * b / n * 64)
+                                 : (double)((lines * (b + 1) / n - lines * b / n) * 64);
+        else if (g->mode == PLAN_IN_CHANNEL)
+            part[b] = b == 0 ? whole : 0;
+        else
+            part[b] = whole *
+                      (double)(lanes(s, id, g->split[b + 1] * count / channels) -
+                               lanes(s, id, g->split[b] * count / channels)) /
+                      (double)lanes(s, id, count);
+        own[b] = all || b == 0 ? part[b] : 0;
+    }
+    if (g->mode != PLAN_IN_CHANNEL) {
+        hand_out(s, part, all, ring, own);
+        return;
+    }
+    (ring ? add_up_ring : add_up_straight)(s, part, gives);
+    if (all || ring)
+        hand_out(s, part, all, ring, none);
+    const struct node *node = &s->g->nodes[s->node];
+    double longest = 0;
+    for (int b = 0; b < (all ? n : 1); b++)
+        longest = fmax(longest, pass_ms(s, b, whole * (node->epilogue.residual >= 0 ? 1.5 : 1)));
+    s->ms += longest;
+}
+
+/* Boards with a share need everything that is not divided, but for a residual behind a sum, which
+ * those need who get the sum. */
+static bool needs(const struct stepsum *s, int end, const struct plan_segment *g, int id, int b) {
+    for (int k = s->node; k < end; k++)
+        for (int i = 0; i < s->g->nodes[k].in_count; i++) {
+            const bool behind = g->mode == PLAN_IN_CHANNEL && i == s->g->nodes[k].epilogue.residual;
+            if (s->g->nodes[k].in[i] == id &&
+                (behind ? b == 0 || g->output == PLAN_TO_ALL : g->split[b + 1] > g->split[b]))
+                return true;
+        }
+    return false;
+}
+
+void stepsum_channels(struct stepsum *s, int end, const struct plan_segment *g) {
+    int *ins = NULL, *outs = NULL, in_count = 0, out_count = 0;
+    struct move m;
+    double slowest = 0;
+    const int of =
+        g->mode == PLAN_IN_CHANNEL ? s->g->nodes[s->node].in[0] : s->g->nodes[end - 1].out[0];
+    assert_true(s->boards <= 64);
+    assert_int_equal(segment_inputs(s->g, s->node, end, &ins, &in_count, NULL), COHORT_OK);
+    assert_int_equal(segment_outputs(s->g, s->node, end, &outs, &out_count, NULL), COHORT_OK);
+    move_begin(s, &m);
+    for (int b = 0; b < s->boards; b++) {
+        const double share =
+            (double)(g->split[b + 1] - g->split[b]) / (double)shard_channels(s->g, of);
+        double ms = 0;
+        for (int k = s->node; k < end; k++)
+            ms += part_ms(s, end, g, k, share, b);
+        slowest = fmax(slowest, ms);
+        for (int i = 0; i < in_count; i++)
+            if (needs(s, end, g, ins[i], b)) /* nobody has all rows of what is divided */
+                want(s, &m, ins[i], b, (struct rows){0, rows_of(s, ins[i])});
+    }
+    s->ms += exposed_ms(s, &m, end, NULL) + slowest;
+    move_end(&m);
+    for (int i = 0; i < out_count; i++) {
+        s->everywhere[outs[i]] = g->output == PLAN_TO_ALL;
+        for (int b = 0; b < s->boards; b++)
+            *own_of(s, outs[i], b) =
+                (struct rows){0, g->output == PLAN_TO_ROOT && b == 0 ? rows_of(s, outs[i]) : 0};
+        if (g->output != PLAN_STAY)
+            bring_together(s, g, of, outs[i]);
+    }
+    s->last = -1;
+    s->first = s->node;
+    s->tiled = false;
+    s->node = end;
+    mem_free(ins);
+    mem_free(outs);
 }
 
 void stepsum_segment(struct stepsum *s, int end, const struct plan_segment *g) {

@@ -28,6 +28,8 @@ void stepsum_copy(struct stepsum *to, const struct stepsum *from);
 void stepsum_end(struct stepsum *s);
 /* Nodes [s->node, end) as the plan's segment says. */
 void stepsum_segment(struct stepsum *s, int end, const struct plan_segment *segment);
+/* The same of one by channels; memory is not counted. */
+void stepsum_channels(struct stepsum *s, int end, const struct plan_segment *segment);
 /* Bytes of the board that needs most, the root's inputs and outputs included. */
 double stepsum_bytes(const struct stepsum *s);
 

@@ -342,7 +342,7 @@ static void test_schema(void **state) {
     segments = cJSON_GetObjectItem(document, "segments");
     assert_int_equal(compare_keys(cJSON_GetObjectItem(defs, "channels"),
                                   cJSON_GetArrayItem(segments, 0), text, true, 0),
-                     6);
+                     7);
     json_free(&schema);
     json_free(&document);
     mem_free(text);
