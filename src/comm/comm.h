@@ -65,7 +65,8 @@ void comm_set_setup_timeout(struct comm *c, double timeout_s);
 void comm_pace(struct comm *c, int to, double bytes_per_s);
 /* Local; the same on all ranks, and before any transfer is created.  To every rank that a transfer
  * sends anything to, its first message waits for so long a set-up, in which nothing else leaves
- * from here: what making a connection would take.  Scatter and gather are then made of messages
+ * from here: what making a connection would take.  Stages of a sum or of a ring are
+ * transfers of their own; scatter and gather are then made of messages
  * that follow one another.  0: none, as in the beginning. */
 void comm_connect_delay(struct comm *c, double seconds);
 /* Local.  MPI calls made so far that inject_call counts (tests of a wait after its first are not).

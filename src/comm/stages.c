@@ -200,6 +200,8 @@ static enum cohort_code start_stage(struct stages *s, struct cohort_error *err) 
     s->left = x.r1 - x.r0 + x.s1 - x.s0;
     if (x.r1 > x.r0)
         TRY(COMM_MPI(c, MPI_Startall, x.r1 - x.r0, s->requests + x.r0));
+    if (s->now > 0)
+        s->base.runs++; /* each stage is a transfer of its own: it connects anew */
     s->base.out.first = s->base.out.next = x.s0;
     s->base.out.end = x.s1;
     comm_outbox_put(&s->base);
