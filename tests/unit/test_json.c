@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "tests/support/leaks.h"
 
 #include <float.h>
 #include <math.h>
@@ -484,11 +485,6 @@ static void own_files(void **state) {
     assert_int_equal(json_read_file("/nonexistent/x.json", 100, read_x, &x, &err), COHORT_ERR_IO);
 }
 
-static void nothing_left(void **state) {
-    (void)state;
-    assert_int_equal(mem_live_blocks(), 0);
-}
-
 int main(void) {
     json_use_base_memory();
     const struct CMUnitTest tests[] = {
@@ -496,7 +492,7 @@ int main(void) {
         cmocka_unit_test(wrong_values), cmocka_unit_test(every_prefix),
         cmocka_unit_test(noise),        cmocka_unit_test(prints),
         cmocka_unit_test(files),        cmocka_unit_test(failing_memory),
-        cmocka_unit_test(own_files),    cmocka_unit_test(nothing_left),
+        cmocka_unit_test(own_files),    cmocka_unit_test(nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "media/media.h"
 #include "media/print.h"
+#include "tests/support/leaks.h"
 #include "tests/support/testdir.h"
 
 #include <math.h>
@@ -371,19 +372,13 @@ static void failing_memory(void **state) {
     image_release(&im);
 }
 
-static void nothing_left(void **state) {
-    (void)state;
-    test_directory_remove();
-    assert_int_equal(mem_live_blocks(), 0);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(presets),     cmocka_unit_test(layouts),
         cmocka_unit_test(letterbox),   cmocka_unit_test(centre_crop),
         cmocka_unit_test(label_files), cmocka_unit_test(best_scores),
         cmocka_unit_test(printed),     cmocka_unit_test(failing_memory),
-        cmocka_unit_test(pixels),      cmocka_unit_test(nothing_left),
+        cmocka_unit_test(pixels),      cmocka_unit_test(nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

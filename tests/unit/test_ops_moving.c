@@ -2,6 +2,7 @@
  * random cases against an element-by-element definition, in types of 1, 2, 4 and 8 bytes. */
 #include "base/mem.h"
 #include "graph/ops/params.h"
+#include "tests/support/leaks.h"
 #include "tests/support/optest.h"
 
 #include <setjmp.h>
@@ -576,11 +577,6 @@ static void bits_as_another_type(void **state) {
     optest_input(&t, DT_F32, DIMS(2), VALUES(1, 2));
     optest_fails(&t, COHORT_ERR_UNSUPPORTED, "the bits as type 0");
     optest_end(&t);
-}
-
-static void nothing_is_left(void **state) {
-    (void)state;
-    assert_int_equal(mem_live_blocks(), 0);
 }
 
 int main(void) {

@@ -3,6 +3,7 @@
  * (for one element, from the formulas), and the table that kernels read. */
 #include "base/mem.h"
 #include "graph/ops/params.h"
+#include "tests/support/leaks.h"
 #include "tests/support/optest.h"
 
 #include <math.h>
@@ -511,11 +512,6 @@ static void memory_may_be_short(void **state) {
         assert_int_equal(failures, mode == 0 ? 4 : 7);
         optest_end(&t);
     }
-}
-
-static void nothing_is_left(void **state) {
-    (void)state;
-    assert_int_equal(mem_live_blocks(), 0);
 }
 
 int main(void) {

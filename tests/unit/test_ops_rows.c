@@ -5,6 +5,7 @@
 #include "graph/ops/params.h"
 #include "graph/pass.h"
 #include "graph/rows.h"
+#include "tests/support/leaks.h"
 #include "tests/support/optest.h"
 
 #include <math.h>
@@ -469,11 +470,6 @@ static void operations(void **state) {
     make_graph(1);
     assert_float_equal(node_flops(&graph, &t.node), 4 * 3 * 4 * 6, 0);
     optest_end(&t);
-}
-
-static void nothing_is_left(void **state) {
-    (void)state;
-    assert_int_equal(mem_live_blocks(), 0);
 }
 
 int main(void) {

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "exec/exec.h"
 #include "exec/signature.h"
+#include "tests/support/leaks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -155,11 +156,6 @@ static void choices_are_found(void **state) {
     other.family = SIGNATURE_DECONV;
     assert_null(kernel_chosen(&choices, &other));
     assert_null(kernel_chosen(NULL, &conv));
-}
-
-static void nothing_is_left(void **state) {
-    (void)state;
-    assert_int_equal(mem_live_blocks(), 0);
 }
 
 int main(void) {
