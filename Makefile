@@ -287,23 +287,27 @@ $(FUZZ_TARGETS): fuzz-%: $$(call FUZZ_OBJ,$$*)
 # The same sources by AFL++ (Debian's afl++): make fuzz-afl-network SECONDS=600; what it finds lies
 # in build/afl/NAME/default/crashes and hangs.
 AFL_TARGETS := $(FUZZ_TARGETS:fuzz-%=fuzz-afl-%)
-AFL_OBJ = $(patsubst %.c,$(BUILD)/afl/obj/%.o,tests/fuzz/fuzz_$(1).c $(FUZZ_SRC_$(1)))
+# AFL_SAN=1: with AddressSanitizer and UBSan, in build/afl-san; several times slower.
+AFL_SAN ?= 0
+AFL_DIR := $(BUILD)/afl$(if $(filter 1,$(AFL_SAN)),-san)
+AFL_ENV := AFL_QUIET=1 $(if $(filter 1,$(AFL_SAN)),AFL_USE_ASAN=1 AFL_USE_UBSAN=1)
+AFL_OBJ = $(patsubst %.c,$(AFL_DIR)/obj/%.o,tests/fuzz/fuzz_$(1).c $(FUZZ_SRC_$(1)))
 AFL_FLAGS := -g -O2 -std=c11
 .PHONY: fuzz-afl $(AFL_TARGETS)
 fuzz-afl: $(AFL_TARGETS)
-$(BUILD)/afl/obj/%.o: %.c | $(BUILD)/.libraries
+$(AFL_DIR)/obj/%.o: %.c | $(BUILD)/.libraries
 	@mkdir -p $(@D)
 	$(call say,AFL,$<)
-	$(Q)AFL_QUIET=1 afl-clang-fast $(AFL_FLAGS) -fsanitize=fuzzer-no-link $(NEED_CPPFLAGS) $(MPI_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(AFL_ENV) afl-clang-fast $(AFL_FLAGS) -fsanitize=fuzzer-no-link $(NEED_CPPFLAGS) $(MPI_CFLAGS) -MMD -MP -c -o $@ $<
 $(AFL_TARGETS): fuzz-afl-%: $$(call AFL_OBJ,$$*)
-	@mkdir -p $(BUILD)/afl/$*-seeds
-	@find $(FUZZ_SEEDS_$*) $(BUILD)/fuzz/$* -maxdepth 3 -type f -size -9k 2>/dev/null | head -n 400 | xargs -r cp -t $(BUILD)/afl/$*-seeds; \
-	    [ -n "$$(ls -A $(BUILD)/afl/$*-seeds)" ] || echo seed >$(BUILD)/afl/$*-seeds/one
-	AFL_QUIET=1 afl-clang-fast $(AFL_FLAGS) -fsanitize=fuzzer -o $(BUILD)/afl/fuzz_$* $^ -lxxhash -lcjson -lpng -ljpeg -lm
+	@mkdir -p $(AFL_DIR)/$*-seeds
+	@find $(FUZZ_SEEDS_$*) $(BUILD)/fuzz/$* -maxdepth 3 -type f -size -9k 2>/dev/null | head -n 400 | xargs -r cp -t $(AFL_DIR)/$*-seeds; \
+	    [ -n "$$(ls -A $(AFL_DIR)/$*-seeds)" ] || echo seed >$(AFL_DIR)/$*-seeds/one
+	$(AFL_ENV) afl-clang-fast $(AFL_FLAGS) -fsanitize=fuzzer -o $(AFL_DIR)/fuzz_$* $^ -lxxhash -lcjson -lpng -ljpeg -lm
 	AFL_AUTORESUME=1 AFL_NO_UI=1 AFL_SKIP_CPUFREQ=1 AFL_NO_AFFINITY=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_BENCH_UNTIL_CRASH=1 \
-	    afl-fuzz -V $(SECONDS) -t 5000+ -i $(BUILD)/afl/$*-seeds -o $(BUILD)/afl/$* -- $(BUILD)/afl/fuzz_$*
-	@! ls $(BUILD)/afl/$*/default/crashes/id* $(BUILD)/afl/$*/default/hangs/id* 2>/dev/null
--include $(shell find $(BUILD)/afl/obj -name '*.d' 2>/dev/null)
+	    afl-fuzz -m none -V $(SECONDS) -t 5000+ -i $(AFL_DIR)/$*-seeds -o $(AFL_DIR)/$* -- $(AFL_DIR)/fuzz_$*
+	@! ls $(AFL_DIR)/$*/default/crashes/id* $(AFL_DIR)/$*/default/hangs/id* 2>/dev/null
+-include $(shell find $(AFL_DIR)/obj -name '*.d' 2>/dev/null)
 fuzz-afl-network: | $(BUILD)/fuzz/seeds
 -include $(shell find $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
 fuzz-network: | $(BUILD)/fuzz/seeds
@@ -420,7 +424,7 @@ help:
 	@echo 'make check-arm64    build for 64-bit Arm and run its tests under qemu (about 6 minutes);'
 	@echo '                    check-armhf: the same for 32-bit Arm'
 	@echo 'make fuzz           readers of files against made-up bytes (clang; SECONDS=60 for each)'
-	@echo 'make fuzz-afl       the same by AFL++ (Debian: afl++)'
+	@echo 'make fuzz-afl       the same by AFL++ (Debian: afl++; AFL_SAN=1 with sanitizers)'
 	@echo 'make check-networks networks with recorded answers, and torchvision where torch is (hours)'
 	@echo 'make bench-single   Cohort beside ONNX Runtime, OpenCV and oneDNN (BENCH_ARGS=--quick)'
 	@echo 'make bench-kernels  speed of every kernel on layers of known networks'
