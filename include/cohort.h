@@ -273,6 +273,8 @@ struct cohort_search_options { /* all zero: defaults */
     const uint64_t *board_limits_bytes;
     const struct cohort_pixels *pixels; /* the inputs that will be given as pixels */
     int pixel_count;
+    int rows_only; /* "auto" divides nothing by channels: on boards that compute alike, one board's
+                      bits; and what cohort_adapt_begin() needs */
     double setup_ms; /* each transfer between two boards begins with so long a set-up */
 };
 

@@ -6,11 +6,15 @@
  * of them divisible; its split is one of the finite set `sigma` of the cut that it ends with; its
  *     outputs stay or go to the root;
  *   - a local segment, on one of sigma's boards, or a replicated one, covers one unit; its outputs
- *     stay.
- * The objective is the sum of steps (plan_step_sum).  With a memory limit the cheapest way to a
- * state need not be on the cheapest plan: then a state is a *label*, with its memory, and of those
- * that have tensors in the same places only labels stay which none is better than in both.  For
- * planner/ and its tests only. */
+ *     stay;
+ *   - a segment by channels: out-channel over up to limits.channel_units units that have an
+ * operator worth it (sigma_makes_channels); channelwise over as many, or in-channel over one
+ * operator that reads what the unit before it made last, where what it reads lies divided so.  Its
+ * split is one of a finite set too; outputs stay (not in-channel), go to the root, or to all. The
+ * objective is the sum of steps (plan_step_sum).  With a memory limit the cheapest way to a state
+ * need not be on the cheapest plan: then a state is a *label*, with its memory, and of those that
+ * have tensors in the same places only labels stay which none is better than in both.  For planner/
+ * and its tests only. */
 #ifndef COHORT_PLANNER_AUTO_H
 #define COHORT_PLANNER_AUTO_H
 
@@ -18,12 +22,17 @@
 #include "planner/strategy.h"
 
 struct auto_limits {
-    int live;    /* tensors that may go over a cut */
-    bool thin;   /* cuts_thin() */
-    int rooted;  /* splits that mind the way from and to the root: for so many sets of boards */
-    int longest; /* units of a tiled segment */
-    int splits;  /* of a cut */
-    int states;  /* kept at a cut: the cheapest; more than that and the search is not exact */
+    int live;     /* tensors that may go over a cut */
+    bool thin;    /* cuts_thin() */
+    int rooted;   /* splits that mind the way from and to the root: for so many sets of boards */
+    int longest;  /* units of a tiled segment */
+    int splits;   /* of a cut */
+    int states;   /* kept at a cut: the cheapest; more than that and the search is not exact */
+    int channels; /* splits by channels, of a cut; 0: no such segments */
+    int channel_units; /* units of a segment by channels */
+    /* An operator is worth it when its weights are so many times the bytes of what it reads and
+     * makes, or where it makes fewer rows than this times the boards that compute. */
+    double channel_weights, channel_rows;
     double wait; /* waits count so much: 1, or less to make plans for the simulator, where boards
                     do not wait for one another as in the sum of steps */
     /* Bytes that boards may need at most, as auto_memory.h counts them, beside cost_memory_limit()
@@ -41,7 +50,9 @@ struct sigma {
     size_t capacity;
     int count;
     int *first, *size; /* per cut: its splits are numbers first … first+size-1 */
-    int *boards;       /* that may run a local segment */
+    /* Splits by channels of what ends each cut: as numbers, too. */
+    int *channel_first, *channel_size;
+    int *boards; /* that may run a local segment */
     int board_count;
     bool replicate; /* every board computes, so that replicated segments are possible */
     int dropped;    /* splits left out because there were more than limits.splits */
@@ -51,6 +62,12 @@ enum cohort_code sigma_create(struct sigma **s, const struct cost_model *m,
                               const struct auto_limits *limits, struct plan *const *plans,
                               int plan_count, struct cohort_error *err);
 void sigma_destroy(struct sigma **s);
+/* May the units between two cuts be a segment by channels?  Out-channel: where that is worth it. */
+bool sigma_makes_channels(const struct sigma *s, int begin, int end);
+bool sigma_keeps_channels(const struct sigma *s, int begin, int end);
+bool sigma_sums_channels(const struct sigma *s, int begin, int end);
+/* Are the split's shares such that nodes [first, end) can be divided so? */
+bool sigma_in_units(const struct sigma *s, int first, int end, enum plan_mode mode, int split);
 static inline const int64_t *sigma_split(const struct sigma *s, int number) {
     return s->splits + (size_t)number * ((size_t)s->m->boards + 1);
 }
@@ -60,8 +77,9 @@ struct auto_segment {
     int end; /* cut */
     enum plan_mode mode;
     enum plan_output output;
-    int board; /* local */
-    int split; /* tile: number in sigma */
+    int board;             /* local */
+    int split;             /* tile, by channels: number in sigma */
+    enum plan_route route; /* by channels: of what goes to the root or to all */
 };
 struct auto_plan {
     double ms; /* sum of steps */

@@ -1,5 +1,5 @@
 /* What the plans of `auto`'s search need of memory; see auto_memory.h. */
-#include "planner/auto_memory.h"
+#include "planner/auto_step.h"
 
 #include "base/mem.h"
 
@@ -42,8 +42,10 @@ enum cohort_code auto_memory_init(struct auto_memory *a, const struct cost_model
                               .alive = mem_zalloc((size_t)m->g->node_count + 2, sizeof *a->alive)};
     a->made[0] = mem_zalloc(boards * (live + 1), sizeof **a->made);
     a->made[1] = mem_zalloc(boards * (live + 1), sizeof **a->made);
+    a->made[2] = mem_zalloc(boards * (live + 1), sizeof **a->made);
     if (a->fixed == NULL || a->weights == NULL || a->until == NULL || a->last == NULL ||
-        a->reader == NULL || a->alive == NULL || a->made[0] == NULL || a->made[1] == NULL) {
+        a->reader == NULL || a->alive == NULL || a->made[0] == NULL || a->made[1] == NULL ||
+        a->made[2] == NULL) {
         auto_memory_release(a);
         return error_memory(err, boards * (live + 1) * sizeof **a->made, "a search");
     }
@@ -66,6 +68,7 @@ void auto_memory_release(struct auto_memory *a) {
     mem_free(a->alive);
     mem_free(a->made[0]);
     mem_free(a->made[1]);
+    mem_free(a->made[2]);
     *a = (struct auto_memory){0};
 }
 
@@ -127,29 +130,64 @@ static bool runs(const struct cost_model *m, const struct rows *need, int node) 
     return false;
 }
 
-void auto_memory_segment(struct auto_memory *a, int begin, int end, const struct demand *d) {
+/* The same of a segment by channels. */
+static void find_alive_channels(struct auto_memory *a, const struct channel_run *r, int b) {
     const struct cost_model *m = a->m;
-    a->begin = a->cuts->at[begin];
-    a->end = a->cuts->at[end];
-    a->first = a->cuts->first[begin];
-    a->count = a->cuts->first[begin + 1] - a->first;
+    const int of = channel_value(m, r->first, r->end, r->mode);
+    const bool share = r->split[b + 1] > r->split[b], sum = r->mode == PLAN_IN_CHANNEL;
+    memset(a->alive + a->begin, 0, (size_t)(a->end - a->begin + 1) * sizeof *a->alive);
+    for (int k = a->begin; k < a->end; k++) {
+        const int id = m->g->nodes[k].out[0];
+        const double whole = bytes_of(m, id, (struct rows){0, m->values[id].rows});
+        const int64_t each = m->values[id].channels, all = m->values[of].channels;
+        const struct channels c = {r->split[b] * each / all, r->split[b + 1] * each / all};
+        const double own = !share ? 0 : sum ? whole : channel_bytes(m, id, c);
+        a->alive[k] += own;
+        a->alive[last_reader(a, id, k) + 1] -= own;
+        if (m->values[id].last_use >= a->end && r->output != PLAN_STAY &&
+            (b == 0 || r->output == PLAN_TO_ALL))
+            a->alive[a->end - 1] += whole;
+    }
+    for (int k = a->begin + 1; k < a->end; k++)
+        a->alive[k] += a->alive[k - 1];
+}
+
+/* Takes over what is alive from one last reader of what lay there before to the next. */
+static void keep_pieces(struct auto_memory *a, int b, int output) {
+    int k = a->begin;
+    for (int p = 0; p < a->pieces; p++) {
+        double *most = &a->made[output][p * a->m->boards + b];
+        for (*most = 0; k <= a->until[p]; k++)
+            *most = fmax(*most, a->alive[k]);
+    }
+}
+
+void auto_memory_segment(struct auto_memory *a, const struct option *o, const struct demand *d) {
+    const struct cost_model *m = a->m;
+    const bool by_channels = plan_by_channels(o->segment.mode);
+    a->begin = a->cuts->at[o->begin];
+    a->end = a->cuts->at[o->end];
+    a->first = a->cuts->first[o->begin];
+    a->count = a->cuts->first[o->begin + 1] - a->first;
     for (int i = 0; i < a->count; i++)
         a->last[i] = a->reader[a->cuts->live[a->first + i]] < a->begin
                          ? -1
                          : last_reader(a, a->cuts->live[a->first + i], -1);
     find_pieces(a);
     for (int b = 0; b < m->boards; b++) {
-        a->weights[b] = 0;
-        for (int k = a->begin; k < a->end; k++)
+        a->weights[b] = by_channels ? channel_weight_bytes(m, &o->run, b) : 0;
+        for (int k = a->begin; k < a->end && !by_channels; k++)
             a->weights[b] += runs(m, demand_need(d, b), k) ? cost_weight_bytes(m, b, k) : 0;
-        for (int to_root = 0; to_root < 2; to_root++) {
-            int k = a->begin;
-            find_alive(a, d, b, to_root);
-            for (int p = 0; p < a->pieces; p++) {
-                double *most = &a->made[to_root][p * m->boards + b];
-                for (*most = 0; k <= a->until[p]; k++)
-                    *most = fmax(*most, a->alive[k]);
-            }
+        for (int out = 0; out < 3; out++) {
+            struct channel_run run = o->run;
+            run.output = (enum plan_output)out;
+            if (!o->may[out])
+                continue;
+            if (by_channels)
+                find_alive_channels(a, &run, b);
+            else
+                find_alive(a, d, b, out == PLAN_TO_ROOT);
+            keep_pieces(a, b, out);
         }
     }
 }
@@ -161,21 +199,34 @@ static double held_bytes(const struct auto_memory *a, int id, const struct layou
                          struct rows need) {
     if (b == 0 && a->m->values[id].producer < 0) /* always there, and counted so */
         return 0;
+    if (l->kind == LAYOUT_CHANNELS)
+        return channel_bytes(a->m, id, (struct channels){l->split[b], l->split[b + 1]});
     return bytes_of(a->m, id, rows_hull(layout_rows(a->m, l, id, b), need));
 }
 
+/* The rows of it that the segment reads. */
+static struct rows needed(const struct auto_memory *a, const struct option *o,
+                          const struct demand *d, enum plan_output output, int id, int b) {
+    struct channel_run run = o->run;
+    if (!plan_by_channels(o->segment.mode))
+        return demand_need(d, b)[id];
+    run.output = output;
+    return channel_needs(a->m, &run, id, b) ? (struct rows){0, a->m->values[id].rows}
+                                            : (struct rows){0, 0};
+}
+
 bool auto_memory_add(const struct auto_memory *a, const double *before, const struct layout *where,
-                     const struct demand *d, bool to_root, double *after) {
+                     const struct option *o, const struct demand *d, enum plan_output output,
+                     double *after) {
     const int boards = a->m->boards;
     for (int b = 0; b < boards; b++) {
-        const struct rows *need = demand_need(d, b);
         double most = 0;
         for (int p = 0; p < a->pieces; p++) {
-            double alive = a->made[to_root][p * boards + b];
+            double alive = a->made[output][p * boards + b];
             for (int i = 0; i < a->count; i++) {
                 const int id = a->cuts->live[a->first + i];
                 if (a->last[i] >= a->until[p])
-                    alive += held_bytes(a, id, &where[id], b, need[id]);
+                    alive += held_bytes(a, id, &where[id], b, needed(a, o, d, output, id, b));
             }
             most = fmax(most, alive);
         }

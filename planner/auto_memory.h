@@ -5,22 +5,25 @@
  * tensors that are alive there: what a segment makes from its maker to its last reader (or the
  * segment's end, where it goes on), what lay there before until it is read last, with the halo that
  * the segment gets; on the root the network's inputs and outputs, always, and everywhere the
- * kernels' workspace.  plan_peak_bytes() packs the same tensors into an arena, which may need a
- * little more: it has the last word.  For auto_search.c only. */
+ * kernels' workspace.  Of a segment by channels: the slices of the weights and of what it makes,
+ * addends whole, and where outputs are put together or added up, these whole beside that at its
+ * last operator.  plan_peak_bytes() packs the same tensors into an arena, which may need a little
+ * more: it has the last word.  For auto_search.c only. */
 #ifndef COHORT_PLANNER_AUTO_MEMORY_H
 #define COHORT_PLANNER_AUTO_MEMORY_H
 
 #include "planner/auto.h"
 
+struct option; /* auto_step.h */
 struct auto_memory {
     const struct cost_model *m;
     const struct cuts *cuts;
     double limit;    /* of all boards, beside each one's own */
     double *fixed;   /* [board] */
     double *weights; /* [board], of the segment at hand */
-    /* Most bytes of what the segment makes, from one of `until` to the next: [piece * boards +
-     * board] for outputs that stay, then for those that go to the root. */
-    double *made[2];
+    /* Most bytes of what the segment makes, from one of `until` to the next: by where its outputs
+     * are then (enum plan_output), [piece * boards + board]. */
+    double *made[3];
     int *until; /* [piece]: operators that are the last to read something that lay there before */
     int pieces;
     int begin, end;   /* nodes */
@@ -33,11 +36,12 @@ enum cohort_code auto_memory_init(struct auto_memory *a, const struct cost_model
                                   const struct cuts *cuts, double limit, struct cohort_error *err);
 void auto_memory_release(struct auto_memory *a);
 
-/* The segment between two cuts, whose rows d has. */
-void auto_memory_segment(struct auto_memory *a, int begin, int end, const struct demand *d);
+/* The option's segment, whose rows d has. */
+void auto_memory_segment(struct auto_memory *a, const struct option *o, const struct demand *d);
 /* A state's memory, weights[boards] and then most bytes alive[boards], when the segment has run
  * behind it; where[value]: how everything that lay there before lies.  false: beyond the limit. */
 bool auto_memory_add(const struct auto_memory *a, const double *before, const struct layout *where,
-                     const struct demand *d, bool to_root, double *after);
+                     const struct option *o, const struct demand *d, enum plan_output output,
+                     double *after);
 
 #endif

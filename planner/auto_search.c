@@ -3,48 +3,13 @@
  * Cuts are taken in order.  For every segment that ends with a cut (its first unit, mode, split)
  * the rows that it needs and what it computes are found once; then every state of the cut before it
  * is led through: what has to travel depends on where the tensors lie, and that is the state. */
-#include "planner/auto_memory.h"
-#include "planner/auto_states.h"
+#include "planner/auto_step.h"
 
 #include "base/mem.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct search {
-    const struct sigma *s;
-    const struct cost_model *m;
-    const struct cuts *cuts;
-    int *reader;              /* per value: the last node that reads it, -1: none */
-    int *keyed_first, *keyed; /* per cut: the values that a state names, after the depth */
-    struct layouts layouts;
-    struct states states;
-    struct demand d;
-    struct traffic t;
-    struct layout *where; /* per value */
-    int *place;           /* per value: its layout's number, made by the segment at hand */
-    int *slot;            /* per value: its place in the key of the cut before */
-    int *key;
-    bool *who;
-    int64_t *scaled;
-    bool limited;              /* memory counts */
-    struct auto_memory memory; /* of the segment at hand */
-    double *after;             /* a state's memory */
-    int left_out;
-    long steps;
-};
-
-/* The segment at hand: units [begin, end), as cuts. */
-struct option {
-    int begin, end;
-    struct auto_segment segment;
-    double compute_ms, result_ms, root_ms; /* outputs of the network, or everything, to the root */
-    struct overlap window;
-    int depth;    /* cost_tail_depth(); 0: not in tiles */
-    bool root;    /* may its outputs go to the root? */
-    bool carries; /* does the key of `end` name values made before? */
-};
 
 /* ---- keys ----------------------------------------------------------------------------------- */
 
@@ -78,10 +43,6 @@ static void find_keyed(struct search *x) {
     x->keyed_first[c->count] = count;
 }
 
-static int key_length(const struct search *x, int cut) {
-    return 1 + x->keyed_first[cut + 1] - x->keyed_first[cut];
-}
-
 /* ---- what a segment makes ------------------------------------------------------------------- */
 
 /* Where value `id` lies when the option's segment has made it. */
@@ -92,11 +53,13 @@ static enum cohort_code place(struct search *x, const struct option *o, int id,
         x->place[id] = s->board;
     else if (s->mode == PLAN_REPLICATE)
         x->place[id] = x->m->boards;
+    if (plan_by_channels(s->mode))
+        return auto_channels_place(x, o, id, err);
     if (s->mode != PLAN_TILE)
         return COHORT_OK;
     const int until = x->m->outputs[x->cuts->at[o->end] - 1];
     cost_scale_split(x->m, until, sigma_split(x->s, s->split), id, x->scaled);
-    return layouts_number(&x->layouts, x->scaled, &x->place[id], err);
+    return layouts_number(&x->layouts, x->scaled, false, &x->place[id], err);
 }
 
 /* The waits for what goes to the root: all that the segment made and that is read later, and what
@@ -108,8 +71,9 @@ static enum cohort_code find_results(struct search *x, struct option *o, struct 
     bool any = false;
     for (int k = c->first[o->end]; k < c->first[o->end + 1]; k++)
         any = any || m->values[c->live[k]].last_use == m->g->node_count;
-    o->result_ms = o->root_ms = 0;
-    if (!any && !o->root)
+    o->may[PLAN_STAY] = true;
+    o->output_ms[PLAN_STAY] = o->output_ms[PLAN_TO_ROOT] = 0;
+    if (!any && !o->may[PLAN_TO_ROOT])
         return COHORT_OK;
     enum cohort_code code = place(x, o, until, err);
     for (int k = c->first[o->end]; k < c->first[o->end + 1] && code == COHORT_OK; k++)
@@ -119,7 +83,7 @@ static enum cohort_code find_results(struct search *x, struct option *o, struct 
         return code;
     x->where[until] = layouts_get(&x->layouts, x->place[until]); /* all have their numbers now */
     for (int all = 0; all < 2; all++) {
-        if (all ? !o->root : !any)
+        if (all ? !o->may[PLAN_TO_ROOT] : !any)
             continue;
         traffic_clear(&x->t, until, o->depth);
         for (int k = c->first[o->end]; k < c->first[o->end + 1]; k++) {
@@ -130,7 +94,7 @@ static enum cohort_code find_results(struct search *x, struct option *o, struct 
             x->where[id] = layouts_get(&x->layouts, x->place[id]);
             traffic_add(&x->t, id, &x->where[id], 0, (struct rows){0, m->values[id].rows});
         }
-        *(all ? &o->root_ms : &o->result_ms) =
+        o->output_ms[all ? PLAN_TO_ROOT : PLAN_STAY] =
             x->s->limits.wait * transition_wait_ms(&x->t, x->where, NULL, x->d.need);
     }
     return COHORT_OK;
@@ -154,21 +118,25 @@ out:
 
 /* ---- one step ------------------------------------------------------------------------------- */
 
-static void fill_key(struct search *x, const struct option *o, const int *from, bool root) {
+static void fill_key(struct search *x, const struct option *o, const int *from,
+                     enum plan_output output) {
+    const int moved = output == PLAN_TO_ROOT ? 0 : x->m->boards; /* AT(0), REPLICATED */
     const int begin = x->cuts->at[o->begin], first = x->keyed_first[o->end];
     const bool last = o->end + 1 == x->cuts->count;
-    x->key[0] = root || last ? 0 : o->depth; /* 0: nothing is computed while this is sent */
+    x->key[0] =
+        output != PLAN_STAY || last ? 0 : o->depth; /* 0: nothing is computed while this is sent */
     for (int k = first; k < x->keyed_first[o->end + 1]; k++) {
         const int id = x->keyed[k];
         x->key[1 + k - first] = x->m->values[id].producer < begin ? from[x->slot[id]]
-                                : root                            ? 0
+                                : output != PLAN_STAY             ? moved
                                                                   : x->place[id];
     }
 }
 
-static double known_ms(struct search *x, const struct option *o, const int *from, bool root) {
-    fill_key(x, o, from, root);
-    const int found = states_find(&x->states, x->key, key_length(x, o->end));
+static double known_ms(struct search *x, const struct option *o, const int *from,
+                       enum plan_output output) {
+    fill_key(x, o, from, output);
+    const int found = states_find(&x->states, x->key, auto_key_length(x, o->end));
     return found >= 0 ? x->states.list[found].best.ms : INFINITY;
 }
 
@@ -185,6 +153,8 @@ static double wait_ms(struct search *x, const struct option *o, const int *key) 
     const struct cuts *c = x->cuts;
     find_where(x, o, key);
     const int main = cut == 0 ? -1 : x->m->outputs[c->at[cut] - 1];
+    if (plan_by_channels(o->segment.mode))
+        return auto_channels_wait_ms(x, o, main, key[0]);
     traffic_clear(&x->t, main, key[0]);
     traffic_add_all(&x->t, c->live + c->first[cut], c->first[cut + 1] - c->first[cut], x->where,
                     x->d.need);
@@ -194,29 +164,28 @@ static double wait_ms(struct search *x, const struct option *o, const int *key) 
 }
 
 static enum cohort_code relax(struct search *x, const struct option *o, int from, double ms,
-                              bool root, struct cohort_error *err) {
-    struct way w = {
-        .ms = ms + (root ? o->root_ms : o->result_ms), .from = from, .segment = o->segment};
-    w.segment.output = root ? PLAN_TO_ROOT : PLAN_STAY;
-    fill_key(x, o, x->states.keys + x->states.list[from].key, root);
-    return states_relax(&x->states, x->key, key_length(x, o->end), &w, err);
+                              enum plan_output output, struct cohort_error *err) {
+    struct way w = {.ms = ms + o->output_ms[output], .from = from, .segment = o->segment};
+    w.segment.output = output;
+    w.segment.route = o->route[output];
+    fill_key(x, o, x->states.keys + x->states.list[from].key, output);
+    return states_relax(&x->states, x->key, auto_key_length(x, o->end), &w, err);
 }
 
-/* The same where memory counts, for outputs that stay or go to the root. */
-static enum cohort_code relax_limited(struct search *x, const struct option *o, int from, bool root,
-                                      struct cohort_error *err) {
+/* The same where memory counts. */
+static enum cohort_code relax_limited(struct search *x, const struct option *o, int from,
+                                      enum plan_output output, struct cohort_error *err) {
     const int *key = x->states.keys + x->states.list[from].key;
     const double *before = x->states.memory + (size_t)from * (size_t)x->states.numbers;
-    const int length = key_length(x, o->end);
-    struct way w = {.ms = x->states.list[from].best.ms + o->compute_ms +
-                          (root ? o->root_ms : o->result_ms),
+    const int length = auto_key_length(x, o->end);
+    struct way w = {.ms = x->states.list[from].best.ms + o->compute_ms + o->output_ms[output],
                     .from = from,
                     .segment = o->segment};
-    w.segment.output = root ? PLAN_TO_ROOT : PLAN_STAY;
-    find_where(x, o, key);
-    if (!auto_memory_add(&x->memory, before, x->where, &x->d, root, x->after))
+    w.segment.output = output;
+    w.segment.route = o->route[output];
+    if (!auto_memory_add(&x->memory, before, x->where, o, &x->d, output, x->after))
         return COHORT_OK;
-    fill_key(x, o, key, root);
+    fill_key(x, o, key, output);
     if (states_dominated(&x->states, x->key, length, w.ms, x->after))
         return COHORT_OK;
     x->steps++;
@@ -227,22 +196,25 @@ static enum cohort_code relax_limited(struct search *x, const struct option *o, 
 /* Leads all states of the cut before the segment through it. */
 static enum cohort_code take_limited(struct search *x, struct option *o, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    auto_memory_segment(&x->memory, o->begin, o->end, &x->d);
+    auto_memory_segment(&x->memory, o, &x->d);
     for (int i = 0; i < x->states.kept[o->begin]; i++) {
         const int from = x->states.order[x->states.kept_first[o->begin] + i];
-        TRY(relax_limited(x, o, from, false, err));
-        if (o->root)
-            TRY(relax_limited(x, o, from, true, err));
+        const int *key = x->states.keys + x->states.list[from].key;
+        find_where(x, o, key);
+        for (int out = 0; out < 3 && auto_reads(x, o, key); out++)
+            if (o->may[out])
+                TRY(relax_limited(x, o, from, (enum plan_output)out, err));
     }
 out:
     return code;
 }
 
 /* Likewise, and of all ways to a state only the cheapest and the next. */
-static enum cohort_code take(struct search *x, struct option *o, struct cohort_error *err) {
+enum cohort_code auto_take(struct search *x, struct option *o, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     const int cut = o->begin;
-    TRY(find_results(x, o, err));
+    if (!plan_by_channels(o->segment.mode))
+        TRY(find_results(x, o, err));
     TRY(find_places(x, o, err));
     for (int k = x->keyed_first[cut]; k < x->keyed_first[cut + 1]; k++)
         x->slot[x->keyed[k]] = 1 + k - x->keyed_first[cut];
@@ -252,18 +224,21 @@ static enum cohort_code take(struct search *x, struct option *o, struct cohort_e
         const int from = x->states.order[x->states.kept_first[cut] + i];
         const int *key = x->states.keys + x->states.list[from].key;
         const double least = x->states.list[from].best.ms + o->compute_ms;
-        const bool stay = least + o->result_ms < known_ms(x, o, key, false);
-        const bool root = o->root && least + o->root_ms < known_ms(x, o, key, true);
-        if (!stay && !root && !o->carries)
+        bool wanted[3], any = false;
+        for (int out = 0; out < 3; out++) {
+            wanted[out] = o->may[out] &&
+                          least + o->output_ms[out] < known_ms(x, o, key, (enum plan_output)out);
+            any = any || wanted[out];
+        }
+        if (!any && !o->carries)
             break; /* the states behind it are dearer, and lead to the same */
-        if (!stay && !root)
+        if (!any || !auto_reads(x, o, key))
             continue;
         const double ms = least + wait_ms(x, o, key);
         x->steps++;
-        if (root)
-            TRY(relax(x, o, from, ms, true, err));
-        if (stay)
-            TRY(relax(x, o, from, ms, false, err));
+        for (int out = 0; out < 3; out++)
+            if (wanted[out])
+                TRY(relax(x, o, from, ms, (enum plan_output)out, err));
     }
 out:
     return code;
@@ -280,7 +255,7 @@ static enum cohort_code take_tiles(struct search *x, int end, struct cohort_erro
     const struct cuts *c = x->cuts;
     enum cohort_code code = COHORT_OK;
     for (int i = 0; i < x->s->size[end]; i++) {
-        struct option o = {.end = end, .root = true};
+        struct option o = {.end = end, .may = {[PLAN_TO_ROOT] = true}};
         o.segment =
             (struct auto_segment){.end = end, .mode = PLAN_TILE, .split = x->s->first[end] + i};
         demand_begin(&x->d, c->at[end], x->m->outputs[c->at[end] - 1],
@@ -293,7 +268,7 @@ static enum cohort_code take_tiles(struct search *x, int end, struct cohort_erro
                 (struct overlap){c->at[b], c->at[end], cost_heavy(x->m, c->at[b], c->at[end])};
             o.depth = cost_tail_depth(x->m, c->at[b], c->at[end], o.window.heavy);
             o.compute_ms = slowest(x);
-            TRY(take(x, &o, err));
+            TRY(auto_take(x, &o, err));
         }
     }
 out:
@@ -315,111 +290,13 @@ static enum cohort_code take_whole(struct search *x, int end, struct cohort_erro
         while (x->d.at > c->at[end - 1])
             demand_step(&x->d);
         o.compute_ms = slowest(x);
-        TRY(take(x, &o, err));
+        TRY(auto_take(x, &o, err));
     }
 out:
     return code;
 }
 
-/* ---- plans ---------------------------------------------------------------------------------- */
-
-struct detour {
-    int state;
-    double loss;
-};
-
-static int by_loss(const void *a, const void *b) {
-    const struct detour *x = a, *y = b;
-    if (x->loss < y->loss || x->loss > y->loss)
-        return x->loss < y->loss ? -1 : 1;
-    return x->state - y->state;
-}
-
-/* The segments that lead to state `last`, with the second way into state `detour` (-1: none). */
-static enum cohort_code write_plan(const struct search *x, int last, int detour,
-                                   struct auto_plan *p, struct cohort_error *err) {
-    int count = 0;
-    *p = (struct auto_plan){.ms = x->states.list[last].best.ms};
-    for (int pass = 0; pass < 2; pass++) {
-        int at = pass == 0 ? 0 : count;
-        for (int i = last; i > 0;) {
-            const struct state *s = &x->states.list[i];
-            const struct way *w = i == detour ? &s->second : &s->best;
-            if (pass == 0)
-                at++;
-            else
-                p->segments[--at] = w->segment;
-            i = w->from;
-        }
-        if (pass == 0) {
-            count = at;
-            p->segments = mem_zalloc((size_t)count + 1, sizeof *p->segments);
-            if (p->segments == NULL)
-                return error_memory(err, (size_t)count * sizeof *p->segments, "a plan");
-            p->count = count;
-        }
-    }
-    if (detour >= 0)
-        p->ms += x->states.list[detour].second.ms - x->states.list[detour].best.ms;
-    return COHORT_OK;
-}
-
-/* With memory: the cheapest ways to the end, and the one that needs least. */
-static enum cohort_code write_labels(const struct search *x, int most, struct auto_found *f,
-                                     struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    const int *order = x->states.order + x->states.kept_first[x->cuts->count - 1];
-    const int count = x->states.kept[x->cuts->count - 1], boards = x->m->boards;
-    int least = -1;
-    f->plans = mem_zalloc((size_t)most + 1, sizeof *f->plans);
-    if (f->plans == NULL)
-        return error_memory(err, (size_t)most * sizeof *f->plans, "plans");
-    for (int i = 0; i < count; i++) {
-        const double *memory = x->states.memory + (size_t)order[i] * (size_t)x->states.numbers;
-        double bytes = 0;
-        for (int b = 0; b < boards; b++)
-            bytes = fmax(bytes, x->memory.fixed[b] + memory[b] + memory[boards + b]);
-        if (least < 0 || bytes < f->least_bytes) {
-            least = i;
-            f->least_bytes = bytes;
-        }
-    }
-    for (int i = 0; i < count && i < most; i++) {
-        const int label = i == most - 1 && least > i ? least : i;
-        TRY(write_plan(x, order[label], -1, &f->plans[i], err));
-        f->count++;
-    }
-out:
-    return code;
-}
-
-static enum cohort_code write_plans(const struct search *x, int most, struct auto_found *f,
-                                    struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
-    if (x->limited)
-        return write_labels(x, most, f, err);
-    const int cuts = x->cuts->count;
-    const int last = x->states.order[x->states.kept_first[cuts - 1]];
-    struct detour *detours = mem_zalloc((size_t)cuts + 1, sizeof *detours);
-    int count = 0;
-    f->plans = mem_zalloc((size_t)most + 1, sizeof *f->plans);
-    if (detours == NULL || f->plans == NULL) {
-        code = error_memory(err, (size_t)most * sizeof *f->plans, "plans");
-        goto out;
-    }
-    for (int i = last; i > 0; i = x->states.list[i].best.from)
-        if (x->states.list[i].second.from >= 0)
-            detours[count++] =
-                (struct detour){i, x->states.list[i].second.ms - x->states.list[i].best.ms};
-    qsort(detours, (size_t)count, sizeof *detours, by_loss);
-    for (int i = 0; i <= count && i < most; i++) {
-        TRY(write_plan(x, last, i == 0 ? -1 : detours[i - 1].state, &f->plans[i], err));
-        f->count++;
-    }
-out:
-    mem_free(detours);
-    return code;
-}
+/* ---- together -------------------------------------------------------------------------------- */
 
 void auto_release(struct auto_found *f) {
     for (int i = 0; f->plans != NULL && i < f->count; i++)
@@ -427,8 +304,6 @@ void auto_release(struct auto_found *f) {
     mem_free(f->plans);
     *f = (struct auto_found){0};
 }
-
-/* ---- together ------------------------------------------------------------------------------- */
 
 static void search_release(struct search *x) {
     layouts_release(&x->layouts);
@@ -445,6 +320,7 @@ static void search_release(struct search *x) {
     mem_free(x->who);
     mem_free(x->scaled);
     mem_free(x->after);
+    mem_free(x->divided);
     auto_memory_release(&x->memory);
 }
 
@@ -463,9 +339,10 @@ static enum cohort_code search_init(struct search *x, const struct sigma *s,
     x->key = mem_zalloc(values + 1, sizeof *x->key);
     x->who = mem_zalloc((size_t)m->boards, sizeof *x->who);
     x->scaled = mem_zalloc((size_t)m->boards + 1, sizeof *x->scaled);
+    x->divided = mem_zalloc((size_t)m->boards + 1, sizeof *x->divided);
     if (x->reader == NULL || x->keyed_first == NULL || x->keyed == NULL || x->where == NULL ||
         x->place == NULL || x->slot == NULL || x->key == NULL || x->who == NULL ||
-        x->scaled == NULL) {
+        x->scaled == NULL || x->divided == NULL) {
         code = error_memory(err, values * sizeof *x->where, "a search");
         goto out;
     }
@@ -497,22 +374,23 @@ enum cohort_code auto_search(struct auto_found *f, const struct sigma *s, int mo
     states_begin_cut(&x.states, 0);
     memset(x.key, 0, ((size_t)s->m->g->value_count + 2) * sizeof *x.key);
     if (x.limited)
-        TRY(states_add(&x.states, x.key, key_length(&x, 0), &(struct way){.from = -1}, x.after,
+        TRY(states_add(&x.states, x.key, auto_key_length(&x, 0), &(struct way){.from = -1}, x.after,
                        err));
     else
-        TRY(states_relax(&x.states, x.key, key_length(&x, 0), &(struct way){.from = -1}, err));
+        TRY(states_relax(&x.states, x.key, auto_key_length(&x, 0), &(struct way){.from = -1}, err));
     TRY(states_end_cut(&x.states, 0, 1, &x.left_out, err));
     for (int c = 1; c < s->cuts->count; c++) {
         states_begin_cut(&x.states, c);
         TRY(take_whole(&x, c, err));
         if (s->cuts->wide[c - 1])
             TRY(take_tiles(&x, c, err));
+        TRY(auto_take_channels(&x, c, err));
         TRY(states_end_cut(&x.states, c, s->limits.states, &x.left_out, err));
     }
     f->states = x.states.count;
     f->steps = x.steps;
     f->pruned = x.left_out;
-    TRY(write_plans(&x, most, f, err));
+    TRY(auto_write_plans(&x, most, f, err));
 out:
     search_release(&x);
     if (code != COHORT_OK)

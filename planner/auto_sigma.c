@@ -1,5 +1,6 @@
 /* The finite set of splits and boards that `auto` searches over; see auto.h. */
 #include "planner/auto.h"
+#include "planner/channel_cost.h"
 
 #include "base/mem.h"
 #include "planner/groups.h"
@@ -15,15 +16,19 @@
  * s for 8 boards and less than 2 s for 64 (bench/planner.c).  It costs little: with twice as many
  * splits and states the plan for ResNet-152 on 8 boards was at most 0.5 % faster. */
 struct auto_limits auto_limits_for(const struct cost_model *m) {
-    struct auto_limits l = {.live = 3, .thin = true, .longest = 20, .wait = 1};
+    struct auto_limits l = {.live = 3, .thin = true, .longest = 20, .channel_units = 3, .wait = 1};
     if (m->usable_count > MANY_BOARDS) {
         l.live = 2;
+        l.channels = 1;
+        l.channel_weights = 4;
         l.rooted = 1;
         l.longest = 12;
         l.splits = 16;
         l.states = 24;
     } else if (m->g->node_count > MANY_NODES) {
         l.longest = 8;
+        l.channels = 2;
+        l.channel_weights = 4;
         l.splits = 12;
         l.states = 12;
     } else {
@@ -31,6 +36,9 @@ struct auto_limits auto_limits_for(const struct cost_model *m) {
         l.rooted = some ? 1 : m->boards * 2;
         l.splits = some ? 24 : 40;
         l.states = 64;
+        l.channels = some ? 4 : 8;
+        l.channel_weights = 0.5;
+        l.channel_rows = 2;
     }
     return l;
 }
@@ -43,6 +51,8 @@ void sigma_destroy(struct sigma **ss) {
     mem_free(s->splits);
     mem_free(s->first);
     mem_free(s->size);
+    mem_free(s->channel_first);
+    mem_free(s->channel_size);
     mem_free(s->boards);
     mem_free(s);
     *ss = NULL;
@@ -50,14 +60,14 @@ void sigma_destroy(struct sigma **ss) {
 
 /* ---- splits --------------------------------------------------------------------------------- */
 
-/* Adds a split of cut c, unless it is there. */
-static enum cohort_code add(struct sigma *s, int c, const int64_t *split,
-                            struct cohort_error *err) {
+/* Adds a split to those from number `first` on, unless it is there. */
+static enum cohort_code add_to(struct sigma *s, int first, int *size, int most,
+                               const int64_t *split, struct cohort_error *err) {
     const size_t n = (size_t)s->m->boards + 1;
-    for (int i = s->first[c]; i < s->count; i++)
+    for (int i = first; i < s->count; i++)
         if (memcmp(sigma_split(s, i), split, n * sizeof *split) == 0)
             return COHORT_OK;
-    if (s->size[c] >= s->limits.splits) {
+    if (*size >= most) {
         s->dropped++;
         return COHORT_OK;
     }
@@ -72,8 +82,14 @@ static enum cohort_code add(struct sigma *s, int c, const int64_t *split,
     }
     memcpy(s->splits + used, split, n * sizeof *split);
     s->count++;
-    s->size[c]++;
+    (*size)++;
     return COHORT_OK;
+}
+
+/* … of rows, of cut c. */
+static enum cohort_code add(struct sigma *s, int c, const int64_t *split,
+                            struct cohort_error *err) {
+    return add_to(s, s->first[c], &s->size[c], s->limits.splits, split, err);
 }
 
 /* Lengths of segments that a minimax split is found for: 1, 2, 3, 4, 6, 8, 12, 16 … units. */
@@ -196,6 +212,112 @@ out:
     return code;
 }
 
+/* ---- by channels ----------------------------------------------------------------------------- */
+
+static double map_bytes(const struct cost_model *m, int id) {
+    return (double)m->values[id].rows * m->values[id].row_bytes;
+}
+
+/* Dividing by rows reads all weights on every board, by channels all maps. */
+static bool is_worth(const struct sigma *s, int node) {
+    const struct cost_model *m = s->m;
+    const struct node *n = &m->g->nodes[node];
+    return m->nodes[node].makes_channels &&
+           (m->nodes[node].weight_bytes >=
+                s->limits.channel_weights * (map_bytes(m, n->in[0]) + map_bytes(m, n->out[0])) ||
+            (double)m->nodes[node].rows < s->limits.channel_rows * m->usable_count);
+}
+
+bool sigma_makes_channels(const struct sigma *s, int begin, int end) {
+    const int first = s->cuts->at[begin], last = s->cuts->at[end];
+    bool worth = false;
+    for (int k = first; k < last; k++)
+        worth = worth || is_worth(s, k);
+    return worth && s->limits.channels > 0 && channel_unit(s->m, first, last, PLAN_OUT_CHANNEL) > 0;
+}
+
+bool sigma_keeps_channels(const struct sigma *s, int begin, int end) {
+    return s->channel_size[begin] > 0 &&
+           channel_unit(s->m, s->cuts->at[begin], s->cuts->at[end], PLAN_CHANNELWISE) > 0;
+}
+
+bool sigma_sums_channels(const struct sigma *s, int begin, int end) {
+    const int first = s->cuts->at[begin], last = s->cuts->at[end];
+    return s->channel_size[begin] > 0 && first > 0 &&
+           channel_unit(s->m, first, last, PLAN_IN_CHANNEL) > 0 &&
+           channel_value(s->m, first, last, PLAN_IN_CHANNEL) == s->m->outputs[first - 1];
+}
+
+bool sigma_in_units(const struct sigma *s, int first, int end, enum plan_mode mode, int split) {
+    const int64_t unit = channel_unit(s->m, first, end, mode), *at = sigma_split(s, split);
+    for (int b = 0; b < s->m->boards; b++)
+        if (unit == 0 || (at[b] % unit != 0 && at[b] != at[s->m->boards]))
+            return false;
+    return true;
+}
+
+static enum cohort_code add_channels(struct making *k, int c, struct cohort_error *err) {
+    struct sigma *s = k->s;
+    return add_to(s, s->channel_first[c], &s->channel_size[c], s->limits.channels, k->split, err);
+}
+
+/* What other strategies, and the cut before, have. */
+static enum cohort_code add_known_channels(struct making *k, int c, struct plan *const *plans,
+                                           int count, struct cohort_error *err) {
+    struct sigma *s = k->s;
+    const struct cuts *cuts = s->cuts;
+    const size_t bytes = ((size_t)s->m->boards + 1) * sizeof *k->split;
+    const int id = s->m->outputs[cuts->at[c] - 1];
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < plans[i]->segment_count; j++) {
+            const struct plan_segment *p = &plans[i]->segments[j];
+            if ((p->mode != PLAN_OUT_CHANNEL && p->mode != PLAN_CHANNELWISE) ||
+                strcmp(p->until, graph_value(s->m->g, id)->name) != 0)
+                continue;
+            memcpy(k->split, p->split, bytes);
+            TRY(add_channels(k, c, err));
+        }
+    if (c < 2 || !sigma_keeps_channels(s, c - 1, c))
+        goto out;
+    for (int i = 0; i < s->channel_size[c - 1]; i++) {
+        const struct channel_run before = {.first = cuts->at[c - 2],
+                                           .end = cuts->at[c - 1],
+                                           .mode = PLAN_OUT_CHANNEL,
+                                           .split = sigma_split(s, s->channel_first[c - 1] + i),
+                                           .output = PLAN_STAY};
+        if (channel_scale_split(s->m, &before, id, k->split))
+            TRY(add_channels(k, c, err));
+    }
+out:
+    return code;
+}
+
+/* For every set of boards: the minimax split of the units before the cut, and of the operator
+ * behind it that adds up. */
+static enum cohort_code add_own_channels(struct making *k, int c, struct cohort_error *err) {
+    struct sigma *s = k->s;
+    const struct cost_model *m = s->m;
+    const int *at = s->cuts->at;
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < k->set_count && s->channel_size[c] < s->limits.channels; i++) {
+        const bool *who = k->who + (size_t)i * (size_t)m->boards;
+        bool any = false;
+        for (int b = c - 1; b >= 0 && c - b <= s->limits.channel_units; b--)
+            if (sigma_makes_channels(s, b, c)) {
+                TRY(channel_minimax(m, at[b], at[c], PLAN_OUT_CHANNEL, who, NULL, k->split, err));
+                TRY(add_channels(k, c, err));
+                any = true;
+            }
+        if (any && c + 1 < s->cuts->count && sigma_sums_channels(s, c, c + 1)) {
+            TRY(channel_minimax(m, at[c], at[c + 1], PLAN_IN_CHANNEL, who, NULL, k->split, err));
+            TRY(add_channels(k, c, err));
+        }
+    }
+out:
+    return code;
+}
+
 /* ---- boards --------------------------------------------------------------------------------- */
 
 /* The root, the fastest, and the first of every kind. */
@@ -237,8 +359,11 @@ enum cohort_code sigma_create(struct sigma **out, const struct cost_model *m,
         TRY(cuts_thin(s->cuts, m, err));
     s->first = mem_zalloc((size_t)s->cuts->count, sizeof *s->first);
     s->size = mem_zalloc((size_t)s->cuts->count, sizeof *s->size);
+    s->channel_first = mem_zalloc((size_t)s->cuts->count, sizeof *s->channel_first);
+    s->channel_size = mem_zalloc((size_t)s->cuts->count, sizeof *s->channel_size);
     s->boards = mem_zalloc(boards, sizeof *s->boards);
-    if (s->first == NULL || s->size == NULL || s->boards == NULL) {
+    if (s->first == NULL || s->size == NULL || s->boards == NULL || s->channel_first == NULL ||
+        s->channel_size == NULL) {
         code = error_memory(err, boards * sizeof *s->boards, "a set of splits");
         goto out;
     }
@@ -253,6 +378,11 @@ enum cohort_code sigma_create(struct sigma **out, const struct cost_model *m,
         TRY(add_theirs(&k, c, plans, plan_count, err));
         TRY(add_own(&k, c, err));
         TRY(add_carried(&k, c, err));
+    }
+    for (int c = 1; c < s->cuts->count && m->boards > 1 && limits->channels > 0; c++) {
+        s->channel_first[c] = s->count;
+        TRY(add_known_channels(&k, c, plans, plan_count, err));
+        TRY(add_own_channels(&k, c, err));
     }
     *out = s;
     s = NULL;

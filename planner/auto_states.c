@@ -27,20 +27,22 @@ enum cohort_code layouts_init(struct layouts *l, int boards, struct cohort_error
 
 void layouts_release(struct layouts *l) {
     mem_free(l->splits);
+    mem_free(l->by_channels);
     mem_free(l->buckets);
     mem_free(l->next);
     *l = (struct layouts){0};
 }
 
-enum cohort_code layouts_number(struct layouts *l, const int64_t *split, int *number,
-                                struct cohort_error *err) {
+enum cohort_code layouts_number(struct layouts *l, const int64_t *split, bool by_channels,
+                                int *number, struct cohort_error *err) {
     const size_t n = (size_t)l->boards + 1;
-    uint64_t hash = 0;
+    uint64_t hash = by_channels;
     for (size_t i = 0; i < n; i++)
         hash = mix(hash, (uint64_t)split[i]);
     int *bucket = &l->buckets[hash % BUCKETS];
     for (int i = *bucket; i >= 0; i = l->next[i])
-        if (memcmp(l->splits + (size_t)i * n, split, n * sizeof *split) == 0) {
+        if (l->by_channels[i] == by_channels &&
+            memcmp(l->splits + (size_t)i * n, split, n * sizeof *split) == 0) {
             *number = l->boards + 1 + i;
             return COHORT_OK;
         }
@@ -53,9 +55,11 @@ enum cohort_code layouts_number(struct layouts *l, const int64_t *split, int *nu
         l->splits = bigger;
         l->capacity = more;
     }
-    if (!MEM_GROW(l->next, l->next_capacity, (size_t)l->count))
+    if (!MEM_GROW(l->next, l->next_capacity, (size_t)l->count) ||
+        !MEM_GROW(l->by_channels, l->by_channels_capacity, (size_t)l->count))
         return error_memory(err, (size_t)l->count * sizeof *l->next, "a search");
     memcpy(l->splits + used, split, n * sizeof *split);
+    l->by_channels[l->count] = by_channels;
     l->next[l->count] = *bucket;
     *bucket = l->count;
     *number = l->boards + 1 + l->count++;
@@ -67,7 +71,7 @@ struct layout layouts_get(const struct layouts *l, int number) {
         return (struct layout){.kind = LAYOUT_AT, .board = number};
     if (number == l->boards)
         return (struct layout){.kind = LAYOUT_REPLICATED};
-    return (struct layout){.kind = LAYOUT_ROWS,
+    return (struct layout){.kind = layouts_by_channels(l, number) ? LAYOUT_CHANNELS : LAYOUT_ROWS,
                            .split = l->splits +
                                     (size_t)(number - l->boards - 1) * ((size_t)l->boards + 1)};
 }

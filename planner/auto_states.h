@@ -5,20 +5,26 @@
 
 #include "planner/auto.h"
 
-/* Layouts as numbers: 0 … boards-1 AT(that board), boards REPLICATED, from boards+1 on ROWS. */
+/* Layouts as numbers: 0 … boards-1 AT(that board), boards REPLICATED, from boards+1 on ROWS and
+ * CHANNELS. */
 struct layouts {
     int boards;
     int64_t *splits; /* [number * (boards + 1)] */
     size_t capacity;
+    bool *by_channels; /* [number] */
+    size_t by_channels_capacity;
     int count;
     int *buckets, *next; /* by content */
     size_t next_capacity;
 };
 enum cohort_code layouts_init(struct layouts *l, int boards, struct cohort_error *err);
 void layouts_release(struct layouts *l);
-enum cohort_code layouts_number(struct layouts *l, const int64_t *split, int *number,
-                                struct cohort_error *err);
+enum cohort_code layouts_number(struct layouts *l, const int64_t *split, bool by_channels,
+                                int *number, struct cohort_error *err);
 struct layout layouts_get(const struct layouts *l, int number);
+static inline bool layouts_by_channels(const struct layouts *l, int number) {
+    return number > l->boards && l->by_channels[number - l->boards - 1];
+}
 
 /* How a state is reached. */
 struct way {

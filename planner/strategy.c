@@ -22,6 +22,8 @@ static const struct strategy strategies[] = {
      "groups scattered and gathered, by measured times of every group (or --predicted)"},
     {"coedge", strategy_coedge,
      "every operator divided, halos between neighbours, small shares dropped (CoEdge)"},
+    {"iop", strategy_iop,
+     "pairs of operators by output and input channels, the others as coedge (IOP)"},
     {"auto", strategy_auto, "the best of all of these and of an exact search over a wider space"},
 };
 
@@ -81,8 +83,8 @@ out:
 
 static bool joins(const struct plan_segment *before, enum plan_mode mode, enum plan_output output,
                   int board) {
-    return before->mode == mode && mode != PLAN_TILE && before->output == output &&
-           (mode == PLAN_REPLICATE || before->board == board);
+    return before->mode == mode && before->output == output &&
+           (mode == PLAN_REPLICATE || (mode == PLAN_LOCAL && before->board == board));
 }
 
 enum cohort_code strategy_add(struct strategy_run *run, int end, enum plan_mode mode,
@@ -102,15 +104,16 @@ enum cohort_code strategy_add(struct strategy_run *run, int end, enum plan_mode 
         before->until = s.until;
         return COHORT_OK;
     }
-    if (mode == PLAN_TILE)
+    const bool divided = mode == PLAN_TILE || plan_by_channels(mode);
+    if (divided)
         s.split = mem_alloc(n * sizeof *s.split);
-    if (s.until == NULL || (mode == PLAN_TILE && s.split == NULL) ||
+    if (s.until == NULL || (divided && s.split == NULL) ||
         !MEM_GROW(p->segments, run->capacity, (size_t)p->segment_count)) {
         mem_free(s.until);
         mem_free(s.split);
         return error_memory(err, n * sizeof *s.split, "a plan");
     }
-    if (mode == PLAN_TILE)
+    if (divided)
         memcpy(s.split, split, n * sizeof *s.split);
     p->segments[p->segment_count++] = s;
     return COHORT_OK;

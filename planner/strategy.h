@@ -8,12 +8,16 @@
 #include "planner/cost.h"
 #include "planner/simulate.h"
 
+/* iop: what operators in no pair run as: coedge's rows, or out-channel, each joined everywhere. */
+enum planner_unpaired { PLANNER_UNPAIRED_ROWS, PLANNER_UNPAIRED_OUT_CHANNEL };
 enum planner_objective { PLANNER_LATENCY, PLANNER_MEMORY };
 
 struct planner_options {
     struct cost_options cost;
     enum planner_objective objective;
     bool predicted; /* fss: from the cost model instead of measured groups */
+    enum planner_unpaired unpaired;
+    bool rows_only; /* auto: nothing is divided by channels */
     int inner;      /* auto: how deep it is within itself; 0 for callers */
 };
 
@@ -62,8 +66,8 @@ void planned_release(struct planned *p);
 
 enum cohort_code plan_create(struct plan **p, const struct cost_model *m, const char *strategy,
                              struct cohort_error *err);
-/* Appends nodes [.., end).  split (tiles) is copied; neighbouring local segments of one board
- * become one, and so do replicated ones. */
+/* Appends nodes [.., end).  split (tiles, by channels) is copied; neighbouring local segments of
+ * one board become one, and so do replicated ones. */
 enum cohort_code strategy_add(struct strategy_run *run, int end, enum plan_mode mode,
                               enum plan_output output, int board, const int64_t *split,
                               struct cohort_error *err);
@@ -80,6 +84,7 @@ enum cohort_code strategy_legion(struct strategy_run *run, struct cohort_error *
 enum cohort_code strategy_fss(struct strategy_run *run, struct cohort_error *err);
 enum cohort_code strategy_aofl(struct strategy_run *run, struct cohort_error *err);
 enum cohort_code strategy_coedge(struct strategy_run *run, struct cohort_error *err);
+enum cohort_code strategy_iop(struct strategy_run *run, struct cohort_error *err);
 enum cohort_code strategy_auto(struct strategy_run *run, struct cohort_error *err);
 
 #endif

@@ -9,6 +9,7 @@
 #include "planner/auto.h"
 
 #include "base/mem.h"
+#include "planner/replay.h"
 
 #include <math.h>
 #include <string.h>
@@ -121,6 +122,8 @@ static enum cohort_code plan_others(struct contest *c, struct cohort_error *err)
     struct planner_options options = *c->run->options;
     for (int i = 0; i < count && c->other_count < RIVALS_MAX; i++) {
         struct strategy_run run = {.m = c->run->m, .options = &options, .own_ms = -1};
+        if (table[i].make == strategy_iop && options.rows_only)
+            continue;
         if (table[i].make == strategy_auto) { /* what is best by the other objective is a rival */
             if (options.inner == INNER_MAX || !memory_matters(c->run))
                 continue;
@@ -137,6 +140,8 @@ static enum cohort_code plan_others(struct contest *c, struct cohort_error *err)
         struct rival *r = &c->others[c->other_count];
         *r = (struct rival){.name = table[i].name, .plan = run.plan};
         c->other_count++;
+        if (code == COHORT_OK && plan_has_channels(run.plan))
+            code = plan_choose_routes(run.m, run.plan, err);
         if (code == COHORT_OK)
             code = judge(c->run, run.plan, r, err);
         if (code != COHORT_OK)
@@ -154,8 +159,11 @@ static enum cohort_code enter_found(struct contest *c, const struct sigma *s,
     TRY(plan_create(&trial.plan, trial.m, "auto", err));
     for (int i = 0; i < p->count; i++) {
         const struct auto_segment *g = &p->segments[i];
-        TRY(strategy_add(&trial, s->cuts->at[g->end], g->mode, g->output, g->board,
-                         g->mode == PLAN_TILE ? sigma_split(s, g->split) : NULL, err));
+        TRY(strategy_add(
+            &trial, s->cuts->at[g->end], g->mode, g->output, g->board,
+            g->mode == PLAN_TILE || plan_by_channels(g->mode) ? sigma_split(s, g->split) : NULL,
+            err));
+        trial.plan->segments[trial.plan->segment_count - 1].route = g->route;
     }
     TRY(enter(c, "auto", &trial.plan, err));
 out:
@@ -185,6 +193,10 @@ static enum cohort_code search(struct contest *c, struct cohort_error *err) {
     struct plan *plans[RIVALS_MAX];
     struct sigma *s = NULL;
     struct auto_found f = {0};
+    if (run->options->rows_only)
+        limits.channels = 0;
+    if (memory_matters(run)) /* only channels divide weights */
+        limits.channel_weights = 0;
     limits.memory = limited(run) ? INFINITY : 0;
     for (int i = 0; i < c->other_count; i++)
         plans[i] = c->others[i].plan;
@@ -250,7 +262,8 @@ out:
 }
 
 static bool may_join(const struct plan_segment *a, const struct plan_segment *b) {
-    return a->mode == b->mode && (a->mode != PLAN_LOCAL || a->board == b->board);
+    return a->mode == b->mode && !plan_by_channels(a->mode) &&
+           (a->mode != PLAN_LOCAL || a->board == b->board);
 }
 
 static void remove_segment(struct plan *p, int i) {
@@ -342,7 +355,7 @@ out:
 static enum cohort_code say(struct contest *c, struct cohort_error *err) {
     const struct rival *next = NULL;
     enum cohort_code code = COHORT_OK;
-    int busy = 0;
+    const int busy = plan_busy_boards(c->best.plan);
     for (int i = 0; i < c->other_count; i++)
         if (next == NULL || better(c->run, &c->others[i], next))
             next = &c->others[i];
@@ -350,15 +363,6 @@ static enum cohort_code say(struct contest *c, struct cohort_error *err) {
         TRY(strategy_note(c->run, err, "the best other strategy: %s, %.3f ms (%+.1f %%)",
                           next->name, next->ms,
                           c->best.ms > 0 ? 100 * (next->ms / c->best.ms - 1) : 0.0));
-    for (int b = 0; b < c->run->m->boards; b++) {
-        bool any = false;
-        for (int i = 0; i < c->best.plan->segment_count; i++) {
-            const struct plan_segment *s = &c->best.plan->segments[i];
-            any = any || (s->mode == PLAN_LOCAL && s->board == b) || s->mode == PLAN_REPLICATE ||
-                  (s->mode == PLAN_TILE && s->split[b + 1] > s->split[b]);
-        }
-        busy += any;
-    }
     if (c->run->m->usable_count == 1)
         TRY(strategy_note(c->run, err, "there is one board: nothing to divide"));
     else if (busy == 1 && c->run->m->boards > 1)

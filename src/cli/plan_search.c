@@ -172,7 +172,9 @@ enum cohort_code cli_plan_search(const struct graph *g, const struct search_opti
                                                      .memory_limits = limits.each,
                                                      .setup_ms = o->setup_ms},
                                             .objective = (enum planner_objective)o->objective,
-                                            .predicted = o->predicted};
+                                            .predicted = o->predicted,
+                                            .unpaired = (enum planner_unpaired)o->unpaired,
+                                            .rows_only = o->rows_only};
     TRY(cost_create(&m, g, profile, &options.cost, err));
     if (o->plan == NULL && strcmp(o->strategy, "all") == 0)
         TRY(show_all(m, o, &options, err));

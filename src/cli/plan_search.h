@@ -11,8 +11,9 @@ struct search_options {
     const char *strategy, *exclude;
     const char *output, *memory_limit, *cluster;
     long boards; /* 0: the profile's */
-    int wire, objective;
+    int wire, objective, unpaired;
     double setup_ms;
+    bool rows_only;
     bool root_feeds, image_input, predicted, explain, json;
 };
 

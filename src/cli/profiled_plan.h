@@ -10,6 +10,7 @@ struct profile_options {
     const char *strategy, *file; /* NULL: auto; measured, or from the cache */
     const char *memory_limit;    /* --memory-limit */
     bool off;                    /* --no-profile */
+    bool rows_only;              /* --rows-only */
     bool adapt;                  /* --adapt, of `run`: the plan is only where it begins … */
     double threshold;            /* … and this is worth another, in percent; 0: the default */
 };
@@ -24,6 +25,14 @@ struct profile_options {
          &(p).file,                                                                                \
          "FILE",                                                                                   \
          "measurements of these boards, from 'cohort profile -o' (measured now, or kept)",         \
+         0,                                                                                        \
+         0},                                                                                       \
+        {"rows-only",                                                                              \
+         0,                                                                                        \
+         OPTION_FLAG,                                                                              \
+         &(p).rows_only,                                                                           \
+         NULL,                                                                                     \
+         "auto: divide nothing by channels; boards that compute alike give one board's bits",      \
          0,                                                                                        \
          0},                                                                                       \
         MEMORY_LIMIT_OPTION((p).memory_limit), {                                                   \

@@ -167,6 +167,7 @@ static enum cohort_code propose(struct proposal *p, struct cohort_session *s,
                  .root_feeds = a->search.root_feeds != 0,
                  .memory_limit = a->search.memory_limit_bytes,
                  .memory_limits = a->limits},
+        .rows_only = true, /* shards stay as they are while a session lives */
         .predicted = true, /* groups were measured at the speeds that boards had before */
     };
     enum cohort_code code = COHORT_OK;

@@ -32,6 +32,7 @@ enum cohort_code cohort_plan_search(struct cohort_plan **plan, const struct coho
                  .memory_limits = o->board_limits_bytes,
                  .setup_ms = o->setup_ms},
     };
+    p.rows_only = o->rows_only != 0;
     struct planned planned = {0};
     struct cost_model *m = NULL;
     enum cohort_code code = COHORT_OK;

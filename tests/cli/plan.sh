@@ -21,10 +21,12 @@ value() { # KEY FILE: of a JSON document, the first number behind that key
 # ---- plans run ---------------------------------------------------------------------------------
 
 timeout 60 "$cohort" run "$net" --threads 1 --as npy -o "$scratch/one.npy" >/dev/null 2>&1
-for s in single layerwise early-fused legion aofl fss coedge auto; do
+for s in single layerwise early-fused legion aofl fss coedge iop auto; do
     tap_run "--strategy $s writes a plan" plan --strategy $s --predicted -o "$scratch/$s.json"
     tap_run "the plan of $s names it" grep -q "\"strategy\": \"$s\"" "$scratch/$s.json"
 done
+plan --strategy auto --rows-only -o "$scratch/auto.json"
+tap_run "--rows-only divides nothing by channels" sh -c '! grep -q channel "$1"' - "$scratch/auto.json"
 for s in legion coedge auto; do
     timeout 120 "$mpirun" -np 3 "$cohort" run "$net" --threads 1 --plan "$scratch/$s.json" --as npy -o "$scratch/$s.npy" >"$scratch/run.out" 2>&1
     if cmp -s "$scratch/one.npy" "$scratch/$s.npy"; then
@@ -46,7 +48,7 @@ tap_run "--json has predicted_ms, planning_ms, peak_bytes and steps" \
 tap_run "auto is not slower than coedge" \
     awk -v a="$(value predicted_ms "$scratch/j.json")" -v b="$(value predicted_ms "$scratch/c.json")" 'BEGIN { exit !(a > 0 && a <= b) }'
 plan --strategy all --predicted >"$scratch/all.txt" 2>/dev/null
-tap_run "--strategy all has a row for each" test "$(grep -cE '^(single|layerwise|early-fused|legion|aofl|fss|coedge|auto) +[0-9]' "$scratch/all.txt")" = 8
+tap_run "--strategy all has a row for each" test "$(grep -cE '^(single|layerwise|early-fused|legion|aofl|fss|coedge|iop|auto) +[0-9]' "$scratch/all.txt")" = 9
 plan --explain >"$scratch/e.txt" 2>/dev/null
 tap_run "--explain says what each segment does" grep -qE '^ +0  operators 0 to [0-9]+, until ' "$scratch/e.txt"
 tap_run "--explain says what was next best" grep -q 'next best: ' "$scratch/e.txt"
@@ -60,6 +62,12 @@ tap_run "--root feed leaves the root without rows, and the rest to another" \
 plan --strategy coedge --wire f16 >"$scratch/w.json" 2>/dev/null
 tap_run "--wire is in the plan" grep -q '"wire": "f16"' "$scratch/w.json"
 tap_run "--boards takes the first so many" grep -q '"boards": 2' <(plan --boards 2 2>/dev/null)
+
+plan --strategy iop --unpaired out-channel >"$scratch/u.json" 2>/dev/null
+tap_run "--unpaired out-channel divides by channels" grep -q '"mode": "out-channel"' "$scratch/u.json"
+plan --strategy coedge --setup-ms 5 --json >"$scratch/s.json" 2>/dev/null
+tap_run "--setup-ms takes time" \
+    awk -v a="$(value predicted_ms "$scratch/s.json")" -v b="$(value predicted_ms "$scratch/c.json")" 'BEGIN { exit !(a > b + 5) }'
 
 # ---- mistakes ----------------------------------------------------------------------------------
 

@@ -237,11 +237,12 @@ static void check_slower(void) {
     struct cohort_error err = {0};
     struct cohort_profile *profile = mt_rank == 0 ? made_up() : NULL;
     struct cohort_plan *plan = NULL;
+    const struct cohort_search_options rows = {.rows_only = 1};
     struct cohort_adaptation what = {0};
     const bool last = mt_rank == mt_size - 1;
     bool ok =
         mt_rank != 0 ||
-        (profile != NULL && mt_said(cohort_plan_search(&plan, model, profile, NULL, &err), &err));
+        (profile != NULL && mt_said(cohort_plan_search(&plan, model, profile, &rows, &err), &err));
     struct cohort_session *s = open_session(plan, last ? 0.02 : 0, 6);
     ok = ok && s != NULL && mt_said(cohort_adapt_begin(s, profile, NULL, &err), &err);
     cohort_profile_free(&profile);

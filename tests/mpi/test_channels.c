@@ -11,6 +11,8 @@
 
 #include "base/mem.h"
 #include "graph/op.h"
+#include "planner/strategy.h"
+#include "planner/synthetic.h"
 #include "runtime/model.h"
 #include "runtime/session.h"
 #include "synth/synth.h"
@@ -26,6 +28,7 @@
 
 static double differs;  /* rank 0: the worst */
 static int by_channels; /* rank 0: segments of all random plans */
+static int searched;    /* … and of those that strategies made */
 
 struct network {
     char path[128];
@@ -146,6 +149,57 @@ static void random_plans(const char *name) {
     drop_network(&n);
 }
 
+/* ---- strategies ------------------------------------------------------------------------------ */
+
+/* Rank 0: a strategy's plan for equal boards on fast links, where dividing by channels pays. */
+static bool search(struct cohort_plan *plan, const struct network *n, const char *strategy,
+                   enum planner_unpaired unpaired) {
+    struct cohort_error err = {0};
+    const struct graph *g = cohort_model_graph(n->model);
+    const struct planner_options o = {.unpaired = unpaired};
+    struct profile *p = NULL;
+    struct cost_model *m = NULL;
+    struct planned planned = {0};
+    char boards[64];
+    snprintf(boards, sizeof boards, "%dxpi:1 link:1Gbit:0.05ms", mt_size);
+    bool good = mt_said(profile_synthetic(&p, g, boards, &err), &err) &&
+                mt_said(cost_create(&m, g, p, &o.cost, &err), &err) &&
+                mt_said(planner_make(&planned, m, strategy, &o, &err), &err);
+    plan->plan = planned.plan;
+    planned.plan = NULL;
+    for (int i = 0; good && i < plan->plan->segment_count; i++)
+        searched += plan_by_channels(plan->plan->segments[i].mode);
+    planned_release(&planned);
+    cost_destroy(&m);
+    profile_destroy(&p);
+    return good;
+}
+
+static void by_strategies(const char *name) {
+    static const struct {
+        const char *name;
+        enum planner_unpaired unpaired;
+    } all[] = {{"iop", PLANNER_UNPAIRED_ROWS},
+               {"iop", PLANNER_UNPAIRED_OUT_CHANNEL},
+               {"auto", PLANNER_UNPAIRED_ROWS}};
+    struct network n = {0};
+    bool good = mt_rank != 0 || make_network(&n, name);
+    MPI_Bcast(&good, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        struct cohort_plan plan = {0};
+        size_t packed;
+        bool here = good && (mt_rank != 0 || search(&plan, &n, all[i].name, all[i].unpaired));
+        MPI_Bcast(&here, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
+        here = here && run_everywhere(&n, mt_rank == 0 ? &plan : NULL, NULL, &packed);
+        if (!here && mt_rank == 0)
+            tell_plan(plan.plan);
+        mt_ok(here, "%s: %d ranks, by %s%s", name, mt_size, all[i].name,
+              all[i].unpaired == PLANNER_UNPAIRED_ROWS ? "" : ", unpaired out-channel");
+        plan_destroy(&plan.plan);
+    }
+    drop_network(&n);
+}
+
 /* ---- pairs ----------------------------------------------------------------------------------- */
 
 /* "0,32,64": even shares of so many channels, in blocks. */
@@ -254,6 +308,8 @@ static void refused(void) {
 int main(int argc, char **argv) {
     static const char *const names[] = {"alexnet",     "vgg11",       "resnet18",
                                         "mobilenetv2", "mobilenetv3", "squeezenet1.0"};
+    static const char *const others[] = {"lenet5",      "alexnet",       "vgg11",    "vgg16",
+                                         "mobilenetv2", "squeezenet1.1", "resnet18", "googlenet"};
     char cache[128];
     mt_begin(&argc, &argv, 170);
     snprintf(cache, sizeof cache, "/tmp/cohort-channels-cache-%ld", (long)getpid());
@@ -265,10 +321,15 @@ int main(int argc, char **argv) {
     pair("vgg11", "Gemm", 0, cache); /* now they are there */
     pair("alexnet", "Conv", 2, NULL);
     pair("vgg11", "Conv", 0, NULL); /* with a pool between */
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        by_strategies(others[i]);
     if (mt_size > 1)
         refused();
     if (mt_rank == 0)
         mt_note("%d segments by channels; worst difference %.2g", by_channels, differs);
+    if (mt_rank == 0)
+        mt_note("%d segments by channels in plans that strategies made", searched);
+    mt_ok(mt_rank != 0 || mt_size == 1 || searched > 30, "strategies divide by channels");
     mt_ok(mt_rank != 0 || by_channels > 4 * PLANS, "many segments are by channels");
     return mt_end();
 }

@@ -118,6 +118,33 @@ struct graph *case_any(uint64_t *seed, int nodes, int height) {
     return g;
 }
 
+struct graph *case_weighted(uint64_t *seed, int nodes, int height, int tail) {
+    struct graph *g = toy_create("weighted");
+    int x = toy_input(g, "x", 16, height), before = x;
+    for (int i = 0; i < nodes; i++) {
+        char name[16];
+        const int channels = 16 + 16 * case_draw(seed, 4), kind = case_draw(seed, 8);
+        const int have = (int)graph_value(g, x)->shape.dim[1];
+        snprintf(name, sizeof name, "v%d", i);
+        const int next = kind == 0 ? toy_relu(g, name, x)
+                         : kind == 1 && height_of(g, x) >= 6
+                             ? toy_window(g, "MaxPool", name, x, have, 2, 2, 0)
+                         : kind == 2 && height_of(g, before) == height_of(g, x) &&
+                                 graph_value(g, before)->shape.dim[1] == have && before != x
+                             ? toy_add(g, name, x, before)
+                             : toy_conv(g, name, x, channels, 1 + 2 * case_draw(seed, 2));
+        before = x;
+        x = next;
+    }
+    for (int i = 0; i < tail; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "t%d", i);
+        x = toy_product(g, name, x, 16 + 16 * case_draw(seed, 4));
+    }
+    toy_output(g, x);
+    return g;
+}
+
 /* ---- clusters ------------------------------------------------------------------------------- */
 
 /* Rising, with a bend in the middle. */

@@ -16,6 +16,10 @@ struct graph *case_skips(uint64_t *seed, int nodes, int height);
 /* Anything: heads, gates, dense ends. */
 struct graph *case_any(uint64_t *seed, int nodes, int height);
 
+/* A chain with weights, of 16 to 64 channels: convolutions, elementwise operators, pools, now and
+ * then a skip, and `tail` products. */
+struct graph *case_weighted(uint64_t *seed, int nodes, int height, int tail);
+
 /* Boards of one to three kinds, curves with a bend, links of their own (link_ms: about what a map
  * takes on a link, beside about 1 for an operator on a board). */
 struct profile *case_profile(const struct graph *g, int boards, double link_ms, uint64_t *seed);

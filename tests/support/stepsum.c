@@ -13,6 +13,14 @@
 
 #include <cmocka.h>
 
+static int64_t *split_of(const struct stepsum *s, int id) {
+    return &s->divided[(size_t)id * ((size_t)s->boards + 1)];
+}
+
+static bool is_divided(const struct stepsum *s, int id) {
+    return split_of(s, id)[s->boards] > 0;
+}
+
 static int64_t rows_of(const struct stepsum *s, int id) {
     return value_rows(graph_value(s->g, id));
 }
@@ -25,9 +33,11 @@ void stepsum_begin(struct stepsum *s, const struct graph *g, const struct profil
     *s = (struct stepsum){.g = g, .p = p, .boards = boards, .last = -1};
     s->own = mem_zalloc((size_t)g->value_count * (size_t)boards, sizeof *s->own);
     s->everywhere = mem_zalloc((size_t)g->value_count, sizeof *s->everywhere);
+    s->divided = mem_zalloc((size_t)g->value_count, ((size_t)boards + 1) * sizeof *s->divided);
     s->weights = mem_zalloc((size_t)boards, sizeof *s->weights);
     s->alive = mem_zalloc((size_t)boards, sizeof *s->alive);
-    assert_true(s->own != NULL && s->everywhere != NULL && s->weights != NULL && s->alive != NULL);
+    assert_true(s->own != NULL && s->everywhere != NULL && s->divided != NULL &&
+                s->weights != NULL && s->alive != NULL);
     for (int i = 0; i < g->input_count; i++)
         *own_of(s, g->inputs[i], 0) = (struct rows){0, rows_of(s, g->inputs[i])};
 }
@@ -37,19 +47,22 @@ void stepsum_copy(struct stepsum *to, const struct stepsum *from) {
     *to = *from;
     to->own = mem_alloc(values * boards * sizeof *to->own);
     to->everywhere = mem_alloc(values * sizeof *to->everywhere);
+    to->divided = mem_alloc(values * (boards + 1) * sizeof *to->divided);
     to->weights = mem_alloc(boards * sizeof *to->weights);
     to->alive = mem_alloc(boards * sizeof *to->alive);
-    assert_true(to->own != NULL && to->everywhere != NULL && to->weights != NULL &&
-                to->alive != NULL);
+    assert_true(to->own != NULL && to->everywhere != NULL && to->divided != NULL &&
+                to->weights != NULL && to->alive != NULL);
     memcpy(to->weights, from->weights, boards * sizeof *to->weights);
     memcpy(to->alive, from->alive, boards * sizeof *to->alive);
     memcpy(to->own, from->own, values * boards * sizeof *to->own);
     memcpy(to->everywhere, from->everywhere, values * sizeof *to->everywhere);
+    memcpy(to->divided, from->divided, values * (boards + 1) * sizeof *to->divided);
 }
 
 void stepsum_end(struct stepsum *s) {
     mem_free(s->own);
     mem_free(s->everywhere);
+    mem_free(s->divided);
     mem_free(s->weights);
     mem_free(s->alive);
 }
@@ -325,6 +338,8 @@ static struct rows alive_rows(const struct stepsum *s, int end, bool to_root, in
         return (struct rows){0, 0};
     if (inside)
         return leaves && to_root && b == 0 ? (struct rows){0, rows_of(s, id)} : need[id];
+    if (is_divided(s, id)) /* counted by its bytes */
+        return (struct rows){0, 0};
     const struct rows all = {0, rows_of(s, id)};
     return rows_hull(s->everywhere[id] ? all : *own_of(s, id, b), need[id]);
 }
@@ -333,10 +348,37 @@ static double row_bytes(const struct stepsum *s, int id) {
     return (double)value_geometry(graph_value(s->g, id)).row_bytes;
 }
 
+static double all_bytes(const struct stepsum *s, int id) {
+    return (double)rows_of(s, id) * row_bytes(s, id);
+}
+
+/* The last node that reads a value; -1: none. */
+static int last_reader(const struct graph *g, int id) {
+    int last = -1;
+    for (int k = 0; k < g->node_count; k++)
+        for (int i = 0; i < g->nodes[k].in_count; i++)
+            last = g->nodes[k].in[i] == id ? k : last;
+    return last;
+}
+
+/* What a board has of values that lie divided, while node k of the segment [s->node, end) runs. */
+static double divided_bytes(const struct stepsum *s, int end, int b, int k) {
+    double bytes = 0;
+    for (int id = 0; id < s->g->value_count; id++) {
+        const int64_t *split = split_of(s, id);
+        const int last = last_reader(s->g, id);
+        if (is_divided(s, id) && graph_value(s->g, id)->producer < s->node &&
+            (last >= end || k <= last))
+            bytes +=
+                all_bytes(s, id) * (double)(split[b + 1] - split[b]) / (double)split[s->boards];
+    }
+    return bytes;
+}
+
 static void count_memory(struct stepsum *s, int end, bool to_root, int b, const struct rows *need) {
     for (int k = s->node; k < end; k++) {
         const struct node *n = &s->g->nodes[k];
-        double bytes = 0;
+        double bytes = divided_bytes(s, end, b, k);
         for (int id = 0; id < s->g->value_count; id++)
             bytes += graph_value(s->g, id)->is_constant
                          ? 0
@@ -367,10 +409,6 @@ double stepsum_bytes(const struct stepsum *s) {
 static int64_t lanes(const struct stepsum *s, int id, int64_t channels) {
     const struct value *v = graph_value(s->g, id);
     return v->form == FORM_MAP ? (channels + 15) / 16 * 16 : channels;
-}
-
-static double all_bytes(const struct stepsum *s, int id) {
-    return (double)rows_of(s, id) * row_bytes(s, id);
 }
 
 static double pass_ms(const struct stepsum *s, int b, double bytes) {
@@ -537,7 +575,79 @@ static bool needs(const struct stepsum *s, int end, const struct plan_segment *g
     return false;
 }
 
-void stepsum_channels(struct stepsum *s, int end, const struct plan_segment *g) {
+/* The split in channels of another value than the one that it is of; false: not whole. */
+static bool scaled(const struct stepsum *s, const struct plan_segment *g, int of, int id,
+                   int64_t *split) {
+    const int64_t from = shard_channels(s->g, of), to = shard_channels(s->g, id);
+    for (int b = 0; b <= s->boards; b++) {
+        if (from == 0 || g->split[b] * to % from != 0)
+            return false;
+        split[b] = g->split[b] * to / from;
+    }
+    return true;
+}
+
+/* What lies divided has to be read so: by no operator that needs all of it. */
+static void check_divided(struct stepsum *s, int end, const struct plan_segment *g, int of,
+                          const int *ins, int count) {
+    int64_t split[65];
+    for (int i = 0; i < count; i++) {
+        if (!is_divided(s, ins[i]))
+            continue;
+        s->broken =
+            s->broken || !scaled(s, g, of, ins[i], split) ||
+            memcmp(split, split_of(s, ins[i]), ((size_t)s->boards + 1) * sizeof *split) != 0;
+        for (int k = s->node; k < end && g->mode == PLAN_OUT_CHANNEL; k++)
+            for (int j = 0; j < s->g->nodes[k].in_count; j++)
+                s->broken =
+                    s->broken || (s->g->nodes[k].in[j] == ins[i] && is_dense(&s->g->nodes[k]));
+    }
+}
+
+/* Memory of board b while node k of a segment by channels runs. */
+static double channel_bytes_at(const struct stepsum *s, int end, const struct plan_segment *g,
+                               double share, int b, int k) {
+    const bool gets = g->output == PLAN_TO_ALL || (g->output == PLAN_TO_ROOT && b == 0);
+    double bytes = divided_bytes(s, end, b, k);
+    for (int id = 0; id < s->g->value_count; id++) {
+        const struct value *v = graph_value(s->g, id);
+        const bool inside = v->producer >= s->node;
+        const int last = inside && last_reader(s->g, id) < 0 ? v->producer : last_reader(s->g, id);
+        const bool leaves = last >= end || (inside && is_output(s->g, id));
+        if (v->is_constant || v->producer > k || is_divided(s, id) || (!leaves && k > last) ||
+            (b == 0 && is_input(s->g, id)))
+            continue;
+        if (!inside) {
+            bytes += needs(s, end, g, id, b) || s->everywhere[id]
+                         ? all_bytes(s, id)
+                         : (double)rows_count(*own_of(s, id, b)) * row_bytes(s, id);
+            continue;
+        }
+        if (share > 0)
+            bytes += all_bytes(s, id) * (g->mode == PLAN_IN_CHANNEL ? 1 : share);
+        if (leaves && gets && k == end - 1)
+            bytes += all_bytes(s, id);
+    }
+    return bytes;
+}
+
+static void count_channels(struct stepsum *s, int end, const struct plan_segment *g, int of) {
+    for (int b = 0; b < s->boards; b++) {
+        const double share =
+            (double)(g->split[b + 1] - g->split[b]) / (double)shard_channels(s->g, of);
+        double weights = 0;
+        for (int k = s->node; k < end; k++) {
+            const struct node *n = &s->g->nodes[k];
+            s->alive[b] = fmax(s->alive[b], channel_bytes_at(s, end, g, share, b, k));
+            for (int i = 0; i < n->in_count; i++)
+                if (n->in[i] >= 0 && graph_value(s->g, n->in[i])->is_constant)
+                    weights += 4 * (double)shape_count(&graph_value(s->g, n->in[i])->shape);
+        }
+        s->weights[b] += share * weights;
+    }
+}
+
+static void channel_segment(struct stepsum *s, int end, const struct plan_segment *g) {
     int *ins = NULL, *outs = NULL, in_count = 0, out_count = 0;
     struct move m;
     double slowest = 0;
@@ -546,6 +656,8 @@ void stepsum_channels(struct stepsum *s, int end, const struct plan_segment *g) 
     assert_true(s->boards <= 64);
     assert_int_equal(segment_inputs(s->g, s->node, end, &ins, &in_count, NULL), COHORT_OK);
     assert_int_equal(segment_outputs(s->g, s->node, end, &outs, &out_count, NULL), COHORT_OK);
+    check_divided(s, end, g, of, ins, in_count);
+    count_channels(s, end, g, of);
     move_begin(s, &m);
     for (int b = 0; b < s->boards; b++) {
         const double share =
@@ -567,6 +679,9 @@ void stepsum_channels(struct stepsum *s, int end, const struct plan_segment *g) 
                 (struct rows){0, g->output == PLAN_TO_ROOT && b == 0 ? rows_of(s, outs[i]) : 0};
         if (g->output != PLAN_STAY)
             bring_together(s, g, of, outs[i]);
+        else
+            s->broken = s->broken || is_output(s->g, outs[i]) ||
+                        !scaled(s, g, of, outs[i], split_of(s, outs[i]));
     }
     s->last = -1;
     s->first = s->node;
@@ -583,8 +698,14 @@ void stepsum_segment(struct stepsum *s, int end, const struct plan_segment *g) {
     double slowest = 0;
     const int until = s->g->nodes[end - 1].out[0];
     assert_true(s->boards <= 64);
+    if (plan_by_channels(g->mode) && s->boards > 1) {
+        channel_segment(s, end, g);
+        return;
+    }
     assert_int_equal(segment_inputs(s->g, s->node, end, &ins, &in_count, NULL), COHORT_OK);
     assert_int_equal(segment_outputs(s->g, s->node, end, &outs, &out_count, NULL), COHORT_OK);
+    for (int i = 0; i < in_count; i++)
+        s->broken = s->broken || is_divided(s, ins[i]);
     move_begin(s, &m);
     for (int b = 0; b < s->boards; b++) {
         double ms = 0;

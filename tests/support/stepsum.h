@@ -19,6 +19,8 @@ struct stepsum {
     double setup_ms;  /* of each transfer; 0 when begun */
     struct rows *own; /* [value * boards + board] */
     bool *everywhere; /* per value: on every board */
+    int64_t *divided; /* [value * (boards + 1) + …]: by channels; all 0: not */
+    bool broken;      /* something was read otherwise than it lies divided */
     /* Per board: weights of all that it runs, and the most that was alive at any operator. */
     double *weights, *alive;
 };
@@ -26,10 +28,8 @@ struct stepsum {
 void stepsum_begin(struct stepsum *s, const struct graph *g, const struct profile *p, int boards);
 void stepsum_copy(struct stepsum *to, const struct stepsum *from);
 void stepsum_end(struct stepsum *s);
-/* Nodes [s->node, end) as the plan's segment says. */
+/* Nodes [s->node, end) as the plan's segment says, which by channels is for several boards. */
 void stepsum_segment(struct stepsum *s, int end, const struct plan_segment *segment);
-/* The same of one by channels; memory is not counted. */
-void stepsum_channels(struct stepsum *s, int end, const struct plan_segment *segment);
 /* Bytes of the board that needs most, the root's inputs and outputs included. */
 double stepsum_bytes(const struct stepsum *s);
 

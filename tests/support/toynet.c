@@ -121,9 +121,51 @@ int toy_window(struct graph *g, const char *op_type, const char *name, int in, i
     return out;
 }
 
+/* Weights that have a shape and no contents. */
+static int add_weights(struct graph *g, const char *of, struct shape shape) {
+    char name[40];
+    snprintf(name, sizeof name, "%s.w", of);
+    const int id = add_value(g, name, FORM_PLAIN, shape);
+    graph_value(g, id)->is_constant = true;
+    graph_value(g, id)->constant = (struct tensor){.type = DT_F32, .shape = shape};
+    return id;
+}
+
+int toy_conv(struct graph *g, const char *name, int in, int channels, int kernel) {
+    const int64_t *dim = graph_value(g, in)->shape.dim;
+    const int64_t from = dim[1], h = dim[2], pad = kernel / 2;
+    const int weights =
+        add_weights(g, name, shape_of(4, (int64_t[]){channels, from, kernel, kernel}));
+    const int out = add_map(g, name, channels, h, h);
+    struct node *n = add_node(g, "Conv", (int[]){in, weights}, 2, &out, 1);
+    n->group = 1;
+    n->window = (struct window){.kernel = {kernel, kernel},
+                                .stride = {1, 1},
+                                .dilation = {1, 1},
+                                .pad_begin = {pad, pad},
+                                .pad_end = {pad, pad}};
+    n->rowmap[0] = (struct rowmap){.kind = ROWMAP_AFFINE,
+                                   .num = 1,
+                                   .den = 1,
+                                   .lo = -pad,
+                                   .hi = kernel - 1 - pad,
+                                   .in_height = h,
+                                   .out_height = h};
+    return out;
+}
+
+int toy_product(struct graph *g, const char *name, int in, int count) {
+    const struct shape s = graph_value(g, in)->shape;
+    const int weights = add_weights(g, name, shape_of(2, (int64_t[]){shape_count(&s), count}));
+    const int out = add_value(g, name, FORM_PLAIN, shape_of(2, (int64_t[]){1, count}));
+    struct node *n = add_node(g, "Gemm", (int[]){in, weights}, 2, &out, 1);
+    n->rowmap[0].kind = ROWMAP_ALL;
+    return out;
+}
+
 int toy_relu(struct graph *g, const char *name, int in) {
     const struct shape s = graph_value(g, in)->shape;
-    const int out = add_value(g, name, FORM_MAP, s);
+    const int out = add_value(g, name, graph_value(g, in)->form, s);
     add_node(g, "Relu", &in, 1, &out, 1);
     return out;
 }

@@ -13,6 +13,10 @@ int toy_input(struct graph *g, const char *name, int channels, int height);
 /* op_type "Conv", "MaxPool" or "AveragePool"; no padding beyond `pad` on each side. */
 int toy_window(struct graph *g, const char *op_type, const char *name, int in, int channels,
                int kernel, int stride, int pad);
+/* A convolution and a product with weights, which can be divided by channels; stride 1, same size,
+ * and [1, count], plain, from a map or such a vector. */
+int toy_conv(struct graph *g, const char *name, int in, int channels, int kernel);
+int toy_product(struct graph *g, const char *name, int in, int count);
 int toy_relu(struct graph *g, const char *name, int in);
 int toy_add(struct graph *g, const char *name, int a, int b);
 /* One pixel per channel, from all rows. */

@@ -315,8 +315,7 @@ static double plain_sum(const struct cost_model *m, const struct plan *plan) {
     for (int i = 0; i < plan->segment_count; i++) {
         const struct plan_segment *g = &plan->segments[i];
         const int end = plan_segment_end(plan, m->g, i);
-        (plan_by_channels(g->mode) && m->boards > 1 ? stepsum_channels : stepsum_segment)(&s, end,
-                                                                                          g);
+        stepsum_segment(&s, end, g);
     }
     const double ms = s.ms;
     stepsum_end(&s);

@@ -33,9 +33,11 @@ static struct cost_model *model(const struct graph *g, const struct profile *p,
 static struct plan_segment segment_of(const struct sigma *s, const struct auto_segment *a) {
     return (struct plan_segment){.mode = a->mode,
                                  .output = a->output,
+                                 .route = a->route,
                                  .board = a->board,
-                                 .split = a->mode == PLAN_TILE ? (int64_t *)sigma_split(s, a->split)
-                                                               : NULL};
+                                 .split = a->mode == PLAN_TILE || plan_by_channels(a->mode)
+                                              ? (int64_t *)sigma_split(s, a->split)
+                                              : NULL};
 }
 
 /* ---- all plans ------------------------------------------------------------------------------ */
@@ -44,7 +46,7 @@ struct trial {
     const struct sigma *s;
     double best;  /* nothing below it is allowed to exist … */
     double limit; /* … that needs no more memory than this */
-    long plans, steps;
+    long plans, steps, by_channels;
 };
 
 static void try_all(struct trial *t, const struct stepsum *before, int cut);
@@ -55,10 +57,48 @@ static void try_one(struct trial *t, const struct stepsum *before, const struct 
     stepsum_copy(&s, before);
     stepsum_segment(&s, t->s->cuts->at[a->end], &g);
     t->steps++;
-    if (!(s.ms >= t->best - EPS * (1 + t->best)) &&
+    t->by_channels += plan_by_channels(a->mode) && !s.broken;
+    if (!s.broken && !(s.ms >= t->best - EPS * (1 + t->best)) &&
         stepsum_bytes(&s) <= t->limit) /* costs are never negative: the rest only adds */
         try_all(t, &s, a->end);
     stepsum_end(&s);
+}
+
+/* Does the segment between two cuts read something that lies divided? */
+static bool reads_divided(const struct sigma *s, const struct stepsum *before, int begin, int end) {
+    const size_t stride = (size_t)before->boards + 1;
+    bool any = false;
+    for (int k = s->cuts->at[begin]; k < s->cuts->at[end]; k++)
+        for (int i = 0; i < s->m->g->nodes[k].in_count; i++)
+            any = any || before->divided[(size_t)s->m->g->nodes[k].in[i] * stride + stride - 1] > 0;
+    return any;
+}
+
+static void try_outputs(struct trial *t, const struct stepsum *before, int begin, int end,
+                        enum plan_mode mode, int split) {
+    static const enum plan_output outputs[] = {PLAN_TO_ROOT, PLAN_TO_ALL, PLAN_STAY};
+    const int *at = t->s->cuts->at;
+    if (!sigma_in_units(t->s, at[begin], at[end], mode, split))
+        return;
+    for (int i = 0; i < (mode == PLAN_IN_CHANNEL ? 2 : 3); i++)
+        try_one(
+            t, before,
+            &(struct auto_segment){.end = end, .mode = mode, .output = outputs[i], .split = split});
+}
+
+static void try_channels(struct trial *t, const struct stepsum *before, int cut) {
+    const struct sigma *s = t->s;
+    for (int end = cut + 1; end < s->cuts->count && end - cut <= s->limits.channel_units; end++)
+        for (int i = 0; i < s->channel_size[end]; i++) {
+            const int split = s->channel_first[end] + i;
+            if (sigma_makes_channels(s, cut, end))
+                try_outputs(t, before, cut, end, PLAN_OUT_CHANNEL, split);
+            if (sigma_keeps_channels(s, cut, end) && reads_divided(s, before, cut, end))
+                try_outputs(t, before, cut, end, PLAN_CHANNELWISE, split);
+        }
+    for (int i = 0; i < s->channel_size[cut]; i++)
+        if (sigma_sums_channels(s, cut, cut + 1) && reads_divided(s, before, cut, cut + 1))
+            try_outputs(t, before, cut, cut + 1, PLAN_IN_CHANNEL, s->channel_first[cut] + i);
 }
 
 static void try_all(struct trial *t, const struct stepsum *before, int cut) {
@@ -84,6 +124,7 @@ static void try_all(struct trial *t, const struct stepsum *before, int cut) {
                                                .mode = PLAN_TILE,
                                                .output = root ? PLAN_TO_ROOT : PLAN_STAY,
                                                .split = s->first[end] + i});
+    try_channels(t, before, cut);
 }
 
 /* The found plan takes what the search says, by two evaluators. */
@@ -109,12 +150,15 @@ static void check_found(const struct sigma *s, const struct auto_plan *p) {
     stepsum_end(&sum);
 }
 
-static void check_exact(const struct cost_model *m, const struct auto_limits *limits, long *plans) {
+static void check_exact(const struct cost_model *m, const struct auto_limits *limits, long *plans,
+                        long *by_channels, long *used) {
     struct sigma *s = NULL;
     struct auto_found f;
     assert_int_equal(sigma_create(&s, m, limits, NULL, 0, NULL), COHORT_OK);
     assert_int_equal(auto_search(&f, s, 4, NULL), COHORT_OK);
     assert_int_equal(f.pruned, 0);
+    for (int i = 0; i < f.plans[0].count; i++)
+        *used += plan_by_channels(f.plans[0].segments[i].mode);
     for (int i = 0; i < f.count; i++) {
         check_found(s, &f.plans[i]);
         assert_true(f.plans[i].ms >= f.plans[0].ms);
@@ -125,6 +169,7 @@ static void check_exact(const struct cost_model *m, const struct auto_limits *li
     begin.setup_ms = m->options.setup_ms;
     try_all(&t, &begin, 0);
     *plans += t.steps;
+    *by_channels += t.by_channels;
     stepsum_end(&begin);
     auto_release(&f);
     sigma_destroy(&s);
@@ -213,7 +258,7 @@ static void test_limited(void **state) {
 static void test_exact(void **state) {
     (void)state;
     uint64_t seed = 77;
-    long steps = 0;
+    long steps = 0, channels = 0, used = 0;
     int cases = 0;
     for (int round = 0; round < 360; round++) {
         const int nodes = 2 + case_draw(&seed, 4), height = 5 + case_draw(&seed, 8);
@@ -234,13 +279,55 @@ static void test_exact(void **state) {
                                            .splits = 2 + case_draw(&seed, 4),
                                            .states = 1000000,
                                            .wait = 1};
-        check_exact(m, &limits, &steps);
+        check_exact(m, &limits, &steps, &channels, &used);
         cases++;
         cost_destroy(&m);
         profile_destroy(&p);
         graph_destroy(&g);
     }
     print_message("# exact on %d random cases, %ld segments tried\n", cases, steps);
+}
+
+/* Limits under which segments by channels are looked for. */
+static struct auto_limits channel_limits(uint64_t *seed) {
+    return (struct auto_limits){.live = 1 + case_draw(seed, 3),
+                                .thin = case_draw(seed, 3) == 0,
+                                .longest = 1 + case_draw(seed, 3),
+                                .splits = 2 + case_draw(seed, 2),
+                                .states = 1000000,
+                                .channels = 1 + case_draw(seed, 3),
+                                .channel_units = 1 + case_draw(seed, 3),
+                                .channel_weights = case_draw(seed, 2),
+                                .channel_rows = case_draw(seed, 5),
+                                .wait = 1};
+}
+
+static void test_exact_channels(void **state) {
+    (void)state;
+    uint64_t seed = 41;
+    long steps = 0, channels = 0, used = 0;
+    for (int round = 0; round < 280; round++) {
+        const int tail = 1 + case_draw(&seed, 3);
+        struct graph *g = case_weighted(&seed, 1 + case_draw(&seed, tail > 1 ? 2 : 4),
+                                        4 + case_draw(&seed, 6), tail);
+        const int boards = 2 + case_draw(&seed, 2);
+        struct profile *p = case_profile(g, boards, case_range(&seed, 0.0005, 0.03), &seed);
+        bool left_out[3] = {false, case_draw(&seed, 6) == 0, false};
+        struct cost_model *m =
+            model(g, p,
+                  (struct cost_options){.left_out = left_out,
+                                        .setup_ms = round % 5 == 0 ? case_range(&seed, 0, 0.1) : 0,
+                                        .root_feeds = boards > 2 && case_draw(&seed, 4) == 0});
+        const struct auto_limits limits = channel_limits(&seed);
+        check_exact(m, &limits, &steps, &channels, &used);
+        cost_destroy(&m);
+        profile_destroy(&p);
+        graph_destroy(&g);
+    }
+    print_message("# exact by channels too on 280 random cases, %ld segments tried, %ld of them by "
+                  "channels; %ld in the best plans\n",
+                  steps, channels, used);
+    assert_true(channels > 10000 && used > 30);
 }
 
 /* ---- all splits ----------------------------------------------------------------------------- */
@@ -510,10 +597,11 @@ static void test_short_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact),       cmocka_unit_test(test_limited),
-        cmocka_unit_test(test_gap),         cmocka_unit_test(test_never_slower),
-        cmocka_unit_test(test_leaving_out), cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_large),       cmocka_unit_test(test_short_memory),
+        cmocka_unit_test(test_exact),        cmocka_unit_test(test_exact_channels),
+        cmocka_unit_test(test_limited),      cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_never_slower), cmocka_unit_test(test_leaving_out),
+        cmocka_unit_test(test_memory),       cmocka_unit_test(test_large),
+        cmocka_unit_test(test_short_memory),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);
 }
