@@ -1,5 +1,6 @@
 #include "base/mem.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -8,6 +9,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 /* From here on the system is asked for huge pages: packed weights and arenas are read from end to
  * end, and with pages of 4 KB a part of that time is spent on looking addresses up (on a virtual
@@ -181,6 +185,35 @@ size_t mem_live_bytes(void) {
 
 size_t mem_peak_bytes(void) {
     return atomic_load(&peak_bytes);
+}
+
+void mem_discard(void *part, size_t bytes) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = ((uintptr_t)part + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)part + bytes) / page * page;
+    if (begin < end)
+        (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+void mem_trim(void) {
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
+}
+
+size_t mem_anonymous_bytes(void) {
+    char text[128];
+    unsigned long long resident, shared;
+    const int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    const ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    if (sscanf(text, "%*u %llu %llu", &resident, &shared) != 2 || shared > resident)
+        return 0;
+    return (size_t)(resident - shared) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 long mem_alloc_calls(void) {

@@ -38,10 +38,18 @@ bool mem_grow(void **items, size_t *capacity, size_t count, size_t size);
 void mem_limit(size_t bytes);
 size_t mem_limit_bytes(void);
 
+/* Gives pages back to the system, as far as it takes them: those of a part of a block, whose
+ * contents are lost; those of all that was freed. */
+void mem_discard(void *part, size_t bytes);
+void mem_trim(void);
+
 /* For tests. */
 long mem_live_blocks(void);
 size_t mem_live_bytes(void);
 size_t mem_peak_bytes(void);
+/* Memory of this process that is nobody's file (all of it, not only what came from here), as the
+ * system counts it; 0: it does not say.  Allocates nothing. */
+size_t mem_anonymous_bytes(void);
 long mem_alloc_calls(void); /* allocations since the process began */
 void mem_fail_at(
     long nth); /* the nth allocation from now fails, and all after it; 0 turns it off */

@@ -139,6 +139,25 @@ static void print_wire_choice(FILE *out, const cJSON *root) {
     fprintf(out, "wire %s: %.1e off, tolerance %g\n", wire, number(o, key), number(o, "tolerance"));
 }
 
+/* "98.3 / 96.1" under each board: measured, and planned where that is known. */
+static void print_memory(FILE *out, int width, const cJSON *root) {
+    const cJSON *o;
+    const double mb = 1024 * 1024;
+    fprintf(out, "%-38s",
+            boards_say(root, "planned_bytes") ? "MB of memory, measured / planned"
+                                              : "MB of memory");
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "boards")) {
+        char cell[64];
+        if (cJSON_GetObjectItem(o, "planned_bytes") != NULL)
+            snprintf(cell, sizeof cell, "%.2f / %.2f", number(o, "memory_bytes") / mb,
+                     number(o, "planned_bytes") / mb);
+        else
+            snprintf(cell, sizeof cell, "%.2f", number(o, "memory_bytes") / mb);
+        fprintf(out, " %*s", width, cell);
+    }
+    fprintf(out, "\n");
+}
+
 enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_error *err) {
     cJSON *root = NULL;
     const cJSON *o, *cell;
@@ -176,6 +195,8 @@ enum cohort_code cli_print_report(FILE *out, const char *json, struct cohort_err
             fprintf(out, " %*.2f", width, number(o, lines[i][0]) * scale);
         fprintf(out, "\n");
     }
+    if (boards_say(root, "memory_bytes"))
+        print_memory(out, width, root);
     if (predicted)
         print_predicted(out, width, root);
     bool dilated = false;

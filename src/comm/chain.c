@@ -1,11 +1,11 @@
-/* Weights to many boards in the time of one: a pipelined chain.
+/* Weights to many boards in the time of one: pipelined chains.
  *
- * The ranks that want anything form a chain behind rank 0.  Blobs run through it cut into pieces;
- * while a piece is forwarded, the next is received.  All ranks know who wants what, so all cut
- * alike: a piece never mixes blobs that end at different ranks, and goes only as far as somebody
- * wants it.
+ * The ranks that want a blob form its chain behind rank 0, in their order; others see nothing of
+ * it.  Blobs are cut into pieces; while a piece is forwarded, the next is received.  All ranks know
+ * who wants what, so all cut alike: a piece never mixes blobs that go different ways.
  *
- * Root's link carries each byte once, whatever the number of boards. */
+ * Root's link carries each byte once, whatever the number of boards.  All take pieces in one order,
+ * so the first that is not through can always go on: nobody waits in a circle. */
 #include "comm/comm_internal.h"
 
 #include "base/hash.h"
@@ -25,7 +25,7 @@ struct cursor { /* a place in the concatenation of all blobs that are sent */
 struct piece {
     struct cursor from;
     size_t bytes;
-    int last; /* rank that it goes to at most */
+    int before, after; /* ranks that it comes from and goes to; -1: none */
 };
 
 struct slot {
@@ -38,8 +38,8 @@ struct chain {
     struct comm *c;
     const struct comm_blob *blobs;
     int count;
-    int *last;         /* of each blob: the highest rank that wants it; -1: none */
-    int before, after; /* neighbours in the chain; -1: none */
+    unsigned char *wants; /* [rank * count + blob] */
+    bool handing; /* a sink is at work: it may look after messages, and so come here again */
     comm_blob_sink sink;
     void *context;
     comm_progress_fn progress;
@@ -58,31 +58,64 @@ struct chain {
 
 /* ---- cutting --------------------------------------------------------------------------------- */
 
+static bool wants(const struct chain *ch, int rank, int blob) {
+    return ch->wants[(size_t)rank * (size_t)ch->count + (size_t)blob] != 0;
+}
+
+/* The next rank that wants a blob, from `rank` on in steps of +-1; -1: none. */
+static int next_rank(const struct chain *ch, int rank, int step, int blob) {
+    while (rank > 0 && rank < ch->c->size && !wants(ch, rank, blob))
+        rank += step;
+    return rank > 0 && rank < ch->c->size ? rank : -1;
+}
+
+/* Does nothing of this blob come through this rank? */
 static bool skipped(const struct chain *ch, int blob) {
-    return ch->last[blob] < 1 || ch->blobs[blob].bytes == 0;
+    return ch->blobs[blob].bytes == 0 ||
+           (ch->c->rank > 0 ? !wants(ch, ch->c->rank, blob) : next_rank(ch, 1, 1, blob) < 0);
+}
+
+static bool same_way(const struct chain *ch, int a, int b) {
+    for (int r = 1; r < ch->c->size; r++)
+        if (wants(ch, r, a) != wants(ch, r, b))
+            return false;
+    return true;
+}
+
+/* Where this rank gets a blob from, and gives it. */
+static void find_way(const struct chain *ch, struct piece *p, int blob) {
+    const int rank = ch->c->rank;
+    const int lower = next_rank(ch, rank - 1, -1, blob);
+    p->before = rank == 0 ? -1 : lower > 0 ? lower : 0;
+    p->after = next_rank(ch, rank + 1, 1, blob);
+}
+
+/* The blob behind `blob` that is sent to anybody; count: none.  All ranks find the same. */
+static int next_sent(const struct chain *ch, int blob) {
+    while (blob < ch->count && (ch->blobs[blob].bytes == 0 || next_rank(ch, 1, 1, blob) < 0))
+        blob++;
+    return blob;
 }
 
 /* The next piece that passes through this rank; false at the end. */
 static bool cut(struct chain *ch, struct piece *piece) {
     struct cursor at = ch->next;
-    while (at.blob < ch->count && (skipped(ch, at.blob) || ch->last[at.blob] < ch->c->rank))
+    while (at.blob < ch->count && skipped(ch, at.blob))
         at = (struct cursor){.blob = at.blob + 1};
     if (at.blob == ch->count)
         return false;
-    *piece = (struct piece){.from = at, .last = ch->last[at.blob]};
-    while (at.blob < ch->count && piece->bytes < PIECE_BYTES) {
-        if (!skipped(ch, at.blob)) {
-            if (ch->last[at.blob] != piece->last)
-                break;
-            size_t rest = ch->blobs[at.blob].bytes - at.at;
-            size_t room = PIECE_BYTES - piece->bytes;
-            size_t take = rest < room ? rest : room;
-            piece->bytes += take;
-            at.at += take;
-            if (take < rest)
-                break;
-        }
-        at = (struct cursor){.blob = at.blob + 1};
+    *piece = (struct piece){.from = at};
+    find_way(ch, piece, at.blob);
+    while (at.blob < ch->count && piece->bytes < PIECE_BYTES &&
+           same_way(ch, at.blob, piece->from.blob)) {
+        size_t rest = ch->blobs[at.blob].bytes - at.at;
+        size_t room = PIECE_BYTES - piece->bytes;
+        size_t take = rest < room ? rest : room;
+        piece->bytes += take;
+        at.at += take;
+        if (take < rest)
+            break;
+        at = (struct cursor){.blob = next_sent(ch, at.blob + 1)};
     }
     ch->next = at;
     return true;
@@ -97,13 +130,11 @@ static enum cohort_code each_part(struct chain *ch, const struct piece *piece,
     enum cohort_code code = COHORT_OK;
     struct cursor at = piece->from;
     for (size_t done = 0; done < piece->bytes && code == COHORT_OK;) {
-        if (!skipped(ch, at.blob)) {
-            size_t rest = ch->blobs[at.blob].bytes - at.at;
-            size_t take = rest < piece->bytes - done ? rest : piece->bytes - done;
-            code = fn(ch, at.blob, at.at, memory + done, take);
-            done += take;
-        }
-        at = (struct cursor){.blob = at.blob + 1};
+        size_t rest = ch->blobs[at.blob].bytes - at.at;
+        size_t take = rest < piece->bytes - done ? rest : piece->bytes - done;
+        code = fn(ch, at.blob, at.at, memory + done, take);
+        done += take;
+        at = (struct cursor){.blob = next_sent(ch, at.blob + 1)};
     }
     return code;
 }
@@ -115,16 +146,39 @@ static enum cohort_code part_to_sink(struct chain *ch, int blob, size_t at, unsi
     return ch->sink(ch->context, blob, at, memory, bytes, &ch->sink_error);
 }
 
+/* The run that byte `at` of a blob is in: where it lies, and how many more of it lie behind. */
+static const unsigned char *run_at(const struct comm_blob *b, size_t at, size_t *rest) {
+    const unsigned char *data = b->data;
+    *rest = b->bytes - at;
+    if (b->run_bytes == 0)
+        return data + at;
+    const size_t run = b->run_bytes - at % b->run_bytes;
+    *rest = run < *rest ? run : *rest;
+    return data + at / b->run_bytes * b->run_pitch + at % b->run_bytes;
+}
+
+void comm_blob_read(const struct comm_blob *b, size_t at, size_t bytes, void *to) {
+    for (size_t done = 0; done < bytes;) {
+        size_t rest;
+        const unsigned char *from = run_at(b, at + done, &rest);
+        rest = rest < bytes - done ? rest : bytes - done;
+        memcpy((unsigned char *)to + done, from, rest);
+        done += rest;
+    }
+}
+
 static enum cohort_code part_from_root(struct chain *ch, int blob, size_t at, unsigned char *memory,
                                        size_t bytes) {
-    memcpy(memory, (const unsigned char *)ch->blobs[blob].data + at, bytes);
+    comm_blob_read(&ch->blobs[blob], at, bytes, memory);
     return COHORT_OK;
 }
 
 static void hand_to_sink(struct chain *ch, const struct slot *s) {
     if (ch->sink_code == COHORT_OK) {
         error_clear(&ch->sink_error);
+        ch->handing = true;
         ch->sink_code = each_part(ch, &s->piece, s->memory, part_to_sink);
+        ch->handing = false;
     }
 }
 
@@ -151,7 +205,7 @@ static MPI_Request *send_of(struct chain *ch, const struct slot *s) {
 static enum cohort_code send_piece(struct chain *ch, struct slot *s, const void *data,
                                    struct cohort_error *err) {
     enum cohort_code code = COMM_MPI(ch->c, MPI_Isend, data, (int)s->piece.bytes, MPI_BYTE,
-                                     ch->after, COMM_TAG_WEIGHTS, ch->c->comm, send_of(ch, s));
+                                     s->piece.after, COMM_TAG_WEIGHTS, ch->c->comm, send_of(ch, s));
     s->sending = code == COHORT_OK;
     return code;
 }
@@ -167,15 +221,16 @@ static enum cohort_code fill_slots(struct chain *ch, bool *moved, struct cohort_
         }
         *moved = true;
         ch->used++;
-        if (ch->before >= 0) {
-            TRY(COMM_MPI(ch->c, MPI_Irecv, s->memory, (int)s->piece.bytes, MPI_BYTE, ch->before,
-                         COMM_TAG_WEIGHTS, ch->c->comm, receive_of(ch, s)));
+        if (s->piece.before >= 0) {
+            TRY(COMM_MPI(ch->c, MPI_Irecv, s->memory, (int)s->piece.bytes, MPI_BYTE,
+                         s->piece.before, COMM_TAG_WEIGHTS, ch->c->comm, receive_of(ch, s)));
             s->receiving = true;
             continue;
         }
         struct cursor from = s->piece.from;
-        const unsigned char *data = (const unsigned char *)ch->blobs[from.blob].data + from.at;
-        if (ch->blobs[from.blob].bytes - from.at < s->piece.bytes) { /* of several blobs */
+        size_t rest;
+        const unsigned char *data = run_at(&ch->blobs[from.blob], from.at, &rest);
+        if (rest < s->piece.bytes) { /* of several blobs, or runs */
             (void)each_part(ch, &s->piece, s->memory, part_from_root);
             data = s->memory;
         }
@@ -197,7 +252,7 @@ static enum cohort_code take_received(struct chain *ch, bool *moved, struct coho
                 break;
             s->receiving = false;
             *moved = true;
-            if (ch->after >= 0 && ch->after <= s->piece.last)
+            if (s->piece.after >= 0)
                 TRY(send_piece(ch, s, s->memory, err));
             hand_to_sink(ch, s);
             count_passed(ch, s->piece.bytes);
@@ -218,7 +273,7 @@ static enum cohort_code free_sent(struct chain *ch, bool *moved, struct cohort_e
             if (!sent)
                 break;
             s->sending = false;
-            if (ch->before < 0)
+            if (ch->c->rank == 0)
                 count_passed(ch, s->piece.bytes);
         }
         *moved = true;
@@ -234,7 +289,9 @@ static enum cohort_code progress_chain(void *context, bool *done, bool *moved,
                                        struct cohort_error *err) {
     struct chain *ch = context;
     enum cohort_code code = COHORT_OK;
-    *moved = false;
+    *moved = *done = false;
+    if (ch->handing)
+        return COHORT_OK;
     TRY(fill_slots(ch, moved, err));
     TRY(take_received(ch, moved, err));
     TRY(free_sent(ch, moved, err));
@@ -246,7 +303,8 @@ out:
 
 static int chain_waits_for(const void *context) {
     const struct chain *ch = context;
-    return ch->before >= 0 ? ch->before : ch->after;
+    const struct piece *p = &ch->slots[ch->oldest].piece;
+    return ch->used == 0 ? -1 : p->before >= 0 ? p->before : p->after;
 }
 
 /* ---- beginning and end ----------------------------------------------------------------------- */
@@ -278,53 +336,37 @@ out:
     return code;
 }
 
-/* Who wants what: last[] (highest rank that wants blob i) and members[] (which ranks want
- * anything). */
-static enum cohort_code find_wanted(struct chain *ch, int *mine, int *members,
+/* Who wants what. */
+static enum cohort_code find_wanted(struct chain *ch, unsigned char *mine,
                                     struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct comm *c = ch->c;
     MPI_Request request = MPI_REQUEST_NULL;
-    c->scratch[0] = 0;
-    for (int i = 0; i < ch->count; i++) {
-        mine[i] = ch->blobs[i].wanted ? c->rank : -1;
-        c->scratch[0] |= ch->blobs[i].wanted && ch->blobs[i].bytes > 0;
-    }
-    TRY(COMM_MPI(c, MPI_Iallreduce, mine, ch->last, ch->count, MPI_INT, MPI_MAX, c->comm,
-                 &request));
-    TRY(comm_wait_request(c, &request, "who lacks which weights", 0, err));
-    TRY(COMM_MPI(c, MPI_Iallgather, &c->scratch[0], 1, MPI_INT, members, 1, MPI_INT, c->comm,
-                 &request));
+    for (int i = 0; i < ch->count; i++)
+        mine[i] = ch->blobs[i].wanted;
+    TRY(COMM_MPI(c, MPI_Iallgather, mine, ch->count, MPI_BYTE, ch->wants, ch->count, MPI_BYTE,
+                 c->comm, &request));
     TRY(comm_wait_request(c, &request, "who lacks which weights", 0, err));
 out:
     return code;
 }
 
-static void find_neighbours(struct chain *ch, const int *members) {
-    ch->before = ch->after = -1;
-    for (int r = ch->c->rank - 1; r >= 0 && ch->before < 0; r--)
-        ch->before = r == 0 || members[r] ? r : -1;
-    for (int r = ch->c->size - 1; r > ch->c->rank; r--)
-        ch->after = members[r] ? r : ch->after;
-}
-
 static void count_total(struct chain *ch) {
-    for (int i = 0; i < ch->count; i++) {
-        if (!skipped(ch, i) && ch->last[i] >= ch->c->rank)
+    for (int i = 0; i < ch->count; i++)
+        if (!skipped(ch, i))
             ch->total += ch->blobs[i].bytes;
-    }
 }
 
 /* What rank 0 wants of its own blobs needs no message. */
-static void feed_root(struct chain *ch) {
+static void feed_root(struct chain *ch, unsigned char *memory) {
     for (int i = 0; i < ch->count && ch->sink_code == COHORT_OK; i++) {
         const struct comm_blob *b = &ch->blobs[i];
         for (size_t at = 0; b->wanted && at < b->bytes && ch->sink_code == COHORT_OK;
              at += PIECE_BYTES) {
             size_t bytes = b->bytes - at < PIECE_BYTES ? b->bytes - at : PIECE_BYTES;
             error_clear(&ch->sink_error);
-            ch->sink_code = ch->sink(ch->context, i, at, (const unsigned char *)b->data + at, bytes,
-                                     &ch->sink_error);
+            comm_blob_read(b, at, bytes, memory);
+            ch->sink_code = ch->sink(ch->context, i, at, memory, bytes, &ch->sink_error);
         }
     }
 }
@@ -357,26 +399,22 @@ enum cohort_code comm_chain(struct comm *c, const struct comm_blob *blobs, int c
                        .context = context,
                        .progress = progress,
                        .progress_context = progress_context};
-    size_t ints = 2 * (size_t)count + (size_t)c->size;
-    int *table = NULL;
-    unsigned char *memory = NULL;
+    const size_t flags = (size_t)count * ((size_t)c->size + 1);
+    unsigned char *table = NULL, *memory = NULL;
     TRY(comm_agree(c, check_blobs(c, blobs, count, err), err));
     TRY(prove_sizes(c, blobs, count, err));
-    table = mem_zalloc(ints, sizeof *table);
+    table = mem_zalloc(flags + 1, sizeof *table);
     memory = mem_alloc(SLOTS * PIECE_BYTES);
     if (table == NULL || memory == NULL)
-        code = error_memory(err, SLOTS * PIECE_BYTES + ints * sizeof *table, "sending weights");
+        code = error_memory(err, SLOTS * PIECE_BYTES + flags, "sending weights");
     TRY(comm_agree(c, code, err));
     if (c->rank == 0)
-        feed_root(&ch);
+        feed_root(&ch, memory);
     if (!c->alone) {
-        ch.last = table;
-        TRY(find_wanted(&ch, table + count, table + 2 * (size_t)count, err));
-        find_neighbours(&ch, table + 2 * (size_t)count);
+        ch.wants = table;
+        TRY(find_wanted(&ch, table + (size_t)count * (size_t)c->size, err));
         count_total(&ch);
-        bool member =
-            c->rank == 0 ? ch.after >= 0 : table[2 * (size_t)count + (size_t)c->rank] != 0;
-        if (member)
+        if (ch.total > 0)
             TRY(run_pipeline(&ch, memory, err));
     }
     if (ch.sink_code != COHORT_OK)

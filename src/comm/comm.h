@@ -187,18 +187,22 @@ struct comm_blob {
     const void *data; /* on the root: its bytes; elsewhere ignored */
     size_t bytes;     /* the same on every rank */
     bool wanted;      /* this rank lacks it and wants it */
+    /* On the root: its bytes are runs of so many, so far apart from begin to begin; 0: one run. */
+    size_t run_bytes, run_pitch;
 };
+/* Local, where the blob has data: copies bytes [at, at + bytes) of it. */
+void comm_blob_read(const struct comm_blob *b, size_t at, size_t bytes, void *to);
 /* Gives each finished piece to the rank that wanted it: bytes [at, at+bytes) of blob `index`. */
 typedef enum cohort_code (*comm_blob_sink)(void *context, int index, size_t at, const void *data,
                                            size_t bytes, struct cohort_error *err);
 typedef void (*comm_progress_fn)(void *context, uint64_t done, uint64_t total);
 
-/* Collective.  Sends the blobs as a pipelined chain through the ranks that want anything (rank 0 →
- * first → second …), in pieces of 256 KiB, so that n boards take about as long as one.  A blob
- * nobody wants is not sent, and none is sent beyond the last rank that wants it.  After a sink's
- * failure no sink is called on that rank any more, and all ranks end with that error; the
- * communicator stays usable.  Sinks are called in the order of blobs and bytes.  `progress` counts
- * the bytes that pass through this rank. */
+/* Collective.  Sends each blob as a pipelined chain through the ranks that want it (rank 0 → first
+ * → second …), in pieces of 256 KiB, so that n boards take about as long as one.  A blob nobody
+ * wants is not sent, and none passes through a rank that does not want it.  After a sink's failure
+ * no sink is called on that rank any more, and all ranks end with that error; the communicator
+ * stays usable.  Sinks are called in the order of blobs and bytes.  `progress` counts the bytes
+ * that pass through this rank. */
 enum cohort_code comm_chain(struct comm *c, const struct comm_blob *blobs, int count,
                             comm_blob_sink sink, void *context, comm_progress_fn progress,
                             void *progress_context, struct cohort_error *err);

@@ -115,6 +115,23 @@ enum cohort_code exec_constants(const struct program *p, int **ids, int *count,
  * was it packed, so that the caller may drop it? */
 bool exec_uses_constant(const struct program *p, int id);
 
+/* ---- constants that come one by one, before exec_prepare() ----------------------------------- */
+
+/* Binds every operator whose constants all have data, packing its weights.  Errors: as
+ * exec_prepare(). */
+enum cohort_code exec_bind(struct program *p, struct cohort_error *err);
+/* Can this constant's weights be packed some of its rows (axis 0, output channels) at a time?  One
+ * operator alone reads them, and all else that it reads of constants has data. */
+bool exec_takes_pieces(const struct program *p, int id);
+/* Packs rows [begin, begin + part's) of such a constant, which need have no data itself: one piece
+ * after the other, each of whole blocks of EXEC_PIECE_ROWS but the last.  After the first one the
+ * rest must follow.  Errors: as exec_prepare(). */
+#define EXEC_PIECE_ROWS 16
+enum cohort_code exec_take_piece(struct program *p, int id, int64_t begin,
+                                 const struct tensor *part, struct cohort_error *err);
+/* May the caller drop the constant's data by now? */
+bool exec_done_with(const struct program *p, int id);
+
 struct exec_memory {
     size_t arena_bytes, pinned_bytes, weights_bytes, workspace_bytes;
 };

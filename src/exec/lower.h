@@ -44,6 +44,8 @@ struct bound {
     int64_t rows_least;     /* that its part should get at once, where there are as many */
     struct exec_half half;  /* of its weights */
     bool fp16;              /* the kernel's arithmetic is float16 */
+    int64_t awaited;        /* output channels whose weights are still to come, piece by piece */
+    bool in_pieces;         /* its weights come so */
     bool borrowed;          /* its weights are in the program's made_up */
     int *sharers; /* other programs that have this state too (rival.c); NULL: none ever had */
 };
@@ -64,6 +66,7 @@ struct exec_op {
 struct packing {
     struct packed_block *block;
     size_t ahead;
+    bool begun;
 };
 
 #define MADE_UP_LARGE 4
@@ -121,6 +124,15 @@ typedef void (*work_fn)(void *context, int64_t y0, int64_t y1, int block0, int b
  * global rows.  IMAGES: image by image, rows in the image's numbers. */
 enum walk { WALK_OWN, WALK_ROWS, WALK_ROWS_BLOCKS, WALK_IMAGES, WALK_IMAGES_BLOCKS };
 
+/* Packing weights that come some output channels at a time, along axis 0 of input 1 (feed.c). */
+struct lowering_pieces {
+    bool (*can)(const struct graph *g, const struct node *n);
+    /* part: output channels from `begin` on, whole blocks of 16 but for the last.  When all came, b
+     * is as if they had come at once. */
+    enum cohort_code (*pack)(struct program *p, struct bound *b, const struct tensor *part,
+                             int64_t begin, struct cohort_error *err);
+};
+
 struct lowering {
     const char *op; /* operator's name */
     /* Takes this node (shapes and forms are final)?  Looked at in table order. */
@@ -135,13 +147,15 @@ struct lowering {
     /* The part reads and writes input 0 and output 0 by the views it is given and nowhere else, so
      * it can run in strips; with WALK_OWN it serves for nothing else. */
     bool strips;
+    const struct lowering_pieces *pieces; /* NULL: weights must be there as a whole */
 };
 
-/* The last four of a table's row. */
-#define BY_PART(walk, part)     walk, part, NULL, false
-#define IN_STRIPS(walk, part)   walk, part, NULL, true
-#define BY_ITSELF(run)          WALK_OWN, NULL, run, false
-#define BY_ITSELF_OR(run, part) WALK_OWN, part, run, true
+/* The last five of a table's row. */
+#define BY_PART(walk, part)          walk, part, NULL, false, NULL
+#define IN_STRIPS(walk, part)        walk, part, NULL, true, NULL
+#define BY_ITSELF(run)               WALK_OWN, NULL, run, false, NULL
+#define PACKED(run, pieces)          WALK_OWN, NULL, run, false, pieces
+#define PACKED_OR(run, part, pieces) WALK_OWN, part, run, true, pieces
 
 /* Runs an operator: by its own run(), or its part over the walk. */
 enum cohort_code lowering_run(struct program *p, const struct exec_op *op,
@@ -223,9 +237,11 @@ static inline int64_t *thread_saturated(const struct program *p, int thread) {
  * They may be freed one by one, in any order and by any program. */
 void *packed_alloc(struct program *p, size_t bytes);
 void packed_free(void *weights);
-/* Before and after a program's operators are bound. */
+/* Before (it may have been called before) and after a program's operators are bound. */
 enum cohort_code packing_begins(struct program *p, struct cohort_error *err);
 void packing_ends(struct program *p);
+/* Binds operator `op`, unless it is bound. */
+enum cohort_code op_bind(struct program *p, int op, struct cohort_error *err);
 
 /* Packed weights for timing, new (mem_free) unless they are b->borrowed (options.made_up_bytes;
  * then no other program may have them): numbers of both signs near 0.01 (as float16: of 1), so that

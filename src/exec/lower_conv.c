@@ -62,34 +62,38 @@ struct conv_packing {
     const float *factors; /* one per output channel, or NULL */
     float *scratch;       /* of each thread: [16][each] */
     int64_t each;         /* weights of one output channel */
+    int64_t begin, end;   /* output channels that `weights` has */
 };
 
 static void pack_block(void *context, int64_t block, int thread) {
     const struct conv_packing *w = context;
     const struct conv_shape *c = &w->state->shape;
     float *chunk = w->scratch + thread * w->each * BLOCK;
-    int oc = (int)block * BLOCK, count = c->out_c - oc < BLOCK ? c->out_c - oc : BLOCK;
-    tensor_load_f32(w->weights, oc * w->each, count * w->each, chunk);
+    const int64_t oc = w->begin + block * BLOCK, at = block * BLOCK;
+    const int count = (int)(w->end - oc < BLOCK ? w->end - oc : BLOCK);
+    tensor_load_f32(w->weights, at * w->each, count * w->each, chunk);
     for (int j = 0; w->factors != NULL && j < count; j++)
         for (int64_t k = 0; k < w->each; k++)
             chunk[j * w->each + k] *= w->factors[oc + j];
-    w->state->kernel->pack(c, chunk, oc, count, w->state->weights);
-    constant_done(w->program, w->weights, oc * w->each, count * w->each);
+    w->state->kernel->pack(c, chunk, (int)oc, count, w->state->weights);
+    constant_done(w->program, w->weights, at * w->each, count * w->each);
 }
 
-/* Packs a convolution's weights 16 output channels at a time, so that the file's weights are never
- * copied whole. */
+/* Packs weights of a convolution's output channels from `begin` on, 16 channels at a time, so that
+ * the file's weights are never copied whole. */
 static enum cohort_code pack_conv(const struct program *p, struct conv_state *s,
-                                  const struct tensor *t, const float *factors,
+                                  const struct tensor *t, int64_t begin, const float *factors,
                                   struct cohort_error *err) {
     const struct conv_shape *c = &s->shape;
-    struct conv_packing w = {.program = p, .state = s, .weights = t, .factors = factors};
+    struct conv_packing w = {
+        .program = p, .state = s, .weights = t, .factors = factors, .begin = begin};
     w.each = (int64_t)(c->in_c / c->groups) * c->kernel_h * c->kernel_w;
+    w.end = begin + t->shape.dim[0];
     size_t bytes = (size_t)pool_threads(p->pool) * (size_t)w.each * BLOCK * sizeof(float);
     w.scratch = mem_alloc(bytes);
     if (w.scratch == NULL)
         return error_memory(err, bytes, "packing weights");
-    pool_run(p->pool, (c->out_c + BLOCK - 1) / BLOCK, pack_block, &w);
+    pool_run(p->pool, (w.end - begin + BLOCK - 1) / BLOCK, pack_block, &w);
     mem_free(w.scratch);
     return COHORT_OK;
 }
@@ -137,6 +141,16 @@ static struct cut cut_of(const struct conv_state *s, size_t weights_bytes) {
         cut.rows_least = (PIXELS_LEAST + c->out_w - 1) / c->out_w;
     }
     return cut;
+}
+
+/* NULL: there are none. */
+static enum cohort_code factors_for(float **factors, const struct program *p, const struct bound *b,
+                                    struct cohort_error *err) {
+    const struct conv_state *s = b->state;
+    const int id = b->node->weight_scale;
+    if (id < 0)
+        return COHORT_OK;
+    return vector_from_constant(factors, &p->graph->values[id].constant, s->shape.out_c, err);
 }
 
 static enum cohort_code bind_any(struct program *p, struct bound *b, bool transposed,
@@ -194,12 +208,13 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     const struct tensor *bias =
         n->in_count > at && n->epilogue.residual != at ? node_const(g, n, at) : NULL;
     TRY(vector_from_constant(&s->bias, p->options.zero_weights ? NULL : bias, s->shape.out_c, err));
-    if (p->options.zero_weights)
+    if (p->options.zero_weights || b->in_pieces)
         goto out;
-    if (n->weight_scale >= 0)
-        TRY(vector_from_constant(&factors, &g->values[n->weight_scale].constant, s->shape.out_c,
-                                 err));
-    TRY((transposed ? pack_deconv : pack_conv)(p, s, node_const(g, n, 1), factors, err));
+    TRY(factors_for(&factors, p, b, err));
+    if (transposed)
+        TRY(pack_deconv(p, s, node_const(g, n, 1), factors, err));
+    else
+        TRY(pack_conv(p, s, node_const(g, n, 1), 0, factors, err));
 out:
     mem_free(factors);
     return code;
@@ -212,6 +227,25 @@ static enum cohort_code bind_conv(struct program *p, struct bound *b, struct coh
 static enum cohort_code bind_deconv(struct program *p, struct bound *b, struct cohort_error *err) {
     return bind_any(p, b, true, err);
 }
+
+static bool conv_in_pieces(const struct graph *g, const struct node *n) {
+    (void)g;
+    (void)n;
+    return true;
+}
+
+static enum cohort_code pack_conv_piece(struct program *p, struct bound *b,
+                                        const struct tensor *part, int64_t begin,
+                                        struct cohort_error *err) {
+    float *factors = NULL;
+    enum cohort_code code = factors_for(&factors, p, b, err);
+    if (code == COHORT_OK)
+        code = pack_conv(p, b->state, part, begin, factors, err);
+    mem_free(factors);
+    return code;
+}
+
+static const struct lowering_pieces conv_pieces = {conv_in_pieces, pack_conv_piece};
 
 static void unbind_conv(struct bound *b) {
     struct conv_state *s = b->state;
@@ -299,8 +333,9 @@ static void conv_strip(void *context, int64_t y0, int64_t y1, int block0, int bl
 }
 
 const struct lowering lowerings_conv[] = {
-    {"Conv", conv_accepts, bind_conv, unbind_conv, BY_ITSELF_OR(run_conv, conv_strip)},
-    {"ScaledConv", scaled_accepts, bind_conv, unbind_conv, BY_ITSELF_OR(run_conv, conv_strip)},
+    {"Conv", conv_accepts, bind_conv, unbind_conv, PACKED_OR(run_conv, conv_strip, &conv_pieces)},
+    {"ScaledConv", scaled_accepts, bind_conv, unbind_conv,
+     PACKED_OR(run_conv, conv_strip, &conv_pieces)},
     {"ConvTranspose", conv_accepts, bind_deconv, unbind_conv, BY_ITSELF(run_conv)},
     {0},
 };

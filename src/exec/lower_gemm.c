@@ -5,8 +5,16 @@
 #include <math.h>
 #include <string.h>
 
+/* What a thread, or all together, saw of weights that become float16. */
+struct rounding {
+    int64_t saturated;
+    float largest, worst; /* of their magnitudes, and of their errors */
+    char apart[MEM_ALIGN - 16];
+};
+
 struct gemm_state {
     struct gemm_shape shape;
+    struct rounding rounding; /* of all weights that were packed, when they become float16 */
     const struct gemm_kernel *kernel;
     void *weights;
     float *bias;         /* [n], or NULL */
@@ -98,19 +106,13 @@ static int64_t *column_offsets(const struct geometry *geo) {
 struct gemm_packing {
     const struct program *program;
     const struct gemm_state *state;
-    const struct matrix *matrix;
-    const float *factors; /* one per feature, or NULL */
+    const struct matrix *matrix; /* some features: from `begin` on */
+    int64_t begin;
+    const float *factors; /* one per feature of the product, or NULL */
     float alpha;
     const int64_t *offsets; /* a map input's columns, or NULL */
     float *scratch;         /* of each thread: [16][k of B], and for a map [16][k of the product] */
     struct rounding *rounding; /* of each thread, when weights become float16; else NULL */
-};
-
-/* What a thread saw of weights that become float16. */
-struct rounding {
-    int64_t saturated;
-    float largest, worst; /* of their magnitudes, and of their errors */
-    char apart[MEM_ALIGN - 16];
 };
 
 #define HALF_MOST  65504.0f /* the largest finite float16 */
@@ -134,17 +136,17 @@ static void note_rounding(const struct plainops *plain, struct rounding *r, cons
     }
 }
 
-/* All threads' findings together. */
-static struct exec_half sum_rounding(const struct rounding *r, int threads, int64_t weights) {
-    struct exec_half h = {.weights = weights};
-    double largest = 0, worst = 0;
+/* Adds all threads' findings of so many weights to those before. */
+static void add_rounding(struct bound *b, struct rounding *sum, const struct rounding *r,
+                         int threads, int64_t weights) {
     for (int t = 0; t < threads; t++) {
-        h.saturated += r[t].saturated;
-        largest = fmax(largest, (double)r[t].largest);
-        worst = fmax(worst, (double)r[t].worst);
+        sum->saturated += r[t].saturated;
+        sum->largest = fmaxf(sum->largest, r[t].largest);
+        sum->worst = fmaxf(sum->worst, r[t].worst);
     }
-    h.error = largest > 0 ? worst / largest : 0;
-    return h;
+    b->half.weights += weights;
+    b->half.saturated = sum->saturated;
+    b->half.error = sum->largest > 0 ? (double)sum->worst / (double)sum->largest : 0;
 }
 
 static size_t packing_floats(const struct gemm_packing *w) {
@@ -161,7 +163,7 @@ static void pack_features(void *context, int64_t block, int thread) {
     load_features(m, n0, count, loaded, m->k);
     for (int j = 0; j < count; j++) {
         float *feature = loaded + j * m->k;
-        float scale = w->alpha * (w->factors != NULL ? w->factors[n0 + j] : 1.0f);
+        float scale = w->alpha * (w->factors != NULL ? w->factors[w->begin + n0 + j] : 1.0f);
         for (int64_t k = 0; scale != 1.0f && k < m->k; k++)
             feature[k] *= scale;
         for (int64_t k = 0; w->offsets != NULL && k < m->k; k++)
@@ -169,21 +171,27 @@ static void pack_features(void *context, int64_t block, int thread) {
     }
     if (w->rounding != NULL)
         note_rounding(w->program->plain, &w->rounding[thread], loaded, count * m->k);
-    w->state->kernel->pack(&w->state->shape, w->offsets != NULL ? wide : loaded, (int)n0, count,
-                           w->state->weights);
+    w->state->kernel->pack(&w->state->shape, w->offsets != NULL ? wide : loaded,
+                           (int)(w->begin + n0), count, w->state->weights);
     if (m->k_step == 1) /* a feature's weights lie together in the file */
         constant_done(w->program, m->b, n0 * m->k, count * m->k);
 }
 
-static enum cohort_code pack_gemm(const struct program *p, struct bound *b, struct gemm_state *s,
-                                  const struct matrix *m, const float *factors,
-                                  struct cohort_error *err) {
+/* Packs features of the product from `begin` on: those that the matrix has. */
+static enum cohort_code pack_gemm(const struct program *p, struct bound *b, const struct matrix *m,
+                                  int64_t begin, struct cohort_error *err) {
     const struct value *a = node_in(p->graph, b->node, 0);
+    struct gemm_state *s = b->state;
     struct geometry geo = value_geometry(a);
     enum cohort_code code = COHORT_OK;
     int64_t *offsets = NULL;
-    struct gemm_packing w = {.program = p, .state = s, .matrix = m, .factors = factors};
+    float *factors = NULL;
+    const int scale = b->node->weight_scale;
+    struct gemm_packing w = {.program = p, .state = s, .matrix = m, .begin = begin};
     w.alpha = is_gemm(b->node) ? node_attr_float(b->node, "alpha", 1.0f) : 1.0f;
+    if (scale >= 0)
+        TRY(vector_from_constant(&factors, &p->graph->values[scale].constant, s->shape.n, err));
+    w.factors = factors;
     if (a->form == FORM_MAP && (w.offsets = offsets = column_offsets(&geo)) == NULL) {
         code = error_memory(err, (size_t)m->k * sizeof *offsets, "packing weights");
         goto out;
@@ -198,11 +206,12 @@ static enum cohort_code pack_gemm(const struct program *p, struct bound *b, stru
     }
     pool_run(p->pool, (m->n + BLOCK - 1) / BLOCK, pack_features, &w);
     if (s->shape.half)
-        b->half = sum_rounding(w.rounding, (int)threads, m->n * m->k);
+        add_rounding(b, &s->rounding, w.rounding, (int)threads, m->n * m->k);
 out:
     mem_free(w.rounding);
     mem_free(w.scratch);
     mem_free(offsets);
+    mem_free(factors);
     return code;
 }
 
@@ -259,7 +268,6 @@ static enum cohort_code choose_kernel(const struct program *p, const struct node
 
 static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    float *factors = NULL;
     const struct graph *g = p->graph;
     const struct value *a = node_in(g, b->node, 0), *c = bias_of(g, b->node);
     struct matrix m;
@@ -298,13 +306,30 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
         for (int64_t i = 0; i < m.n; i++)
             s->bias[i] *= beta;
     }
-    if (b->node->weight_scale >= 0)
-        TRY(vector_from_constant(&factors, &g->values[b->node->weight_scale].constant, m.n, err));
-    TRY(pack_gemm(p, b, s, &m, factors, err));
+    if (!b->in_pieces)
+        TRY(pack_gemm(p, b, &m, 0, err));
 out:
-    mem_free(factors);
     return code;
 }
+
+/* A feature's weights lie together. */
+static bool gemm_in_pieces(const struct graph *g, const struct node *n) {
+    (void)g;
+    return is_gemm(n) && node_attr_int(n, "transB", 0) != 0;
+}
+
+static enum cohort_code pack_gemm_piece(struct program *p, struct bound *b,
+                                        const struct tensor *part, int64_t begin,
+                                        struct cohort_error *err) {
+    const struct matrix m = {.b = part,
+                             .k = part->shape.dim[1],
+                             .n = part->shape.dim[0],
+                             .k_step = 1,
+                             .n_step = part->shape.dim[1]};
+    return pack_gemm(p, b, &m, begin, err);
+}
+
+static const struct lowering_pieces gemm_pieces = {gemm_in_pieces, pack_gemm_piece};
 
 static void unbind_gemm(struct bound *b) {
     struct gemm_state *s = b->state;
@@ -356,7 +381,7 @@ static enum cohort_code run_gemm(struct program *p, const struct exec_op *op,
 }
 
 const struct lowering lowerings_gemm[] = {
-    {"Gemm", gemm_accepts, bind_gemm, unbind_gemm, BY_ITSELF(run_gemm)},
-    {"MatMul", gemm_accepts, bind_gemm, unbind_gemm, BY_ITSELF(run_gemm)},
+    {"Gemm", gemm_accepts, bind_gemm, unbind_gemm, PACKED(run_gemm, &gemm_pieces)},
+    {"MatMul", gemm_accepts, bind_gemm, unbind_gemm, PACKED(run_gemm, &gemm_pieces)},
     {0},
 };

@@ -10,7 +10,7 @@
 
 #define BLOCK_LEAST ((size_t)2 << 20)  /* with less to come everything is by itself */
 #define BLOCK_MOST  ((size_t)32 << 20) /* what an unlucky last piece may leave empty */
-#define ALONE       (BLOCK_MOST / 4)   /* has huge pages of its own */
+#define ALONE       (BLOCK_MOST / 2)   /* has huge pages of its own */
 
 struct packed_block {
     size_t bytes, used; /* of the whole */
@@ -19,6 +19,7 @@ struct packed_block {
 
 struct packed_header { /* MEM_ALIGN bytes before the weights */
     struct packed_block *block;
+    size_t bytes;
 };
 
 static size_t padded(size_t bytes) {
@@ -65,23 +66,30 @@ void *packed_alloc(struct program *p, size_t bytes) {
     block->used += whole;
     block->users += shared;
     k->ahead -= whole < k->ahead ? whole : k->ahead;
-    ((struct packed_header *)(void *)at)->block = block;
+    *(struct packed_header *)(void *)at = (struct packed_header){.block = block, .bytes = bytes};
     return memset(at + MEM_ALIGN, 0, bytes);
 }
 
 void packed_free(void *weights) {
-    if (weights != NULL)
-        block_leave(((struct packed_header *)(void *)((char *)weights - MEM_ALIGN))->block);
+    if (weights == NULL)
+        return;
+    const struct packed_header *header = (void *)((char *)weights - MEM_ALIGN);
+    struct packed_block *block = header->block;
+    if (block->users > 1) /* the block stays, its memory need not */
+        mem_discard(weights, header->bytes);
+    block_leave(block);
 }
 
 /* What the operators that are not bound yet have of constants, as floats. */
 enum cohort_code packing_begins(struct program *p, struct cohort_error *err) {
     const struct graph *g = p->graph;
     const size_t nodes = (size_t)g->node_count;
+    if (p->packing.begun)
+        return COHORT_OK;
     bool *seen = mem_zalloc(nodes, sizeof *seen);
     if (seen == NULL)
         return error_memory(err, nodes, "a list of operators");
-    p->packing = (struct packing){.ahead = MEM_ALIGN};
+    p->packing = (struct packing){.ahead = MEM_ALIGN, .begun = true};
     for (int i = 0; i < p->op_count; i++) {
         const struct node *n = &g->nodes[p->ops[i].node];
         if (seen[p->ops[i].node] || p->ops[i].bound->how != NULL)

@@ -187,19 +187,25 @@ static enum cohort_code assign_memory(struct program *p, struct cohort_error *er
     return code;
 }
 
+enum cohort_code op_bind(struct program *p, int op, struct cohort_error *err) {
+    struct bound *b = p->ops[op].bound;
+    if (b->how != NULL)
+        return COHORT_OK;
+    b->node = &p->graph->nodes[p->ops[op].node];
+    b->how = lowering_find(p->graph, b->node);
+    enum cohort_code code = b->how->bind != NULL ? b->how->bind(p, b, err) : COHORT_OK;
+    b->row_ns = estimate_row_ns(p->graph, b);
+    if (code != COHORT_OK)
+        error_wrap(err, "node '%s' (%s)", b->node->name, b->node->op->name);
+    return code;
+}
+
 static enum cohort_code bind_nodes(struct program *p, struct cohort_error *err) {
     for (int i = 0; i < p->op_count; i++) {
-        struct bound *b = p->ops[i].bound;
-        if (b->how != NULL)
-            continue;
-        b->node = &p->graph->nodes[p->ops[i].node];
-        b->how = lowering_find(p->graph, b->node);
-        enum cohort_code code = b->how->bind != NULL ? b->how->bind(p, b, err) : COHORT_OK;
-        b->row_ns = estimate_row_ns(p->graph, b);
-        if (code != COHORT_OK) {
-            error_wrap(err, "node '%s' (%s)", b->node->name, b->node->op->name);
+        const enum cohort_code code = op_bind(p, i, err);
+        if (code != COHORT_OK)
             return code;
-        }
+        BUG_UNLESS(p->ops[i].bound->awaited == 0);
     }
     return COHORT_OK;
 }

@@ -239,32 +239,61 @@ static enum cohort_code fetch_bias(struct tensor *to, const struct shard_slice *
     return COHORT_OK;
 }
 
-enum cohort_code shard_fetch(struct shard *s, struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
+static const struct shard_slice *slice_of(const struct shard *s, int id) {
+    for (int i = 0; i < s->slice_count; i++)
+        if (s->slices[i].id == id)
+            return &s->slices[i];
+    return NULL;
+}
+
+void shard_refresh(struct shard *s) {
     for (int i = 0; i < s->network->value_count; i++)
         s->graph.values[i].constant = s->network->values[i].constant;
-    for (int i = 0; i < s->slice_count && code == COHORT_OK; i++) {
-        const struct shard_slice *x = &s->slices[i];
-        struct value *v = graph_value(&s->graph, x->id);
-        const struct tensor *from =
-            x->source >= 0 ? &graph_value(&s->graph, x->source)->constant : NULL;
-        if (!v->is_constant || v->constant.owned || (from != NULL && from->data == NULL))
-            continue;
-        code = (x->kind == SLICE_WEIGHT ? fetch_weight : fetch_bias)(&v->constant, x, from, err);
-    }
+}
+
+static enum cohort_code fetch_slice(struct shard *s, const struct shard_slice *x,
+                                    struct cohort_error *err) {
+    struct value *v = graph_value(&s->graph, x->id);
+    const struct tensor *from =
+        x->source >= 0 ? &graph_value(&s->graph, x->source)->constant : NULL;
+    if (!v->is_constant || v->constant.data != NULL || (from != NULL && from->data == NULL))
+        return COHORT_OK;
+    return (x->kind == SLICE_WEIGHT ? fetch_weight : fetch_bias)(&v->constant, x, from, err);
+}
+
+enum cohort_code shard_fetch_constant(struct shard *s, int id, struct cohort_error *err) {
+    return fetch_slice(s, slice_of(s, id), err);
+}
+
+enum cohort_code shard_fetch(struct shard *s, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    shard_refresh(s);
+    for (int i = 0; i < s->slice_count && code == COHORT_OK; i++)
+        code = fetch_slice(s, &s->slices[i], err);
     return code;
 }
 
+struct tensor *shard_constant(struct shard *s, int id) {
+    BUG_UNLESS(id >= s->network->value_count);
+    return &graph_value(&s->graph, id)->constant;
+}
+
+bool shard_constant_part(const struct shard *s, int id, struct shard_part *part) {
+    const struct shard_slice *x = slice_of(s, id);
+    if (x == NULL || x->kind != SLICE_WEIGHT)
+        return false;
+    *part =
+        (struct shard_part){.source = x->source, .axis = x->axis, .begin = x->begin, .end = x->end};
+    return true;
+}
+
 int shard_constant_source(const struct shard *s, int id) {
-    for (int i = 0; i < s->slice_count; i++)
-        if (s->slices[i].id == id && s->slices[i].source >= 0)
-            return s->slices[i].source;
-    return id;
+    const struct shard_slice *x = slice_of(s, id);
+    return x != NULL && x->source >= 0 ? x->source : id;
 }
 
 void shard_drop_constant(struct shard *s, int id) {
-    BUG_UNLESS(id >= s->network->value_count);
-    struct tensor *t = &graph_value(&s->graph, id)->constant;
+    struct tensor *t = shard_constant(s, id);
     if (t->owned)
         mem_free(t->data);
     t->data = NULL;

@@ -74,8 +74,21 @@ bool shard_finishes(const struct shard *s, const struct node *n);
 /* Takes over the network's constants' contents as they are now, and with them those of slices.
  * What lies together is borrowed, the rest is copied.  Errors: memory. */
 enum cohort_code shard_fetch(struct shard *s, struct cohort_error *err);
+/* The same step by step: takes over the network's own; makes one slice's contents, where it has
+ * none and what it is of has. */
+void shard_refresh(struct shard *s);
+enum cohort_code shard_fetch_constant(struct shard *s, int id, struct cohort_error *err);
+/* To be given contents: a constant of the shard's own. */
+struct tensor *shard_constant(struct shard *s, int id);
 /* The network's constant that constant `id` is a part of; `id` itself where it is none. */
 int shard_constant_source(const struct shard *s, int id);
+/* Elements [begin, end) along an axis of a constant. */
+struct shard_part {
+    int source, axis;
+    int64_t begin, end;
+};
+/* Is constant `id` such a part, as it lies there? */
+bool shard_constant_part(const struct shard *s, int id, struct shard_part *part);
 /* Frees the contents of a constant that was copied. */
 void shard_drop_constant(struct shard *s, int id);
 

@@ -69,7 +69,6 @@ enum cohort_code session_divide(struct cohort_session *s, struct program *before
     TRY(session_fetch_weights(s, err));
     if (before == NULL)
         s->weights_ms = clock_ms() - start;
-    TRY(session_agree(s, session_fetch_slices(s, err), err));
     TRY(session_agree(s, session_inject(s, "prepare", exec_prepare(s->program, err), err), err));
     if (before == NULL)
         session_drop_weights(s);
@@ -77,6 +76,7 @@ enum cohort_code session_divide(struct cohort_session *s, struct program *before
     TRY(session_agree(s, session_take_times(s, err), err));
     if (s->comm != NULL)
         TRY(session_make_transfers(s, err));
+    mem_trim();
 out:
     return code;
 }
@@ -177,5 +177,6 @@ enum cohort_code session_change_plan(struct cohort_session *s, const char *plan,
     session_release_division(s); /* of the two, the one that is not wanted */
     exchange_division(s, &other);
     session_drop_weights(s);
+    mem_trim();
     return code;
 }

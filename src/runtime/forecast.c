@@ -16,7 +16,7 @@ enum cohort_code session_forecast(struct cohort_session *s, const struct profile
     struct simulation *simulation = NULL;
     enum cohort_code code = COHORT_OK;
     TRY(session_cost(&m, s, p, err));
-    TRY(simulate(&simulation, m, s->plan, true, false, err));
+    TRY(simulate(&simulation, m, s->plan, true, true, err));
     simulation_destroy(&s->forecast);
     s->forecast = simulation;
     simulation_annotate(simulation, s->plan);
@@ -34,6 +34,10 @@ double forecast_board_ms(const struct cohort_session *s, int board) {
     for (int i = 0; s->forecast != NULL && i < s->forecast->segment_count; i++)
         sum += s->forecast->segments[i].board_compute_ms[board];
     return s->forecast == NULL ? -1 : sum;
+}
+
+double forecast_memory_bytes(const struct cohort_session *s, int board) {
+    return s->forecast == NULL ? -1 : s->forecast->peak_bytes[board];
 }
 
 /* Bytes that the board gets in this transition; of a join or sum, which it may take part in without

@@ -25,5 +25,7 @@ double forecast_compute_ms(const struct cohort_session *s, int segment, int boar
 double forecast_wait_ms(const struct cohort_session *s, int transition, int board);
 /* Of a board, in all segments. */
 double forecast_board_ms(const struct cohort_session *s, int board);
+/* The most memory that it needs.  < 0: not known. */
+double forecast_memory_bytes(const struct cohort_session *s, int board);
 
 #endif

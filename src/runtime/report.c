@@ -20,7 +20,7 @@ struct board_row {
     double threads, arena_bytes, weights_bytes, other_bytes, received_bytes, run_ms;
     double cpu_share, blocks, late_blocks, cpu_ms, profiled; /* dilation; blocks of all runs */
     double half_weights, half_saturated, half_error;
-    double wire_saturated;
+    double wire_saturated, memory_bytes;
     double fp16_on, fp16_operators, fp16_share, fp16_saturated;
 };
 
@@ -67,31 +67,38 @@ static void fill_rows(const struct report *r) {
     }
 }
 
+void session_note_memory(struct cohort_session *s) {
+    const size_t now = mem_anonymous_bytes();
+    s->memory_most = now > s->memory_most ? now : s->memory_most;
+}
+
 static struct board_row board_of(const struct cohort_session *s) {
     struct exec_memory m = exec_memory(s->program);
     struct exec_half half = exec_half(s->program);
     struct exec_fp16 fp16 = exec_fp16(s->program);
     struct dilation_counts dilation = pool_dilation(s->pool);
-    struct board_row b = {.threads = s->board.threads,
-                          .arena_bytes = (double)m.arena_bytes,
-                          .weights_bytes = (double)m.weights_bytes,
-                          .other_bytes =
-                              (double)(m.pinned_bytes + m.workspace_bytes + s->wire_bytes),
-                          .wire_saturated = (double)s->wire_saturated,
-                          .received_bytes = (double)s->weights_received_bytes,
-                          .run_ms = s->run_ms,
-                          .cpu_share = pool_share(s->pool),
-                          .blocks = (double)dilation.blocks,
-                          .late_blocks = (double)dilation.late,
-                          .cpu_ms = s->cpu_ms,
-                          .profiled = s->times != NULL,
-                          .half_weights = (double)half.weights,
-                          .half_saturated = (double)half.saturated,
-                          .half_error = half.error,
-                          .fp16_on = fp16.on,
-                          .fp16_operators = fp16.operators,
-                          .fp16_share = fp16.all_macs > 0 ? fp16.macs / fp16.all_macs : 0,
-                          .fp16_saturated = (double)fp16.saturated};
+    struct board_row b = {
+        .threads = s->board.threads,
+        .arena_bytes = (double)m.arena_bytes,
+        .weights_bytes = (double)m.weights_bytes,
+        .other_bytes = (double)(m.pinned_bytes + m.workspace_bytes + s->wire_bytes),
+        .memory_bytes =
+            s->memory_most > s->memory_before ? (double)(s->memory_most - s->memory_before) : 0,
+        .wire_saturated = (double)s->wire_saturated,
+        .received_bytes = (double)s->weights_received_bytes,
+        .run_ms = s->run_ms,
+        .cpu_share = pool_share(s->pool),
+        .blocks = (double)dilation.blocks,
+        .late_blocks = (double)dilation.late,
+        .cpu_ms = s->cpu_ms,
+        .profiled = s->times != NULL,
+        .half_weights = (double)half.weights,
+        .half_saturated = (double)half.saturated,
+        .half_error = half.error,
+        .fp16_on = fp16.on,
+        .fp16_operators = fp16.operators,
+        .fp16_share = fp16.all_macs > 0 ? fp16.macs / fp16.all_macs : 0,
+        .fp16_saturated = (double)fp16.saturated};
     memcpy(b.host, s->board.name, sizeof b.host);
     memcpy(b.cpu, s->board.cpu_model, sizeof b.cpu);
     return b;
@@ -289,6 +296,9 @@ static void add_boards(cJSON *root, const struct report *r, const struct board_r
         cJSON_AddNumberToObject(o, "activation_bytes", rows[b].arena_bytes);
         cJSON_AddNumberToObject(o, "weights_bytes", rows[b].weights_bytes);
         cJSON_AddNumberToObject(o, "other_bytes", rows[b].other_bytes);
+        if (rows[b].memory_bytes > 0)
+            cJSON_AddNumberToObject(o, "memory_bytes", rows[b].memory_bytes);
+        add_known(o, "planned_bytes", forecast_memory_bytes(s, b));
         cJSON_AddNumberToObject(o, "weights_received_bytes", rows[b].received_bytes);
         json_append(boards, o);
     }

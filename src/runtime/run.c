@@ -146,6 +146,7 @@ enum cohort_code cohort_run(struct cohort_session *s, const struct cohort_tensor
         pool_dilate_end(s->pool);
     }
     s->run_ms = clock_ms() - start;
+    session_note_memory(s);
     s->cpu_ms = (double)(pool_dilation(s->pool).cpu_ns - cpu_ns) * 1e-6;
 out:
     if (code != COHORT_OK) {

@@ -258,6 +258,7 @@ static enum cohort_code prepare(struct cohort_session *s, struct cohort_model *m
     TRY(session_share_choices(s, err));
     TRY(session_share_times(s, err));
     TRY(session_divide(s, NULL, err));
+    session_note_memory(s);
     s->prepare_ms = clock_ms() - start;
 out:
     return code;
@@ -283,6 +284,7 @@ enum cohort_code session_new(struct cohort_session **session, MPI_Comm comm,
         goto out;
     if (options != NULL)
         s->options = *options;
+    s->memory_before = mem_anonymous_bytes();
     s->comm = c;
     s->rank = c != NULL ? comm_rank(c) : 0;
     s->size = c != NULL ? comm_size(c) : 1;
@@ -330,6 +332,7 @@ void cohort_close(struct cohort_session **session) {
     session_release_pixels(s);
     if (s->owns_graph)
         graph_destroy(&s->graph);
+    graph_destroy(&s->local_model);
     for (int i = 0; i < s->weight_map_count; i++)
         file_unmap(&s->weight_maps[i].map);
     mem_free(s->weight_maps);

@@ -118,11 +118,15 @@ struct cohort_session {
     struct rows *input_rows;         /* rank 0: which rows of each input it reads itself */
     struct session_pixels *pixels;   /* one for each input; NULL: no input is given as pixels */
     struct tensor *outputs;          /* rank 0: fetched, reused by the next run */
+    struct graph *local_model;       /* a file that constants borrow from; NULL: none */
     struct weight_map *weight_maps;  /* cache files that constants borrow from */
     int weight_map_count;
     size_t weight_map_capacity;
     double cpu_ms; /* of the last run on this rank when dilated: before stretching */
     double prepare_ms, weights_ms, run_ms; /* run: the last one, on this rank */
+    /* Anonymous memory when the session began, and the most since then, as far as it was looked at:
+     * while weights come, when all is ready, behind every run. */
+    size_t memory_before, memory_most;
     uint64_t weights_received_bytes;
     bool cache_warned;
     struct adapter *adapter;          /* NULL: the plan stays as it is */
@@ -242,22 +246,27 @@ enum cohort_code session_facts(const struct cohort_session *s, struct profile_fa
 enum cohort_code session_share_times(struct cohort_session *s, struct cohort_error *err);
 enum cohort_code session_take_times(struct cohort_session *s, struct cohort_error *err);
 
-/* shards.c.  Local.  make: before the program; divides what the plan divides by channels.  fetch:
- * when the constants are there.  drop: when they were packed.  source: the network's constant that
- * constant `id` of the program is of; -1: of none.  uses: may the constant's data be read still? */
+/* shards.c.  Local.  make: before the program; divides what the plan divides by channels.  of_all:
+ * what all boards have of that, as one; NULL: it divides nothing so.  drop: when constants were
+ * packed.  source: the network's constant that constant `id` of the program is of; -1: of none.
+ * uses: may the constant's data be read still? */
 enum cohort_code session_make_shard(struct cohort_session *s, struct cohort_error *err);
-enum cohort_code session_fetch_slices(struct cohort_session *s, struct cohort_error *err);
+enum cohort_code session_shard_of_all(struct shard **shard, const struct cohort_session *s,
+                                      struct cohort_error *err);
 void session_drop_slices(struct cohort_session *s);
 int session_constant_source(const struct cohort_session *s, int id);
 bool session_uses_constant(const struct cohort_session *s, int id);
 void session_release_shard(struct cohort_session *s);
 
-/* weights.c.  Collective.  Brings every constant that this rank's program needs into the graph:
- * from the cache, a local file, or the ranks before it in the chain. */
+/* weights.c.  Collective.  Brings every constant that this rank's program needs: from the cache, a
+ * local file, or the ranks before it in the chain.  What arrives is packed at once, and dropped. */
 enum cohort_code session_fetch_weights(struct cohort_session *s, struct cohort_error *err);
 /* Local.  Drops the data of constants that were packed; not on rank 0, whose graph is the model's.
  */
 void session_drop_weights(struct cohort_session *s);
+
+/* report.c.  Local.  Looks at how much memory is in use. */
+void session_note_memory(struct cohort_session *s);
 
 /* Local.  Says something through the caller's log function. */
 void session_log(const struct cohort_session *s, int level, const char *fmt, ...)

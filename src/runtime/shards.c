@@ -3,6 +3,26 @@
 
 #include "base/mem.h"
 
+/* Board b's parts of every segment by channels; work: one each, or NULL. */
+static enum cohort_code divide_all(struct shard *shard, const struct cohort_session *s, int b,
+                                   struct channel_work *work, struct cohort_error *err) {
+    const struct plan *p = s->plan;
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0, first = 0; i < p->segment_count; i++) {
+        struct plan_part part;
+        struct channel_work unused = {0};
+        TRY(plan_part_init(&part, p, s->graph, i, first, err));
+        if (plan_by_channels(part.mode))
+            code = channels_divide(shard, &part, b, work != NULL ? &work[i] : &unused, err);
+        mem_free(unused.nodes);
+        first = part.last;
+        plan_part_release(&part);
+        TRY(code);
+    }
+out:
+    return code;
+}
+
 enum cohort_code session_make_shard(struct cohort_session *s, struct cohort_error *err) {
     const struct plan *p = s->plan;
     enum cohort_code code = COHORT_OK;
@@ -12,15 +32,19 @@ enum cohort_code session_make_shard(struct cohort_session *s, struct cohort_erro
     if (s->work == NULL)
         return error_memory(err, (size_t)p->segment_count * sizeof *s->work, "a plan's segments");
     TRY(shard_create(&s->shard, s->graph, err));
-    for (int i = 0, first = 0; i < p->segment_count; i++) {
-        struct plan_part part;
-        TRY(plan_part_init(&part, p, s->graph, i, first, err));
-        if (plan_by_channels(part.mode))
-            code = channels_divide(s->shard, &part, s->rank, &s->work[i], err);
-        first = part.last;
-        plan_part_release(&part);
-        TRY(code);
-    }
+    TRY(divide_all(s->shard, s, s->rank, s->work, err));
+out:
+    return code;
+}
+
+enum cohort_code session_shard_of_all(struct shard **shard, const struct cohort_session *s,
+                                      struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    if (s->shard == NULL)
+        return COHORT_OK;
+    TRY(shard_create(shard, s->graph, err));
+    for (int b = 0; b < s->size; b++)
+        TRY(divide_all(*shard, s, b, NULL, err));
 out:
     return code;
 }
@@ -31,10 +55,6 @@ void session_release_shard(struct cohort_session *s) {
     mem_free(s->work);
     s->work = NULL;
     shard_destroy(&s->shard);
-}
-
-enum cohort_code session_fetch_slices(struct cohort_session *s, struct cohort_error *err) {
-    return s->shard != NULL ? shard_fetch(s->shard, err) : COHORT_OK;
 }
 
 int session_constant_source(const struct cohort_session *s, int id) {

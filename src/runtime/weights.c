@@ -1,256 +1,271 @@
-/* Bringing weights to the boards that need them, once.
+/* Bringing weights to the boards that need them, once, and to where they stay.
  *
  * Rank 0's graph has all constants; the others got large ones as content hashes only.  Each rank
- * looks for those that its operators need in its cache (files named by hash, checked against it) or
- * in a model file of its own; what is still missing travels as a pipelined chain and is cached. */
-#include "runtime/session.h"
+ * looks for the parts that its operators need in its cache or in a model file of its own; what is
+ * still missing travels as a pipelined chain.  What arrives is packed at once and dropped: weights
+ * of convolutions and products some channels at a time, everything else when it is there. */
+#include "runtime/weights.h"
 
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "graph/onnx/onnx.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define DEFAULT_CACHE_BYTES (UINT64_C(4) << 30)
+#define PIECE_BYTES ((size_t)2 << 20) /* of weights that are packed piece by piece */
 
-/* ---- the cache ------------------------------------------------------------------------------- */
+/* A part that is on its way to this rank. */
+struct arrival {
+    struct file_writer writer;
+    bool writing; /* into the cache */
+    char *piece;  /* rows that are not packed yet; NULL: it is not packed piece by piece */
+    size_t piece_bytes, filled;
+    int64_t row; /* that the piece begins with */
+};
 
-static char *cache_path(const struct cohort_session *s, const struct value *v) {
-    return mem_printf("%s/weights/%s", s->options.cache_directory, v->content_hash);
+struct arrivals {
+    struct cohort_session *s;
+    struct weight_parts parts;
+    struct arrival *of; /* one for each part */
+};
+
+/* ---- what is there --------------------------------------------------------------------------- */
+
+static int shard_value_count(const struct cohort_session *s) {
+    return s->shard != NULL ? shard_graph(s->shard)->value_count : 0;
 }
 
-static bool uses_cache(const struct cohort_session *s) {
-    return s->options.weights == COHORT_WEIGHTS_CACHE && s->options.cache_directory != NULL;
-}
-
-/* Lets a constant borrow from a mapped file that the session keeps. */
-static enum cohort_code attach_map(struct cohort_session *s, int id, struct file_map *map,
-                                   struct cohort_error *err) {
-    if (!MEM_GROW(s->weight_maps, s->weight_map_capacity, (size_t)s->weight_map_count))
-        return error_memory(err, sizeof *s->weight_maps, "weights");
-    s->weight_maps[s->weight_map_count++] = (struct weight_map){.map = *map, .value = id};
-    struct tensor *t = &s->graph->values[id].constant;
-    t->data = (void *)(uintptr_t)map->data;
-    t->owned = false;
-    *map = (struct file_map){0};
-    return COHORT_OK;
-}
-
-/* A cached file is used only when its contents have the hash that its name says. */
-static enum cohort_code look_in_cache(struct cohort_session *s, int id, struct cohort_error *err) {
-    struct value *v = graph_value(s->graph, id);
-    struct file_map map = {0};
-    struct cohort_error ignored;
-    char hex[HASH_TEXT_BYTES];
+/* Slices that are not parts, but made from all of constant `source` (-1: of any that is there), or
+ * vectors: small. */
+static enum cohort_code make_small(struct cohort_session *s, int source, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
-    char *path = cache_path(s, v);
-    if (path == NULL)
-        return error_memory(err, 64, "a file name");
-    if (file_exists(path) && file_map(&map, path, &ignored) == COHORT_OK) {
-        if (map.bytes == tensor_bytes(&v->constant)) {
-            hash_bytes(map.data, map.bytes, hex);
-            if (strcmp(hex, v->content_hash) == 0) {
-                utimensat(AT_FDCWD, path, NULL, 0); /* used now: evicted last */
-                code = attach_map(s, id, &map, err);
-            }
-        }
-        if (map.data != NULL)
-            session_log(s, 1, "%s does not hold what its name says: fetched again", path);
-        file_unmap(&map);
+    for (int id = s->graph->value_count; id < shard_value_count(s) && code == COHORT_OK; id++) {
+        const struct value *v = graph_value(shard_graph(s->shard), id);
+        struct shard_part x;
+        const bool part = shard_constant_part(s->shard, id, &x);
+        if (v->is_constant && (source < 0 ? !part || v->shape.rank == 1
+                                          : !part && shard_constant_source(s->shard, id) == source))
+            code = shard_fetch_constant(s->shard, id, err);
     }
-    mem_free(path);
     return code;
 }
 
-struct cached_file {
-    char *path;
-    struct timespec used;
-    uint64_t bytes;
-};
-
-static int by_age(const void *a, const void *b) {
-    const struct cached_file *x = a, *y = b;
-    if (x->used.tv_sec != y->used.tv_sec)
-        return x->used.tv_sec < y->used.tv_sec ? -1 : 1;
-    return x->used.tv_nsec < y->used.tv_nsec ? -1 : x->used.tv_nsec > y->used.tv_nsec;
+/* Constant `id` has data: whoever waits for it is bound, and the data go when all of these are. */
+static enum cohort_code settle(struct cohort_session *s, int id, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    if (s->shard != NULL) {
+        shard_refresh(s->shard);
+        TRY(make_small(s, id, err));
+    }
+    TRY(exec_bind(s->program, err));
+    session_note_memory(s);
+    if (!exec_done_with(s->program, id) || session_uses_constant(s, id))
+        goto out;
+    weight_cache_unmap(s, id);
+    struct tensor *t = session_constant(s, id);
+    if (t->owned)
+        mem_free(t->data);
+    t->data = NULL;
+    t->owned = false;
+    if (s->shard != NULL)
+        shard_refresh(s->shard);
+out:
+    return code;
 }
 
-/* Removes the files used longest ago until the rest fits the limit.  Best effort. */
-static void trim_cache(const struct cohort_session *s) {
-    uint64_t limit =
-        s->options.cache_limit_bytes != 0 ? s->options.cache_limit_bytes : DEFAULT_CACHE_BYTES;
-    uint64_t total = 0;
-    struct cached_file *files = NULL;
-    size_t capacity = 0, count = 0;
-    char *directory = file_join(s->options.cache_directory, "weights");
-    DIR *d = directory != NULL ? opendir(directory) : NULL;
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-        struct stat st;
-        char *path =
-            strlen(e->d_name) == HASH_TEXT_BYTES - 1 ? file_join(directory, e->d_name) : NULL;
-        if (path == NULL || stat(path, &st) != 0 || !MEM_GROW(files, capacity, count)) {
-            mem_free(path);
+/* ---- packing piece by piece ------------------------------------------------------------------ */
+
+static size_t row_bytes_of(const struct tensor *t) {
+    return tensor_bytes(t) / (size_t)t->shape.dim[0];
+}
+
+/* Memory for some rows of constant `id`, when it can be packed so. */
+static enum cohort_code begin_pieces(struct arrival *a, struct cohort_session *s, int id,
+                                     struct cohort_error *err) {
+    const struct tensor *t = session_constant(s, id);
+    if (!exec_takes_pieces(s->program, id) || tensor_bytes(t) <= PIECE_BYTES)
+        return COHORT_OK;
+    const size_t blocks = PIECE_BYTES / EXEC_PIECE_ROWS / row_bytes_of(t);
+    a->piece_bytes = (blocks > 1 ? blocks : 1) * EXEC_PIECE_ROWS * row_bytes_of(t);
+    a->filled = 0;
+    a->row = 0;
+    a->piece = mem_alloc(a->piece_bytes);
+    return a->piece != NULL ? COHORT_OK : error_memory(err, a->piece_bytes, "weights");
+}
+
+static enum cohort_code pack_piece(struct arrival *a, struct cohort_session *s, int id,
+                                   struct cohort_error *err) {
+    const struct tensor *t = session_constant(s, id);
+    struct tensor part = {.type = t->type, .shape = t->shape, .data = a->piece};
+    part.shape.dim[0] = (int64_t)(a->filled / row_bytes_of(t));
+    const enum cohort_code code = exec_take_piece(s->program, id, a->row, &part, err);
+    a->row += part.shape.dim[0];
+    a->filled = 0;
+    if (code != COHORT_OK || a->row == t->shape.dim[0]) {
+        mem_free(a->piece);
+        a->piece = NULL;
+    }
+    return code;
+}
+
+static enum cohort_code add_to_piece(struct arrival *a, struct cohort_session *s, int id,
+                                     const char *data, size_t bytes, struct cohort_error *err) {
+    const struct tensor *t = session_constant(s, id);
+    enum cohort_code code = COHORT_OK;
+    while (bytes > 0 && code == COHORT_OK) {
+        const size_t room = a->piece_bytes - a->filled, take = bytes < room ? bytes : room;
+        memcpy(a->piece + a->filled, data, take);
+        a->filled += take;
+        data += take;
+        bytes -= take;
+        const size_t before = (size_t)a->row * row_bytes_of(t);
+        if (a->filled == a->piece_bytes || before + a->filled == tensor_bytes(t))
+            code = pack_piece(a, s, id, err);
+    }
+    return code;
+}
+
+/* A slice of a constant that is there: packed from it without a copy of all of it. */
+static enum cohort_code feed(struct cohort_session *s, int id, const struct shard_part *x,
+                             struct cohort_error *err) {
+    struct arrival a = {0};
+    const struct comm_blob from =
+        weight_blob(session_constant(s, x->source), x->axis, x->begin, x->end);
+    enum cohort_code code = begin_pieces(&a, s, id, err);
+    if (code != COHORT_OK || a.piece == NULL)
+        return code;
+    for (size_t at = 0, next; at < from.bytes && code == COHORT_OK; at = next) {
+        next = from.bytes - at < a.piece_bytes ? from.bytes : at + a.piece_bytes;
+        a.filled = next - at;
+        comm_blob_read(&from, at, a.filled, a.piece);
+        code = pack_piece(&a, s, id, err);
+    }
+    mem_free(a.piece);
+    return code;
+}
+
+/* Slices of what this rank has by itself. */
+static enum cohort_code make_slices(struct cohort_session *s, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int id = s->graph->value_count; id < shard_value_count(s); id++) {
+        struct shard_part x;
+        if (!shard_constant_part(s->shard, id, &x) || session_constant(s, id)->data != NULL ||
+            session_constant(s, x.source)->data == NULL || exec_done_with(s->program, id))
             continue;
-        }
-        files[count++] =
-            (struct cached_file){.path = path, .used = st.st_mtim, .bytes = (uint64_t)st.st_size};
-        total += (uint64_t)st.st_size;
+        if (shape_product(&session_constant(s, id)->shape, 0, x.axis) > 1)
+            TRY(feed(s, id, &x, err));
+        if (exec_done_with(s->program, id))
+            continue;
+        TRY(shard_fetch_constant(s->shard, id, err));
+        TRY(settle(s, id, err));
     }
-    if (d != NULL)
-        closedir(d);
-    if (count > 0)
-        qsort(files, count, sizeof *files, by_age);
-    for (size_t i = 0; i < count; i++) {
-        if (total > limit && unlink(files[i].path) == 0)
-            total -= files[i].bytes; /* a board that has it mapped keeps its pages */
-        mem_free(files[i].path);
-    }
-    mem_free(files);
-    mem_free(directory);
+out:
+    return code;
 }
 
 /* ---- a model file on this board -------------------------------------------------------------- */
 
-/* Takes initializers of the file that have the name and the contents of missing constants. */
-static enum cohort_code look_in_model(struct cohort_session *s, const int *ids, int count,
+/* Lets missing constants borrow from initializers of the file with the same name and contents. */
+static enum cohort_code look_in_model(struct cohort_session *s, const struct weight_parts *p,
                                       struct cohort_error *err) {
-    struct graph *file = NULL;
     char hex[HASH_TEXT_BYTES];
     enum cohort_code code = COHORT_OK;
-    if (s->options.weights_path == NULL) {
-        code = error_set(err, COHORT_ERR_USAGE, "weights from a local file, but no file was named");
-        goto out;
-    }
-    TRY(onnx_load(&file, s->options.weights_path, err));
-    for (int i = 0; i < count; i++) {
-        struct value *v = graph_value(s->graph, ids[i]);
-        int at = graph_find_value(file, v->name);
-        const struct tensor *t = at >= 0 ? &file->values[at].constant : NULL;
-        if (v->constant.data != NULL || v->content_hash == NULL || t == NULL || t->data == NULL ||
-            tensor_bytes(t) != tensor_bytes(&v->constant))
+    if (s->options.weights_path == NULL)
+        return error_set(err, COHORT_ERR_USAGE, "weights from a local file, but no file was named");
+    if (s->local_model == NULL)
+        TRY(onnx_load(&s->local_model, s->options.weights_path, err));
+    for (int i = 0; i < p->count; i++) {
+        struct value *v = graph_value(s->graph, p->list[i].source);
+        int at = graph_find_value(s->local_model, v->name);
+        const struct tensor *t = at >= 0 ? &s->local_model->values[at].constant : NULL;
+        if (p->list[i].id < 0 || v->constant.data != NULL || t == NULL || t->data == NULL ||
+            t->type != v->constant.type || tensor_bytes(t) != tensor_bytes(&v->constant))
             continue;
         hash_bytes(t->data, tensor_bytes(t), hex);
         if (strcmp(hex, v->content_hash) == 0)
-            TRY(tensor_copy(&v->constant, t, err));
+            v->constant.data = t->data; /* not owned */
     }
 out:
-    graph_destroy(&file);
     return code;
 }
 
 /* ---- the chain ------------------------------------------------------------------------------- */
 
-/* The constants that travel, the same list on every rank, and where this rank puts them. */
-struct arrivals {
-    struct cohort_session *s;
-    int *ids;
-    struct comm_blob *blobs;
-    int count;
-    struct file_writer writer; /* of the blob that is arriving, when it is cached */
-    bool writing;
-};
-
-static enum cohort_code list_blobs(struct arrivals *a, struct cohort_error *err) {
-    const struct graph *g = a->s->graph;
-    a->ids = mem_zalloc((size_t)g->value_count + 1, sizeof *a->ids);
-    a->blobs = mem_zalloc((size_t)g->value_count + 1, sizeof *a->blobs);
-    if (a->ids == NULL || a->blobs == NULL)
-        return error_memory(err, (size_t)g->value_count * 32, "a list of weights");
-    for (int id = 0; id < g->value_count; id++) {
-        const struct value *v = &g->values[id];
-        if (!v->is_constant || v->content_hash == NULL)
-            continue;
-        a->ids[a->count] = id;
-        a->blobs[a->count++] = (struct comm_blob){.data = a->s->rank == 0 ? v->constant.data : NULL,
-                                                  .bytes = tensor_bytes(&v->constant)};
+/* Begins storing a part: in the cache, or piece by piece, or whole in memory. */
+static enum cohort_code begin_part(struct arrivals *a, int part, struct cohort_error *err) {
+    const struct weight_part *p = &a->parts.list[part];
+    struct arrival *r = &a->of[part];
+    if (weight_cache_used(a->s) && weight_cache_begin(&r->writer, a->s, p)) {
+        r->writing = true;
+        return COHORT_OK;
     }
-    return COHORT_OK;
+    const enum cohort_code code = begin_pieces(r, a->s, p->id, err);
+    if (code != COHORT_OK || r->piece != NULL)
+        return code;
+    struct tensor *t = session_constant(a->s, p->id);
+    const struct shape shape = t->shape;
+    return tensor_init(t, t->type, &shape, err);
 }
 
-/* Once for each board: what holds for one file holds for the next. */
-static void warn_cache(struct cohort_session *s, const struct cohort_error *why) {
-    if (!s->cache_warned)
-        session_log(s, 0, "%s: weights are not cached: %s", comm_board_text(s->comm, s->rank),
-                    why->message);
-    s->cache_warned = true;
-}
-
-/* Begins storing a blob: in the cache, or, when that cannot be written, in memory. */
-static enum cohort_code begin_blob(struct arrivals *a, struct value *v, struct cohort_error *err) {
-    if (uses_cache(a->s)) {
-        struct cohort_error why = {0};
-        char *path = cache_path(a->s, v);
-        if (path == NULL)
-            return error_memory(err, 64, "a file name");
-        a->writing = file_writer_begin(&a->writer, path, &why) == COHORT_OK;
-        mem_free(path);
-        if (a->writing)
-            return COHORT_OK;
-        warn_cache(a->s, &why);
-    }
-    return tensor_init(&v->constant, v->type, &v->shape, err);
-}
-
-/* All of a blob is written.  It is used even where its file cannot get its name: the mapping stays.
+/* The disk is full, or the like: on with this part in memory, with the `at` bytes that are written.
  */
-static enum cohort_code end_blob(struct arrivals *a, int id, struct cohort_error *err) {
+static enum cohort_code leave_cache(struct arrivals *a, int part, size_t at,
+                                    struct cohort_error *err) {
+    struct arrival *r = &a->of[part];
+    struct tensor *t = session_constant(a->s, a->parts.list[part].id);
+    const struct shape shape = t->shape;
     struct file_map map = {0};
-    struct cohort_error why;
     enum cohort_code code = COHORT_OK;
-    a->writing = false;
-    TRY(file_map(&map, a->writer.temporary, err));
-    if (file_writer_commit(&a->writer, &why) != COHORT_OK)
-        warn_cache(a->s, &why);
-    TRY(attach_map(a->s, id, &map, err));
+    if (at > 0)
+        TRY(file_map(&map, r->writer.temporary, err));
+    TRY(tensor_init(t, t->type, &shape, err));
+    if (at > 0 && map.bytes >= at)
+        memcpy(t->data, map.data, at);
+    else if (at > 0)
+        code = error_set(err, COHORT_ERR_IO, "%s: cannot be read back", r->writer.temporary);
 out:
-    file_writer_abandon(&a->writer);
+    r->writing = false;
+    file_writer_abandon(&r->writer);
     file_unmap(&map);
     return code;
 }
 
-/* The disk is full, or the like: on with this blob in memory, with the `at` bytes that are written.
- */
-static enum cohort_code leave_cache(struct arrivals *a, struct value *v, size_t at,
-                                    struct cohort_error *err) {
-    struct file_map map = {0};
+static enum cohort_code end_part(struct arrivals *a, int part, struct cohort_error *err) {
+    const struct weight_part *p = &a->parts.list[part];
+    struct arrival *r = &a->of[part];
     enum cohort_code code = COHORT_OK;
-    if (at > 0)
-        TRY(file_map(&map, a->writer.temporary, err));
-    TRY(tensor_init(&v->constant, v->type, &v->shape, err));
-    if (at > 0 && map.bytes >= at)
-        memcpy(v->constant.data, map.data, at);
-    else if (at > 0)
-        code = error_set(err, COHORT_ERR_IO, "%s: cannot be read back", a->writer.temporary);
+    if (r->writing) {
+        r->writing = false;
+        TRY(weight_cache_end(&r->writer, a->s, p, err));
+    }
+    TRY(settle(a->s, p->id, err));
 out:
-    a->writing = false;
-    file_writer_abandon(&a->writer);
-    file_unmap(&map);
     return code;
 }
 
 static enum cohort_code take_piece(void *context, int index, size_t at, const void *data,
                                    size_t bytes, struct cohort_error *err) {
     struct arrivals *a = context;
-    struct value *v = graph_value(a->s->graph, a->ids[index]);
+    const int part = a->parts.stretches[index].part;
+    const struct weight_part *p = &a->parts.list[part];
+    struct arrival *r = &a->of[part];
     struct cohort_error why;
     enum cohort_code code = COHORT_OK;
+    at += a->parts.stretches[index].at;
     if (at == 0)
-        TRY(begin_blob(a, v, err));
+        TRY(begin_part(a, part, err));
     a->s->weights_received_bytes += bytes;
-    if (a->writing && file_writer_append(&a->writer, data, bytes, &why) != COHORT_OK) {
-        warn_cache(a->s, &why);
-        TRY(leave_cache(a, v, at, err));
+    if (r->writing && file_writer_append(&r->writer, data, bytes, &why) != COHORT_OK) {
+        weight_cache_warn(a->s, &why);
+        TRY(leave_cache(a, part, at, err));
     }
-    if (!a->writing)
-        memcpy((char *)v->constant.data + at, data, bytes);
-    else if (at + bytes == a->blobs[index].bytes)
-        TRY(end_blob(a, a->ids[index], err));
+    if (r->piece != NULL)
+        TRY(add_to_piece(r, a->s, p->id, data, bytes, err));
+    else if (!r->writing)
+        memcpy((char *)session_constant(a->s, p->id)->data + at, data, bytes);
+    if (at + bytes == p->blob.bytes)
+        TRY(end_part(a, part, err));
 out:
     return code;
 }
@@ -261,66 +276,68 @@ static void chain_progress(void *context, uint64_t done, uint64_t total) {
         s->options.progress(s->options.context, "weights", done, total);
 }
 
-/* Of slices, the constants that they are of. */
-static void take_sources(const struct cohort_session *s, int *ids, int *count) {
-    int kept = 0;
-    for (int i = 0; i < *count; i++) {
-        const int id = session_constant_source(s, ids[i]);
-        if (id >= 0)
-            ids[kept++] = id;
-    }
-    *count = kept;
-}
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 /* Local: what this rank can find by itself; marks the rest as wanted. */
-static enum cohort_code look_around(struct cohort_session *s, struct arrivals *a,
-                                    struct cohort_error *err) {
+static enum cohort_code look_around(struct arrivals *a, struct cohort_error *err) {
+    struct cohort_session *s = a->s;
+    struct weight_parts *p = &a->parts;
     enum cohort_code code = COHORT_OK;
-    int *ids = NULL, count = 0;
-    TRY(list_blobs(a, err));
-    if (s->rank == 0)
-        goto out;
-    TRY(exec_constants(s->program, &ids, &count, err));
-    take_sources(s, ids, &count);
-    if (uses_cache(s)) {
-        char *directory = file_join(s->options.cache_directory, "weights");
-        struct cohort_error why = {0};
-        if (directory == NULL || file_make_directories(directory, &why) != COHORT_OK)
-            warn_cache(s, &why);
-        mem_free(directory);
-    }
-    if (s->options.weights == COHORT_WEIGHTS_LOCAL)
-        TRY(look_in_model(s, ids, count, err));
-    for (int i = 0; i < count; i++) {
-        struct value *v = graph_value(s->graph, ids[i]);
-        if (v->constant.data != NULL || v->content_hash == NULL)
+    TRY(weight_parts_list(p, s, err));
+    a->of = mem_zalloc((size_t)p->count + 1, sizeof *a->of);
+    if (a->of == NULL)
+        TRY(error_memory(err, (size_t)p->count * sizeof *a->of, "a list of weights"));
+    for (int i = 0; i < p->count; i++)
+        a->of[i].writer.fd = -1;
+    if (s->rank > 0 && weight_cache_used(s))
+        weight_cache_open(s);
+    if (s->rank > 0 && s->options.weights == COHORT_WEIGHTS_LOCAL)
+        TRY(look_in_model(s, p, err));
+    for (int i = 0; i < p->count; i++) {
+        struct weight_part *x = &p->list[i];
+        if (x->id < 0)
             continue;
-        if (uses_cache(s))
-            TRY(look_in_cache(s, ids[i], err));
-        for (int k = 0; v->constant.data == NULL && k < a->count; k++)
-            if (a->ids[k] == ids[i])
-                a->blobs[k].wanted = true;
+        const struct tensor *t = session_constant(s, x->id), *source;
+        source = session_constant(s, x->source);
+        if (t->data == NULL && source->data == NULL && weight_cache_used(s))
+            TRY(weight_cache_find(s, x, err));
+        if (t->data != NULL || source->data != NULL)
+            x->id = -1;
+    }
+    for (int i = 0; i < p->stretch_count; i++)
+        p->blobs[i].wanted = p->list[p->stretches[i].part].id >= 0;
+    if (s->shard != NULL) {
+        shard_refresh(s->shard);
+        TRY(make_small(s, -1, err));
     }
 out:
-    mem_free(ids);
     return code;
+}
+
+static void release_arrivals(struct arrivals *a) {
+    for (int i = 0; a->of != NULL && i < a->parts.count; i++) {
+        if (a->of[i].writing)
+            file_writer_abandon(&a->of[i].writer);
+        mem_free(a->of[i].piece);
+    }
+    mem_free(a->of);
+    weight_parts_release(&a->parts);
 }
 
 enum cohort_code session_fetch_weights(struct cohort_session *s, struct cohort_error *err) {
     if (s->comm == NULL)
         return session_inject(s, "weights", COHORT_OK, err);
-    struct arrivals a = {.s = s, .writer = {.fd = -1}};
-    enum cohort_code code = session_inject(s, "weights", look_around(s, &a, err), err);
+    struct arrivals a = {.s = s};
+    enum cohort_code code = session_inject(s, "weights", look_around(&a, err), err);
     TRY(comm_agree(s->comm, code, err));
-    code = comm_chain(s->comm, a.blobs, a.count, take_piece, &a, chain_progress, s, err);
+    code = comm_chain(s->comm, a.parts.blobs, a.parts.stretch_count, take_piece, &a, chain_progress,
+                      s, err);
     TRY(comm_agree(s->comm, code, err));
-    if (uses_cache(s) && s->weights_received_bytes > 0)
-        trim_cache(s);
+    if (weight_cache_used(s) && s->weights_received_bytes > 0)
+        weight_cache_trim(s);
+    TRY(comm_agree(s->comm, make_slices(s, err), err));
 out:
-    if (a.writing)
-        file_writer_abandon(&a.writer);
-    mem_free(a.ids);
-    mem_free(a.blobs);
+    release_arrivals(&a);
     return code;
 }
 
@@ -328,15 +345,9 @@ void session_drop_weights(struct cohort_session *s) {
     session_drop_slices(s);
     if (s->rank == 0)
         return;
-    for (int i = 0; i < s->weight_map_count; i++) {
-        struct weight_map *m = &s->weight_maps[i];
-        if (m->map.data == NULL) /* dropped before: what is there now is another one's */
-            continue;
-        if (session_uses_constant(s, m->value))
-            continue;
-        s->graph->values[m->value].constant.data = NULL;
-        file_unmap(&m->map);
-    }
+    for (int i = 0; i < s->weight_map_count; i++)
+        if (!session_uses_constant(s, s->weight_maps[i].value))
+            weight_cache_unmap(s, s->weight_maps[i].value);
     for (int id = 0; id < s->graph->value_count; id++) {
         struct value *v = graph_value(s->graph, id);
         if (v->is_constant && v->content_hash != NULL && v->constant.owned &&

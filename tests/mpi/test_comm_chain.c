@@ -84,10 +84,42 @@ static void free_receiver(struct receiver *r) {
 }
 
 static unsigned char *root_data[BLOBS];
+static unsigned char *apart_data[BLOBS]; /* the same in runs, apart from each other; or NULL */
+
+/* Every third blob lies in runs; not all end with a whole one. */
+static size_t run_of(int i) {
+    return i % 3 == 0 ? 97 + 40 * (size_t)i : 0;
+}
+
+static size_t pitch_of(int i) {
+    return run_of(i) + 1 + 13 * (size_t)i;
+}
 
 static void make_blobs(struct comm_blob *blobs, const bool *wanted) {
-    for (int i = 0; i < BLOBS; i++)
+    for (int i = 0; i < BLOBS; i++) {
         blobs[i] = (struct comm_blob){.data = root_data[i], .bytes = sizes[i], .wanted = wanted[i]};
+        if (run_of(i) == 0)
+            continue;
+        blobs[i].data = apart_data[i];
+        blobs[i].run_bytes = run_of(i);
+        blobs[i].run_pitch = pitch_of(i);
+    }
+}
+
+/* Rank 0's bytes, all zero elsewhere. */
+static void make_data(void) {
+    for (int i = 0; i < BLOBS; i++) {
+        const size_t run = run_of(i), runs = run > 0 ? sizes[i] / run + 1 : 1;
+        root_data[i] = malloc(sizes[i] + 1);
+        apart_data[i] = malloc(runs * pitch_of(i) + 1);
+        if (root_data[i] == NULL || apart_data[i] == NULL)
+            abort();
+        for (size_t k = 0; k < sizes[i]; k++)
+            root_data[i][k] = mt_rank == 0 ? f(i, k) : 0;
+        memset(apart_data[i], 0x55, runs * pitch_of(i) + 1);
+        for (size_t k = 0; run > 0 && k < sizes[i]; k++)
+            apart_data[i][k / run * pitch_of(i) + k % run] = root_data[i][k];
+    }
 }
 
 static void run(struct comm *c, const bool *wanted, const char *name) {
@@ -230,13 +262,7 @@ int main(int argc, char **argv) {
     struct comm *c = NULL;
     struct cohort_error err = {0};
     mt_begin(&argc, &argv, 150);
-    for (int i = 0; i < BLOBS; i++) {
-        root_data[i] = malloc(sizes[i] + 1);
-        if (root_data[i] == NULL)
-            abort();
-        for (size_t k = 0; k < sizes[i]; k++)
-            root_data[i][k] = mt_rank == 0 ? f(i, k) : 0;
-    }
+    make_data();
     if (!mt_ok(comm_create(&c, MPI_COMM_WORLD, NULL, &err) == COHORT_OK, "create"))
         MPI_Abort(MPI_COMM_WORLD, 1);
     test_wanted_sets(c);
@@ -251,7 +277,9 @@ int main(int argc, char **argv) {
         run(c, wanted, "alone, without MPI");
     }
     comm_destroy(&c);
-    for (int i = 0; i < BLOBS; i++)
+    for (int i = 0; i < BLOBS; i++) {
         free(root_data[i]);
+        free(apart_data[i]);
+    }
     return mt_end();
 }
