@@ -16,7 +16,8 @@
 struct candidate {
     char name[32];
     const struct strategy *strategy;
-    bool memory; /* its objective: the least memory, not time */
+    enum planner_objective objective;
+    enum planner_unpaired unpaired; /* iop's */
     struct cohort_plan *plan;
     char why_not[COHORT_MESSAGE_BYTES]; /* it made none */
     double predicted_ms, own_ms, planning_ms;

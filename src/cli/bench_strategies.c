@@ -14,7 +14,17 @@
 
 /* ---- which strategies ------------------------------------------------------------------------ */
 
-#define MEMORY_SUFFIX ":memory"
+/* What may stand behind a strategy's name. */
+static const struct variant {
+    const char *suffix;
+    const char *of; /* this strategy alone; NULL: any */
+    enum planner_objective objective;
+    enum planner_unpaired unpaired;
+} variants[] = {
+    {":memory", NULL, PLANNER_MEMORY, PLANNER_UNPAIRED_ROWS},
+    {":out-channel", "iop", PLANNER_LATENCY, PLANNER_UNPAIRED_OUT_CHANNEL},
+};
+#define VARIANTS (sizeof variants / sizeof variants[0])
 
 static bool listed(const struct contest *c, const char *name) {
     for (int i = 0; i < c->count; i++)
@@ -23,24 +33,48 @@ static bool listed(const struct contest *c, const char *name) {
     return false;
 }
 
-static void add_candidate(struct contest *c, const struct strategy *s, bool memory) {
-    struct candidate k = {.strategy = s, .memory = memory};
-    snprintf(k.name, sizeof k.name, "%s%s", s->name, memory ? MEMORY_SUFFIX : "");
+/* v: NULL: as it is. */
+static void add_candidate(struct contest *c, const struct strategy *s, const struct variant *v) {
+    struct candidate k = {.strategy = s};
+    if (v != NULL) {
+        k.objective = v->objective;
+        k.unpaired = v->unpaired;
+    }
+    snprintf(k.name, sizeof k.name, "%s%s", s->name, v != NULL ? v->suffix : "");
     if (c->count < STRATEGIES_MAX && !listed(c, k.name))
         c->list[c->count++] = k;
 }
 
-/* NAME, or NAME:memory: with the least memory as objective. */
+/* NAME, or NAME:VARIANT. */
 static enum cohort_code add_named(struct contest *c, char *name, struct cohort_error *err) {
-    const size_t length = strlen(name), suffix = strlen(MEMORY_SUFFIX);
-    const bool memory = length > suffix && strcmp(name + length - suffix, MEMORY_SUFFIX) == 0;
     const struct strategy *found = NULL;
-    if (memory)
-        name[length - suffix] = '\0';
+    const struct variant *v = NULL;
+    char *colon = strchr(name, ':');
+    for (size_t i = 0; colon != NULL && i < VARIANTS; i++)
+        if (strcmp(colon, variants[i].suffix) == 0)
+            v = &variants[i];
+    if (colon != NULL && v == NULL)
+        return error_set(err, COHORT_ERR_USAGE,
+                         "--strategies %s: behind a name there may be :memory, or :out-channel "
+                         "behind iop",
+                         name);
+    if (colon != NULL)
+        *colon = '\0';
     enum cohort_code code = strategy_find(&found, name, err);
+    if (code == COHORT_OK && v != NULL && v->of != NULL && strcmp(v->of, found->name) != 0)
+        code = error_set(err, COHORT_ERR_USAGE, "--strategies %s%s: only %s has that", name,
+                         v->suffix, v->of);
     if (code == COHORT_OK)
-        add_candidate(c, found, memory);
+        add_candidate(c, found, v);
     return code;
+}
+
+/* As it is, and in the readings that are its own. */
+static void add_all_of(struct contest *c, const struct strategy *s) {
+    add_candidate(c, s, NULL);
+    for (size_t i = 0; i < VARIANTS; i++)
+        if (variants[i].of != NULL && strcmp(variants[i].of, s->name) == 0)
+            add_candidate(c, s, &variants[i]);
 }
 
 /* "all", or a list; `single`, which all are compared with, comes first in any case.  The same on
@@ -54,10 +88,10 @@ static enum cohort_code choose(struct contest *c, struct cohort_error *err) {
         return error_memory(err, strlen(c->o->strategies) + 1, "names of strategies");
     for (int i = 0; i < known; i++)
         if (strcmp(table[i].name, "single") == 0)
-            add_candidate(c, &table[i], false);
+            add_candidate(c, &table[i], NULL);
     if (strcmp(text, "all") == 0) {
         for (int i = 0; i < known; i++)
-            add_candidate(c, &table[i], false);
+            add_all_of(c, &table[i]);
         goto out;
     }
     for (char *name; (name = strsep(&rest, ",")) != NULL;)
@@ -92,7 +126,8 @@ static double redundant_share(const struct simulation *s) {
 /* A strategy that cannot plan this network here is left out, with its reason. */
 static enum cohort_code plan_one(struct contest *c, struct candidate *k, struct cohort_error *err) {
     const struct planner_options o = {.cost = c->costs->options,
-                                      .objective = k->memory ? PLANNER_MEMORY : PLANNER_LATENCY,
+                                      .objective = k->objective,
+                                      .unpaired = k->unpaired,
                                       .predicted = !wants_groups(c)};
     struct cohort_error reason = {0};
     struct planned planned = {0};

@@ -98,6 +98,8 @@ assert net['setup_ms'] == 5, net
 row = {s['strategy']: s for s in net['strategies']}['coedge']
 assert min(row['latency_ms']['min'], row['predicted_ms']) >= 5 and row['computing_boards'] == 2, row" "$scratch/setup.json"
 tap_run "  and an objective" grep -q '"strategy": "coedge:memory"' "$scratch/setup.json"
+tap_run "  not one that there is not" sh -c '! "$1" bench "$2" --strategies auto:speed 2>"$3" && grep -q "^cohort: --strategies auto:speed: " "$3"' - "$cohort" "$net" "$scratch/refused"
+tap_run "  nor one of another strategy" sh -c '! "$1" bench "$2" --strategies coedge:out-channel 2>"$3" && grep -q "only iop has that" "$3"' - "$cohort" "$net" "$scratch/refused"
 tap_run "  as CSV" keep csv timeout 120 "$mpirun" --bind-to none -n 2 "$cohort" bench "$net" --strategies coedge,fss --predicted --repeat 1 --rounds 1 --format csv
 tap_run "  a line each" test "$(grep -cE '^[^,]*,2,(single|coedge|fss),[0-9.]+,' "$scratch/csv.json")" = 3
 tap_run "  of as many columns as the first line has" test "$(awk -F, '{ print NF }' "$scratch/csv.json" | sort -u | wc -l)" = 1
