@@ -17,10 +17,10 @@ static enum cohort_code check(const struct cli_options *o, const struct profile_
                        : o->ratio != NULL  ? "--ratio"
                        : p->off            ? "--no-profile"
                                            : NULL;
-    const char *asks = p->strategy != NULL       ? "--strategy"
-                       : p->file != NULL         ? "--profile"
-                       : p->memory_limit != NULL ? "--memory-limit"
-                                                 : NULL;
+    const char *asks = p->strategy != NULL         ? "--strategy"
+                       : p->file != NULL && p->off ? "--profile"
+                       : p->memory_limit != NULL   ? "--memory-limit"
+                                                   : NULL;
     const char *cannot = p->off ? "--no-profile" : o->keep_nodes ? "--keep-nodes" : NULL;
     if (p->adapt && cannot != NULL)
         return error_set(err, COHORT_ERR_USAGE, "--adapt goes by measurements: leave out %s, or it",
@@ -32,7 +32,9 @@ static enum cohort_code check(const struct cli_options *o, const struct profile_
     if (p->adapt && !adapts)
         fprintf(stderr, "cohort: note: one board has nothing to divide: --adapt does nothing\n");
     *wish = p->off || o->keep_nodes ? NOTHING : TIMES;
-    if (((said == NULL && (size > 1 || asks != NULL)) || adapts) && !o->keep_nodes)
+    const bool divides = said == NULL && (size > 1 || asks != NULL || p->file != NULL);
+    const bool predicts = said != NULL && p->file != NULL; /* a plan by hand */
+    if ((divides || adapts || predicts) && !o->keep_nodes)
         *wish = MEASURE | (said == NULL ? PLAN : 0) | (adapts ? ADAPT : 0);
     return COHORT_OK;
 }

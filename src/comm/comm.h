@@ -170,6 +170,8 @@ void comm_set_idle(struct comm *c, comm_idle_fn fn, void *context);
 enum cohort_code comm_transfer_begin(struct comm_transfer *t, struct cohort_error *err);
 enum cohort_code comm_transfer_end(struct comm_transfer *t, struct cohort_error *err);
 size_t comm_transfer_bytes(const struct comm_transfer *t); /* that this rank sends plus receives */
+/* Memory for what others send that is kept as long as the transfer; without lists of messages. */
+size_t comm_transfer_memory(const struct comm_transfer *t);
 
 /* Local.  Tells every other rank to give up with this error; call once, after a local failure
  * during inference.  Errors that came from another rank's notice need not be (and are not) sent. */

@@ -104,6 +104,7 @@ struct comm_transfer {
     struct comm *c;
     struct comm_work work;
     size_t bytes; /* that this rank sends plus receives */
+    size_t memory;
     int tag;
     int group; /* transfers of one group need one connection to a rank; its first one's tag */
     long runs; /* that have begun */

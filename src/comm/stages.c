@@ -156,6 +156,7 @@ void *stages_memory(struct stages *s, size_t bytes) {
         return NULL;
     }
     s->memory[s->memory_count++] = p;
+    s->base.memory += bytes;
     return p;
 }
 

@@ -52,3 +52,7 @@ void comm_transfer_destroy(struct comm_transfer **transfer) {
 size_t comm_transfer_bytes(const struct comm_transfer *t) {
     return t->bytes;
 }
+
+size_t comm_transfer_memory(const struct comm_transfer *t) {
+    return t->memory;
+}

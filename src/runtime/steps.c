@@ -239,6 +239,8 @@ static enum cohort_code make_layout_transfer(struct cohort_session *s, int i, si
     else /* in place */
         code = comm_reduce_create(&m->transfer, s->comm, route, &map, gives, wants, mine,
                                   (void *)(uintptr_t)mine, err);
+    if (code == COHORT_OK)
+        s->wire_bytes += comm_transfer_memory(m->transfer);
 out:
     mem_free(has);
     mem_free(gives);

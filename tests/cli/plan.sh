@@ -53,6 +53,25 @@ plan --explain >"$scratch/e.txt" 2>/dev/null
 tap_run "--explain says what each segment does" grep -qE '^ +0  operators 0 to [0-9]+, until ' "$scratch/e.txt"
 tap_run "--explain says what was next best" grep -q 'next best: ' "$scratch/e.txt"
 tap_run "--explain lists the boards" grep -qE '^ +2 slow ' "$scratch/e.txt"
+
+# A plan that is there, and one by hand with the last operator by channels.
+plan --plan "$scratch/a.json" --json >"$scratch/there.json" 2>/dev/null
+tap_run "a plan that is there is predicted as when it was made" test "$(value predicted_ms "$scratch/there.json")" = "$(value predicted_ms "$scratch/a.json")"
+signature=$(grep -oE '"signature": "[0-9a-f]+"' "$scratch/a.json")
+read -r before last < <("$cohort" inspect "$net" | awk '/^ +[0-9]+  /{print $2}' | tail -n 2 | tr '\n' ' ')
+cat >"$scratch/hand.json" <<EOF
+{"format": "cohort-plan", "version": 3, "network": "n", $signature, "strategy": "manual", "boards": 3, "segments": [
+ {"until": "$before", "mode": "local", "board": 0, "output": "root"},
+ {"until": "$last", "mode": "out-channel", "split": [0, 400, 800, 1000], "output": "root"}]}
+EOF
+plan --plan "$scratch/hand.json" --explain >"$scratch/e.txt" 2>&1
+tap_run "--explain of channels" grep -q "until $last: out-channel 400+400+200 channels, to the root" "$scratch/e.txt"
+tap_run "  is a prediction" grep -qE '^manual: [0-9.]+ ms predicted, 2 segments, 3 of 3 boards' "$scratch/e.txt"
+plan --plan "$scratch/hand.json" --json >"$scratch/hand.out" 2>/dev/null
+tap_run "--json of channels" grep -q '"mode": "out-channel"' "$scratch/hand.out"
+timeout 60 "$mpirun" -np 3 "$cohort" profile "$net" --threads 1 -o "$scratch/here.json" >/dev/null 2>&1
+timeout 60 "$mpirun" -np 3 "$cohort" run "$net" --threads 1 --plan "$scratch/hand.json" --profile "$scratch/here.json" --report >"$scratch/report" 2>&1
+tap_run "a run by a plan and a profile says what was predicted" grep -qE "join +$last .*[0-9] / [0-9]" "$scratch/report"
 plan --strategy coedge --exclude slow >"$scratch/x.json" 2>/dev/null
 tap_run "--exclude leaves a board without rows" \
     awk '/"split"/ { n++; sub(/.*\[/, ""); sub(/\].*/, ""); k = split($0, y, /, */); if (y[3] + 0 != y[4] + 0) exit 1 } END { exit !n }' "$scratch/x.json"
