@@ -19,19 +19,23 @@ fuzz() { # TARGET SECONDS WHAT
     fi
 }
 [ -n "$without" ] || make --no-print-directory -j"$(nproc)" fuzz-objects "BUILD=${build#"$PWD"/}" >/dev/null 2>&1
-# Two at a time: each is one process.
-some=$(mktemp)
-trap 'rm -f "$some"' EXIT
-(
-    fuzz network 15 "passes and operators"
-    fuzz npy 4 "the reader of arrays"
-    fuzz image 4 "the reader of pictures"
-) >"$some" &
-fuzz onnx 10 "the ONNX reader"
-fuzz plan 4 "the reader of plans"
-fuzz profile 4 "the reader of profiles"
-fuzz tuning 4 "the reader of tuning files"
-fuzz cluster 4 "the reader of cluster files"
+# All at once, each for a minute.
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+while read -r target what; do
+    (fuzz "$target" 60 "$what") >"$results/$target" &
+done <<'TARGETS'
+network passes and operators
+onnx the ONNX reader
+plan the reader of plans
+profile the reader of profiles
+tuning the reader of tuning files
+cluster the reader of cluster files
+npy the reader of arrays
+image the reader of pictures
+TARGETS
 wait
-tap_include "$some"
+for target in "$results"/*; do
+    tap_include "$target"
+done
 tap_end
