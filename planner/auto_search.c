@@ -158,6 +158,7 @@ static double wait_ms(struct search *x, const struct option *o, const int *key) 
     traffic_clear(&x->t, main, key[0]);
     traffic_add_all(&x->t, c->live + c->first[cut], c->first[cut + 1] - c->first[cut], x->where,
                     x->d.need);
+    traffic_part(&x->t, x->where);
     return x->s->limits.wait * transition_wait_ms(&x->t, x->where,
                                                   o->segment.mode == PLAN_TILE ? &o->window : NULL,
                                                   x->d.need);

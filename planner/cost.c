@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "graph/op.h"
 #include "planner/plan_parts.h"
+#include "planner/transitions.h"
 
 #include <math.h>
 #include <string.h>
@@ -77,12 +78,9 @@ static void fill_nodes(struct cost_model *m, const bool *wide) {
         m->nodes[k].wide = wide[k];
         m->nodes[k].flops = node_flops(g, n);
         m->nodes[k].rows = m->outputs[k] >= 0 ? m->values[m->outputs[k]].rows : 1;
-        for (int i = 0; i < n->in_count; i++) {
-            const struct tensor *t = node_const(g, n, i);
-            if (t != NULL && shape_known(&t->shape))
-                m->nodes[k].weight_bytes +=
-                    (double)shape_count(&t->shape) * (double)dtype_bytes(t->type);
-        }
+        m->nodes[k].weight_bytes = transition_weight_bytes(g, k);
+        m->nodes[k].part_rows =
+            transition_part_rows(g, k, m->nodes[k].flops, m->nodes[k].weight_bytes);
     }
 }
 

@@ -49,7 +49,8 @@ struct cost_node {
     bool keeps_channels;   /* … from the same of its input, */
     bool sums_channels;    /* … by channels of its input */
     double weight_bytes, flops;
-    double unit; /* time of one of its rows on the first board's type: to weigh rows by */
+    int64_t part_rows; /* transition_part_rows() */
+    double unit;       /* time of one of its rows on the first board's type: to weigh rows by */
 };
 
 struct cost_link { /* a pair of boards */
@@ -190,10 +191,11 @@ struct traffic {
     double *bytes; /* [from * boards + to] */
     int *pairs;    /* that have any, in order of first appearance; count */
     int count;
-    int main;                     /* value whose sent rows are counted */
-    int depth;                    /* operators, up to its maker, that compute for others first */
-    int64_t *sent;                /* per board: rows of `main` */
-    bool *sends, *receives;       /* per board */
+    int main;               /* value whose sent rows are counted */
+    int depth;              /* operators, up to its maker, that compute for others first */
+    int parts;              /* of the channels of `main`, each of which leaves when it is there */
+    int64_t *sent;          /* per board: rows of `main` */
+    bool *sends, *receives; /* per board */
     double *coded_out, *coded_in; /* per board: float32 bytes that it converts */
     double *out_ms, *in_ms;       /* scratch */
     struct rows *want;            /* scratch: [board * value_count + value], all empty */
@@ -204,6 +206,9 @@ void traffic_release(struct traffic *t);
 /* main: the value that the operator before the transition made, or -1; depth: how many operators up
  * to its maker compute first what others wait for (cost_tail_depth; 0: none). */
 void traffic_clear(struct traffic *t, int main, int depth);
+/* When all is added, of an exchange between the segment that made `main` and the next: where boards
+ * have few rows for main's weights, these leave in parts (TRANSITION_PARTS). */
+void traffic_part(struct traffic *t, const struct layout *where);
 /* Board b needs rows `need` of `value`, which lies as `l` says: from whoever holds them. */
 void traffic_add(struct traffic *t, int value, const struct layout *l, int b, struct rows need);
 /* Every board needs need[b * value_count + value] of count values, which lie as where[value]. */
@@ -243,13 +248,17 @@ struct overlap {
 /* What is left of the segment before the transition when board b has made the rows that others wait
  * for. */
 double window_tail_ms(const struct traffic *t, const struct layout *where, int b);
+/* The time of one part of its rows of main's operator: the last part leaves when all is made, the
+ * one before it so much earlier, and so on. */
+double window_part_ms(const struct traffic *t, const struct layout *where, int b);
 /* What board b computes of the segment behind it before it needs anything still on its way.  need:
  * of board b, per value. */
 double window_head_ms(const struct cost_model *m, const struct overlap *w, int b,
                       const struct rows *need, const struct layout *where);
 /* The part of a transition's time that nothing hides: its one-port time less the shortest tail of
- * those that send and the shortest head of those that receive, at least 0.  w: NULL: there is no
- * head, as before segments that are not in tiles. */
+ * those that send (in parts: all but the last part's, or what computing hides of these) and the
+ * shortest head of those that receive, at least 0.  w: NULL: there is no head, as before segments
+ * that are not in tiles. */
 double transition_wait_ms(struct traffic *t, const struct layout *where, const struct overlap *w,
                           const struct rows *need);
 

@@ -145,6 +145,7 @@ static void bring_inputs(struct replay *r) {
             if (r->where[id].kind != LAYOUT_REPLICATED)
                 hold(r, id, b, need[(size_t)b * stride]);
     }
+    traffic_part(&r->t, r->where);
 }
 
 /* Boards with nothing to share, and segments with an empty tensor inside, run on board 0. */

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "planner/replay.h"
+#include "planner/transitions.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,13 +14,16 @@ struct timelines {
     double *cpu;      /* per board: when it has finished what it was given so far */
     double *before;   /* when it began with the segment before */
     double *out, *in; /* when its port is free */
-    double *ready;    /* when its messages of this transition can leave */
-    double *arrival;  /* when it has everything of this transition; < 0: waits for nothing */
-    double result;    /* when the root has what the network gives */
-    int *queue;       /* pairs, sender by sender */
+    double *ready;   /* when its messages of this transition, or the last part of them, can leave */
+    double *part_ms; /* the part before that is there so much earlier */
+    double *arrival; /* when it has everything of this transition; < 0: waits for nothing */
+    double result;   /* when the root has what the network gives */
+    int *queue;      /* pairs, sender by sender, of one part after the other */
     int *head, *tail; /* per board: its part of the queue */
     bool traced;
 };
+
+#define QUEUED ((size_t)TRANSITION_PARTS) /* a pair's messages, at most */
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
@@ -45,8 +49,8 @@ static bool allocate(struct timelines *l, const struct cost_model *m, int segmen
     s->board_ms = mem_zalloc(3 * boards * ((size_t)segments + 1), sizeof *s->board_ms);
     s->peak_bytes = mem_zalloc(boards, sizeof *s->peak_bytes);
     s->pair_bytes = mem_zalloc(boards * boards, sizeof *s->pair_bytes);
-    l->cpu = mem_zalloc(boards, 6 * sizeof *l->cpu);
-    l->queue = mem_zalloc(boards * boards + 2 * boards, sizeof *l->queue);
+    l->cpu = mem_zalloc(boards, 7 * sizeof *l->cpu);
+    l->queue = mem_zalloc(QUEUED * boards * boards + 2 * boards, sizeof *l->queue);
     if (s->segments == NULL || s->board_ms == NULL || s->peak_bytes == NULL ||
         s->pair_bytes == NULL || l->cpu == NULL || l->queue == NULL)
         return false;
@@ -55,7 +59,8 @@ static bool allocate(struct timelines *l, const struct cost_model *m, int segmen
     l->ready = l->in + boards;
     l->arrival = l->ready + boards;
     l->before = l->arrival + boards;
-    l->head = l->queue + boards * boards;
+    l->part_ms = l->before + boards;
+    l->head = l->queue + QUEUED * boards * boards;
     l->tail = l->head + boards;
     for (int i = 0; i <= segments; i++) {
         s->segments[i].board_compute_ms = s->board_ms + 3 * boards * (size_t)i;
@@ -80,42 +85,52 @@ static enum cohort_code record(struct timelines *l, struct sim_interval i,
 
 /* A board sends to the one behind it first, then further round, so that not all begin with the same
  * receiver; the root to boards in their order. */
-static int order_of(int boards, int pair) {
+static int order_of(int boards, int message) {
+    const int pair = message % (boards * boards), part = message / (boards * boards);
     const int from = pair / boards, to = pair % boards;
-    return (to - from + boards) % boards;
+    return part * boards + (to - from + boards) % boards;
 }
 
+/* Messages are numbered part * boards * boards + pair. */
 static void fill_queue(struct timelines *l, const struct traffic *t) {
     const int boards = l->s->boards;
     memset(l->tail, 0, (size_t)boards * sizeof *l->tail);
     for (int i = 0; i < t->count; i++)
-        l->tail[t->pairs[i] / boards]++;
+        l->tail[t->pairs[i] / boards] += t->parts;
     int at = 0;
     for (int b = 0; b < boards; b++) {
         l->head[b] = at;
         at += l->tail[b];
         l->tail[b] = l->head[b];
     }
-    for (int i = 0; i < t->count; i++) {
-        const int from = t->pairs[i] / boards;
+    for (int i = 0; i < t->count * t->parts; i++) {
+        const int pair = t->pairs[i % t->count], message = i / t->count * boards * boards + pair;
+        const int from = pair / boards;
         int k = l->tail[from]++;
-        for (;
-             k > l->head[from] && order_of(boards, l->queue[k - 1]) > order_of(boards, t->pairs[i]);
+        for (; k > l->head[from] && order_of(boards, l->queue[k - 1]) > order_of(boards, message);
              k--)
             l->queue[k] = l->queue[k - 1];
-        l->queue[k] = t->pairs[i];
+        l->queue[k] = message;
     }
 }
 
+/* Before a pair's first message. */
+static double setup_ms(const struct timelines *l, int message) {
+    return message < l->s->boards * l->s->boards ? l->r.m->options.setup_ms : 0;
+}
+
 /* The sender whose next message can begin first; -1 when all is sent. */
-static int next_sender(const struct timelines *l, double *begin) {
+static int next_sender(const struct timelines *l, const struct traffic *t, double *begin) {
+    const int boards = l->s->boards;
     int best = -1;
-    for (int b = 0; b < l->s->boards; b++) {
+    for (int b = 0; b < boards; b++) {
         if (l->head[b] == l->tail[b])
             continue;
-        const int to = l->queue[l->head[b]] % l->s->boards;
-        const double free = l->in[to] - l->r.m->options.setup_ms; /* receives when that is done */
-        const double at = fmax(l->ready[b], fmax(l->out[b], free));
+        const int message = l->queue[l->head[b]], to = message % boards;
+        const int later = t->parts - 1 - message / (boards * boards);
+        const double ready = l->ready[b] - later * l->part_ms[b];
+        const double free = l->in[to] - setup_ms(l, message); /* receives when that is done */
+        const double at = fmax(ready, fmax(l->out[b], free));
         if (best < 0 || at < *begin) {
             best = b;
             *begin = at;
@@ -124,8 +139,16 @@ static int next_sender(const struct timelines *l, double *begin) {
     return best;
 }
 
-/* Sends everything of one transition; `early`: its rows were there when the segment before began.
+/* When a board's messages can leave; `early`: their rows were there when the segment before began.
  */
+static void find_ready(struct timelines *l, const struct traffic *t, bool early, int b) {
+    const double tail = early || t->parts > 1 ? 0 : window_tail_ms(t, l->r.where, b);
+    l->ready[b] = early ? l->before[b] : fmax(0, l->cpu[b] - tail);
+    l->ready[b] += traffic_encode_ms(t, b) / t->parts;
+    l->part_ms[b] = t->parts > 1 ? window_part_ms(t, l->r.where, b) : 0;
+}
+
+/* Sends everything of one transition. */
 static enum cohort_code send_all(struct timelines *l, const struct traffic *t, bool early,
                                  int segment, struct cohort_error *err) {
     const int boards = l->s->boards;
@@ -133,25 +156,25 @@ static enum cohort_code send_all(struct timelines *l, const struct traffic *t, b
         return COHORT_OK;
     for (int b = 0; b < boards; b++)
         if (t->sends[b])
-            l->ready[b] = early ? l->before[b] + traffic_encode_ms(t, b)
-                                : fmax(0, l->cpu[b] - window_tail_ms(t, l->r.where, b)) +
-                                      traffic_encode_ms(t, b);
+            find_ready(l, t, early, b);
     fill_queue(l, t);
     double begin = 0;
-    for (int from = next_sender(l, &begin); from >= 0; from = next_sender(l, &begin)) {
-        const int pair = l->queue[l->head[from]++], to = pair % boards;
-        const double end = begin + l->r.m->options.setup_ms + traffic_message_ms(t, pair);
+    for (int from = next_sender(l, t, &begin); from >= 0; from = next_sender(l, t, &begin)) {
+        const int message = l->queue[l->head[from]++];
+        const int pair = message % (boards * boards), to = pair % boards;
+        const double end = begin + setup_ms(l, message) + traffic_message_ms(t, pair) / t->parts;
+        const double bytes = t->bytes[pair] / t->parts;
         l->out[from] = l->in[to] = end;
         l->arrival[to] =
             fmax(l->arrival[to], end + l->r.m->links[pair].latency + traffic_decode_ms(t, to));
-        l->s->pair_bytes[pair] += t->bytes[pair];
-        l->s->bytes += t->bytes[pair];
+        l->s->pair_bytes[pair] += bytes;
+        l->s->bytes += bytes;
         const enum cohort_code code = record(l,
                                              (struct sim_interval){.kind = SIM_SEND,
                                                                    .segment = segment,
                                                                    .board = from,
                                                                    .to = to,
-                                                                   .bytes = t->bytes[pair],
+                                                                   .bytes = bytes,
                                                                    .begin_ms = begin,
                                                                    .end_ms = end},
                                              err);

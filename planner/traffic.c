@@ -59,11 +59,27 @@ void traffic_clear(struct traffic *t, int main, int depth) {
     t->count = 0;
     t->main = main;
     t->depth = depth;
+    t->parts = 1;
     for (int b = 0; b < t->m->boards; b++) {
         t->sent[b] = 0;
         t->sends[b] = t->receives[b] = false;
         t->coded_out[b] = t->coded_in[b] = 0;
     }
+}
+
+void traffic_part(struct traffic *t, const struct layout *where) {
+    const struct cost_model *m = t->m;
+    if (t->main < 0 || m->values[t->main].producer < 0 || where[t->main].kind != LAYOUT_ROWS)
+        return;
+    const int64_t most = m->nodes[m->values[t->main].producer].part_rows;
+    bool any = false;
+    for (int b = 0; b < m->boards && most > 0; b++) {
+        any = any || t->sent[b] > 0;
+        if (rows_count(layout_rows(m, &where[t->main], t->main, b)) > most)
+            return;
+    }
+    if (any)
+        t->parts = TRANSITION_PARTS;
 }
 
 /* ---- who sends what ------------------------------------------------------------------------- */
@@ -327,6 +343,20 @@ double window_head_ms(const struct cost_model *m, const struct overlap *w, int b
     return ms;
 }
 
+double window_part_ms(const struct traffic *t, const struct layout *where, int b) {
+    const struct cost_model *m = t->m;
+    const int64_t own = rows_count(layout_rows(m, &where[t->main], t->main, b));
+    return cost_node_ms(m, b, m->values[t->main].producer, own) / t->parts;
+}
+
+/* What is computed while a transition of so many milliseconds is under way, before all of it can
+ * be. */
+static double tail_ms(const struct traffic *t, const struct layout *where, int b, double ms) {
+    if (t->parts == 1)
+        return window_tail_ms(t, where, b);
+    return (t->parts - 1) * smaller(window_part_ms(t, where, b), ms / t->parts);
+}
+
 double transition_wait_ms(struct traffic *t, const struct layout *where, const struct overlap *w,
                           const struct rows *need) {
     const size_t stride = (size_t)t->m->g->value_count;
@@ -336,7 +366,7 @@ double transition_wait_ms(struct traffic *t, const struct layout *where, const s
     double tail = INFINITY, head = INFINITY;
     for (int b = 0; b < t->m->boards && tail > 0; b++)
         if (t->sends[b])
-            tail = smaller(tail, window_tail_ms(t, where, b));
+            tail = smaller(tail, tail_ms(t, where, b, ms));
     if (w == NULL || ms <= tail)
         return larger(0, ms - tail);
     for (int b = 0; b < t->m->boards && head > 0; b++)

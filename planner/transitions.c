@@ -6,6 +6,7 @@
 #include "planner/transitions.h"
 
 #include "base/mem.h"
+#include "graph/op.h"
 #include "graph/rowset.h"
 
 #include <string.h>
@@ -23,6 +24,7 @@ struct place {
     int board;           /* ONE */
     bool brought;        /* ONE: by an `after` transition */
     int made;            /* the segment that made it */
+    int parts;           /* of its channels, that leave one after the other behind that segment */
     struct rows *share;  /* SHARED: of each board */
     struct rowset *held; /* of each board; NULL: nobody holds anything but his own */
 };
@@ -59,6 +61,50 @@ static enum cohort_code hold(struct walk *w, int id, int b, struct rows rows,
     return COHORT_OK;
 }
 
+/* ---- parts of channels ----------------------------------------------------------------------- */
+
+double transition_weight_bytes(const struct graph *g, int node) {
+    double bytes = 0;
+    for (int k = 0; k < g->nodes[node].in_count; k++) {
+        const struct tensor *t = node_const(g, &g->nodes[node], k);
+        if (t != NULL && shape_known(&t->shape))
+            bytes += (double)shape_count(&t->shape) * (double)dtype_bytes(t->type);
+    }
+    return bytes;
+}
+
+int64_t transition_part_rows(const struct graph *g, int node, double flops, double weight_bytes) {
+    const struct node *n = &g->nodes[node];
+    const struct value *v = n->out_count == 1 ? node_out(g, n, 0) : NULL;
+    if (v == NULL || v->form != FORM_MAP || v->type != DT_F32 || !shape_known(&v->shape) ||
+        n->rowmap == NULL || weight_bytes <= 0 || flops <= 0 ||
+        (strcmp(n->op->name, "Conv") != 0 && strcmp(n->op->name, "ScaledConv") != 0))
+        return 0;
+    const struct geometry geo = value_geometry(v);
+    const int64_t pairs = (geo.channels + 2 * MAP_BLOCK - 1) / (2 * MAP_BLOCK);
+    if (!geo.blocked || geo.images != 1 || geo.height <= 0 || pairs < TRANSITION_PARTS)
+        return 0;
+    /* The largest number of rows with flops * rows / height < weight_bytes * ... */
+    const double most = weight_bytes * TRANSITION_FLOPS_PER_BYTE * (double)geo.height / flops;
+    const int64_t rows = most < (double)geo.height ? (int64_t)most : geo.height;
+    return rows > 0 && (double)rows * flops >=
+                           weight_bytes * TRANSITION_FLOPS_PER_BYTE * (double)geo.height
+               ? rows - 1
+               : rows;
+}
+
+/* Of the segment's output `id`, of which no board has more than `most` rows. */
+static int parts_of(const struct plan_part *part, int id, int64_t most) {
+    const struct graph *g = part->graph;
+    const int node = part->last - 1;
+    if (part->mode != PLAN_TILE || g->values[id].producer != node)
+        return 1;
+    return most <= transition_part_rows(g, node, node_flops(g, &g->nodes[node]),
+                                        transition_weight_bytes(g, node))
+               ? TRANSITION_PARTS
+               : 1;
+}
+
 /* ---- one transition -------------------------------------------------------------------------- */
 
 static enum cohort_code add_transition(struct walk *w, enum transition_kind kind, int id,
@@ -73,7 +119,8 @@ static enum cohort_code add_transition(struct walk *w, enum transition_kind kind
                                .after = after,
                                .from_root = w->places[id].brought,
                                .made = w->places[id].made,
-                               .before = before};
+                               .before = before,
+                               .parts = 1};
     if (kind == TRANSITION_JOIN || kind == TRANSITION_SUM) {
         one->channels = mem_zalloc((size_t)w->plan->boards, sizeof *one->channels);
         if (one->channels == NULL)
@@ -144,6 +191,8 @@ static enum cohort_code exchange(struct walk *w, int id, bool after, int before,
         goto out;
     }
     TRY(can_travel(w, id, before, err));
+    if (w->places[id].whose == SHARED && !after && w->places[id].made == before - 1)
+        t->parts = w->places[id].parts;
     for (int b = 0; b < w->plan->boards; b++)
         TRY(hold(w, id, b, wanted[(size_t)b * stride], err));
 out:
@@ -215,10 +264,13 @@ static enum cohort_code place_output(struct walk *w, const struct plan_part *par
     p->share = mem_zalloc((size_t)boards, sizeof *p->share);
     if (p->share == NULL)
         return error_memory(err, (size_t)boards * sizeof *p->share, "a plan's transitions");
+    int64_t most = 0;
     for (int b = 0; b < boards; b++) {
         p->share[b] = plan_part_share(part, id, b);
+        most = rows_count(p->share[b]) > most ? rows_count(p->share[b]) : most;
         TRY(hold(w, id, b, needs_of(w, id)[(size_t)b * (size_t)w->graph->value_count], err));
     }
+    p->parts = parts_of(part, id, most);
 out:
     return code;
 }

@@ -39,6 +39,7 @@ struct transition {
     enum plan_route route;         /* JOIN, SUM */
     struct transition_move *moves; /* EXCHANGE: a board's own rows are not among them */
     int move_count;
+    int parts; /* EXCHANGE: of the tensor's channels, each of which leaves when it was made */
 };
 
 /* Every piece of an operator's rows reads all its weights.  A core multiplies and adds about ten
@@ -47,6 +48,15 @@ struct transition {
  * costs.  On six emulated boards VGG-16's layers of 56 x 56 (280 FLOPs a byte, ten rows each) took
  * a quarter longer in three pieces, which was more than the wait. */
 #define TRANSITION_FLOPS_PER_BYTE 500
+
+/* Such an operator, where it is a convolution and the last of its segment, makes all of its rows
+ * for one part of its output's channels after the other: so each weight is read once, and a part of
+ * the rows that others need travels while the next is made. */
+#define TRANSITION_PARTS 4
+/* Which boards' shares are so small: up to how many rows of its output a board may have (all boards
+ * must) for that; 0: this operator is never computed so.  flops: of all rows. */
+int64_t transition_part_rows(const struct graph *g, int node, double flops, double weight_bytes);
+double transition_weight_bytes(const struct graph *g, int node);
 
 /* By segments, and there first what comes in and then what goes out.  The order of all boards. */
 struct transitions {

@@ -149,6 +149,14 @@ enum cohort_code comm_exchange_create(struct comm_transfer **t, struct comm *c, 
                                       const struct comm_move *moves, int count,
                                       const struct comm_rows *send, const struct comm_rows *receive,
                                       struct cohort_error *err);
+/* The same in parts, the same on all ranks: part i is bytes [begin[i], begin[i+1]) of every row;
+ * begin[0] is 0, begin[parts] is row_bytes.  comm_transfer_begin() lets part 0 leave, more() each
+ * time the next one; all must have been let go before comm_exchange_arrive() or the end. */
+enum cohort_code
+comm_exchange_create_parts(struct comm_transfer **t, struct comm *c, const size_t *begin, int parts,
+                           const struct comm_move *moves, int count, const struct comm_rows *send,
+                           const struct comm_rows *receive, struct cohort_error *err);
+enum cohort_code comm_exchange_more(struct comm_transfer *t, struct cohort_error *err);
 /* Starts an exchange's receives ahead of comm_transfer_begin(), which then starts the sends: what
  * arrives early is not copied twice.  Local; not needed. */
 enum cohort_code comm_exchange_expect(struct comm_transfer *t, struct cohort_error *err);

@@ -21,6 +21,8 @@ struct exchange {
     bool *ended;           /* of each request */
     int count, receive_count;
     int left, receives_left; /* that have not ended */
+    int parts, part;         /* how many, and the last one that may leave */
+    int *part_end;           /* of each part: the request behind its last send */
     bool expecting;
     bool arriving; /* who waits, waits for the receives only */
     struct {       /* what the root keeps of its rows, where they do not stay in place */
@@ -137,11 +139,25 @@ static enum cohort_code start(struct comm_transfer *base, struct cohort_error *e
         t->ended[i] = false;
     if (t->own.bytes > 0)
         memcpy(t->own.to, t->own.from, t->own.bytes);
+    t->part = 0;
     base->out.next = base->out.first;
+    base->out.end = t->part_end[0];
     comm_outbox_put(base);
     TRY(comm_outbox_move(base->c, err));
 out:
     return code;
+}
+
+enum cohort_code comm_exchange_more(struct comm_transfer *base, struct cohort_error *err) {
+    struct exchange *t = (struct exchange *)base;
+    if (comm_enter(base->c, err) != COHORT_OK)
+        return base->c->error.code;
+    BUG_UNLESS(base->begun && base->start == start && t->part + 1 < t->parts);
+    const bool waits = base->out.next < base->out.end; /* for the parts before */
+    base->out.end = t->part_end[++t->part];
+    if (!waits)
+        comm_outbox_put(base);
+    return comm_outbox_move(base->c, err);
 }
 
 enum cohort_code comm_exchange_expect(struct comm_transfer *t, struct cohort_error *err) {
@@ -178,27 +194,50 @@ static void release(struct comm_transfer *base) {
 
 /* ---- creating -------------------------------------------------------------------------------- */
 
+/* What travels: rows, or one part of their bytes after the other. */
+struct layout {
+    const size_t *begin; /* of each part in a row, and the row's end */
+    int parts;
+    const struct comm_move *moves;
+    int count;
+};
+
+static size_t row_bytes_of(const struct layout *l) {
+    return l->begin[l->parts];
+}
+
 static size_t move_bytes(const struct comm_move *m, size_t row_bytes) {
     return (size_t)(m->end - m->begin) * row_bytes;
 }
 
+static size_t pieces_of(size_t bytes) {
+    return (bytes + COMM_PIECE_BYTES - 1) / COMM_PIECE_BYTES;
+}
+
 /* Messages of this rank's moves, and their bytes. */
-static size_t count_pieces(const struct comm *c, const struct comm_move *moves, int count,
-                           size_t row_bytes, size_t *bytes) {
+static size_t count_pieces(const struct comm *c, const struct layout *l, size_t *bytes) {
     size_t pieces = 0;
     *bytes = 0;
-    for (int i = 0; i < count; i++) {
-        if (moves[i].from != c->rank && moves[i].to != c->rank)
+    for (int i = 0; i < l->count; i++) {
+        const struct comm_move *m = &l->moves[i];
+        if (m->from != c->rank && m->to != c->rank)
             continue;
-        *bytes += move_bytes(&moves[i], row_bytes);
-        pieces += (move_bytes(&moves[i], row_bytes) + COMM_PIECE_BYTES - 1) / COMM_PIECE_BYTES;
+        *bytes += move_bytes(m, row_bytes_of(l));
+        if (l->parts == 1)
+            pieces += pieces_of(move_bytes(m, row_bytes_of(l)));
+        for (int k = 0; k < l->parts && l->parts > 1; k++)
+            pieces += (size_t)(m->end - m->begin) * pieces_of(l->begin[k + 1] - l->begin[k]);
     }
     return pieces;
 }
 
-static struct exchange *new_exchange(struct comm *c, size_t pieces) {
-    struct exchange *t =
-        mem_zalloc(1, sizeof *t + pieces * (sizeof(MPI_Request) + 3 * sizeof(int) + sizeof(bool)));
+static size_t exchange_bytes(size_t pieces, int parts) {
+    return sizeof(struct exchange) + (size_t)parts * sizeof(int) +
+           pieces * (sizeof(MPI_Request) + 3 * sizeof(int) + sizeof(bool));
+}
+
+static struct exchange *new_exchange(struct comm *c, size_t pieces, int parts) {
+    struct exchange *t = mem_zalloc(1, exchange_bytes(pieces, parts));
     if (t == NULL)
         return NULL;
     t->base = (struct comm_transfer){.c = c, .start = start, .release = release};
@@ -206,27 +245,27 @@ static struct exchange *new_exchange(struct comm *c, size_t pieces) {
     t->peer = (int *)(t->requests + pieces);
     t->indices = t->peer + pieces;
     t->size = t->indices + pieces;
-    t->ended = (bool *)(t->size + pieces);
+    t->part_end = t->size + pieces;
+    t->ended = (bool *)(t->part_end + parts);
+    t->parts = parts;
     return t;
 }
 
-static enum cohort_code add_requests(struct exchange *t, const struct comm_move *m,
-                                     size_t row_bytes, const struct comm_rows *memory, bool send,
-                                     struct cohort_error *err) {
+/* Messages for `bytes` from `at` on. */
+static enum cohort_code add_requests(struct exchange *t, int peer, unsigned char *at, size_t left,
+                                     bool send, struct cohort_error *err) {
     struct comm *c = t->base.c;
     enum cohort_code code = COHORT_OK;
-    unsigned char *at =
-        (unsigned char *)memory->data + (size_t)(m->begin - memory->first) * row_bytes;
-    for (size_t left = move_bytes(m, row_bytes); left > 0;) {
+    while (left > 0) {
         int bytes = left < COMM_PIECE_BYTES ? (int)left : COMM_PIECE_BYTES;
         MPI_Request *request = &t->requests[t->count];
-        t->peer[t->count] = send ? m->to : m->from;
+        t->peer[t->count] = peer;
         t->size[t->count] = bytes;
         t->ended[t->count] = true;
         *request = MPI_REQUEST_NULL;
-        TRY(send ? COMM_MPI(c, MPI_Send_init, at, bytes, MPI_BYTE, m->to, t->base.tag, c->comm,
+        TRY(send ? COMM_MPI(c, MPI_Send_init, at, bytes, MPI_BYTE, peer, t->base.tag, c->comm,
                             request)
-                 : COMM_MPI(c, MPI_Recv_init, at, bytes, MPI_BYTE, m->from, t->base.tag, c->comm,
+                 : COMM_MPI(c, MPI_Recv_init, at, bytes, MPI_BYTE, peer, t->base.tag, c->comm,
                             request));
         t->count++;
         at += bytes;
@@ -236,45 +275,64 @@ out:
     return code;
 }
 
-/* Of all moves from here, or to here, in the order in which they are to leave: the rank behind this
- * one first, then further round, so that not all ranks begin with the same receiver. */
-static enum cohort_code add_moves(struct exchange *t, const struct comm_move *moves, int count,
-                                  size_t row_bytes, const struct comm_rows *memory, bool send,
+/* One part of a move: all of its rows at once, where there is only one. */
+static enum cohort_code add_part(struct exchange *t, const struct layout *l, int part,
+                                 const struct comm_move *m, const struct comm_rows *memory,
+                                 bool send, struct cohort_error *err) {
+    const size_t row_bytes = row_bytes_of(l), first = l->begin[part];
+    const int peer = send ? m->to : m->from;
+    unsigned char *at =
+        (unsigned char *)memory->data + (size_t)(m->begin - memory->first) * row_bytes;
+    enum cohort_code code = COHORT_OK;
+    if (l->parts == 1)
+        return add_requests(t, peer, at, move_bytes(m, row_bytes), send, err);
+    for (int64_t y = m->begin; y < m->end && code == COHORT_OK; y++, at += row_bytes)
+        code = add_requests(t, peer, at + first, l->begin[part + 1] - first, send, err);
+    return code;
+}
+
+/* Of all moves from here, or to here, in the order in which they are to leave: part by part, and
+ * the rank behind this one first, then further round, so that not all ranks begin with the same
+ * receiver. */
+static enum cohort_code add_moves(struct exchange *t, const struct layout *l,
+                                  const struct comm_rows *memory, bool send,
                                   struct cohort_error *err) {
     const struct comm *c = t->base.c;
     enum cohort_code code = COHORT_OK;
-    for (int distance = 1; distance < c->size; distance++)
-        for (int i = 0; i < count; i++) {
-            const int mine = send ? moves[i].from : moves[i].to;
-            const int peer = send ? moves[i].to : moves[i].from;
-            if (mine == c->rank && peer == (c->rank + distance) % c->size)
-                TRY(add_requests(t, &moves[i], row_bytes, memory, send, err));
-        }
+    for (int part = 0; part < l->parts; part++) {
+        for (int distance = 1; distance < c->size; distance++)
+            for (int i = 0; i < l->count; i++) {
+                const int mine = send ? l->moves[i].from : l->moves[i].to;
+                const int peer = send ? l->moves[i].to : l->moves[i].from;
+                if (mine == c->rank && peer == (c->rank + distance) % c->size)
+                    TRY(add_part(t, l, part, &l->moves[i], memory, send, err));
+            }
+        t->part_end[part] = t->count;
+    }
 out:
     return code;
 }
 
 static enum cohort_code create(struct exchange **out, const char *what, struct comm *c,
-                               size_t row_bytes, const struct comm_move *moves, int count,
-                               const struct comm_rows *send, const struct comm_rows *receive,
-                               struct cohort_error *err) {
+                               const struct layout *l, const struct comm_rows *send,
+                               const struct comm_rows *receive, struct cohort_error *err) {
     struct exchange *t = NULL;
     size_t bytes = 0, pieces = 0;
     if (comm_enter(c, err) != COHORT_OK)
         return c->error.code;
-    enum cohort_code code = check(c, row_bytes, moves, count, send, receive, err);
+    enum cohort_code code = check(c, row_bytes_of(l), l->moves, l->count, send, receive, err);
     if (code == COHORT_OK)
-        pieces = count_pieces(c, moves, count, row_bytes, &bytes);
+        pieces = count_pieces(c, l, &bytes);
     if (pieces > INT_MAX)
         code = error_set(err, COHORT_ERR_UNSUPPORTED, "an exchange of %zu messages", pieces);
-    if (code == COHORT_OK && (t = new_exchange(c, pieces)) == NULL)
-        code = error_memory(err, sizeof *t + pieces * sizeof(MPI_Request), "an exchange");
+    if (code == COHORT_OK && (t = new_exchange(c, pieces, l->parts)) == NULL)
+        code = error_memory(err, exchange_bytes(pieces, l->parts), "an exchange");
     TRY(comm_agree(c, code, err));
     comm_take_tag(&t->base);
     t->base.bytes = bytes;
-    TRY(add_moves(t, moves, count, row_bytes, receive, false, err));
+    TRY(add_moves(t, l, receive, false, err));
     t->receive_count = t->count;
-    TRY(add_moves(t, moves, count, row_bytes, send, true, err));
+    TRY(add_moves(t, l, send, true, err));
     t->base.out = (struct comm_outgoing){.requests = t->requests,
                                          .peer = t->peer,
                                          .size = t->size,
@@ -300,16 +358,26 @@ out:
     return code;
 }
 
+enum cohort_code comm_exchange_create_parts(struct comm_transfer **out, struct comm *c,
+                                            const size_t *begin, int parts,
+                                            const struct comm_move *moves, int count,
+                                            const struct comm_rows *send,
+                                            const struct comm_rows *receive,
+                                            struct cohort_error *err) {
+    struct exchange *t = NULL;
+    const struct layout l = {begin, parts, moves, count};
+    enum cohort_code code = create(&t, "exchange of rows", c, &l, send, receive, err);
+    if (code == COHORT_OK)
+        *out = &t->base;
+    return code;
+}
+
 enum cohort_code comm_exchange_create(struct comm_transfer **out, struct comm *c, size_t row_bytes,
                                       const struct comm_move *moves, int count,
                                       const struct comm_rows *send, const struct comm_rows *receive,
                                       struct cohort_error *err) {
-    struct exchange *t = NULL;
-    enum cohort_code code =
-        create(&t, "exchange of rows", c, row_bytes, moves, count, send, receive, err);
-    if (code == COHORT_OK)
-        *out = &t->base;
-    return code;
+    const size_t begin[] = {0, row_bytes};
+    return comm_exchange_create_parts(out, c, begin, 1, moves, count, send, receive, err);
 }
 
 enum cohort_code comm_ordered_create(struct comm_transfer **out, struct comm *c, bool scatter,
@@ -329,7 +397,9 @@ enum cohort_code comm_ordered_create(struct comm_transfer **out, struct comm *c,
                                                 .end = r->end[b]};
     const struct comm_rows whole = {.data = root_data};
     const struct comm_rows part = {.data = mine, .first = r->begin[c->rank]};
-    TRY(create(&t, scatter ? "scatter of rows" : "gather of rows", c, row_bytes, moves, count,
+    const size_t begin[] = {0, row_bytes};
+    const struct layout layout = {begin, 1, moves, count};
+    TRY(create(&t, scatter ? "scatter of rows" : "gather of rows", c, &layout,
                scatter ? &whole : &part, scatter ? &part : &whole, err));
     t->base.out.one_by_one = scatter;
     if (c->rank == 0 && mine != NULL && r->begin[0] < r->end[0]) {

@@ -36,8 +36,9 @@ static bool is_map(const struct program *p, int slot) {
 static bool can_strip(const struct program *p, int op) {
     const struct exec_op *o = &p->ops[op];
     const struct node *n = o->bound->node;
-    return o->bound->how->strips && n->out_count == 1 && is_map(p, o->in_slots[0]) &&
-           is_map(p, o->out_slots[0]) && n->rowmap != NULL && n->rowmap[0].kind == ROWMAP_AFFINE;
+    return o->bound->how->strips && o->parts == 1 && n->out_count == 1 &&
+           is_map(p, o->in_slots[0]) && is_map(p, o->out_slots[0]) && n->rowmap != NULL &&
+           n->rowmap[0].kind == ROWMAP_AFFINE;
 }
 
 /* Is the map from operator `op` to the next one for it alone, and does a thread's share of it take

@@ -76,8 +76,8 @@ static struct cut_part part_of(const struct cut *c, int64_t outer0, int64_t oute
         return (struct cut_part){0};
     return (struct cut_part){.y0 = y0,
                              .y1 = y1,
-                             .block0 = (int)(pair0 * PAIR),
-                             .block1 = (int)least(pair1 * PAIR, c->blocks)};
+                             .block0 = c->block0 + (int)(pair0 * PAIR),
+                             .block1 = c->block0 + (int)least(pair1 * PAIR, c->blocks)};
 }
 
 struct cut_part cut_part(const struct cut *c, int64_t item) {

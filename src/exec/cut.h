@@ -13,7 +13,7 @@
 
 struct cut {
     int64_t rows;
-    int blocks;
+    int block0, blocks;  /* the grid's first block (even), and how many it has */
     int bands, pieces;   /* threads; pieces of a band that are wanted */
     bool channels_first; /* bands are ranges of channels with all rows */
     /* Of a piece, where there are as many: rows, and channel blocks. */
@@ -21,7 +21,8 @@ struct cut {
     int blocks_least;
 };
 
-/* Rows [y0, y1) from 0 and channel blocks [block0, block1); empty where y0 == y1. */
+/* Rows [y0, y1) from 0 and channel blocks [block0, block1), of the whole map; empty where y0 == y1.
+ */
 struct cut_part {
     int64_t y0, y1;
     int block0, block1;

@@ -62,6 +62,12 @@ enum cohort_code exec_add_slot(struct program *p, int id, struct rows rows, int 
 enum cohort_code exec_add_op(struct program *p, int node, struct rows out, const int *in_slots,
                              const int *out_slots, int *op, struct cohort_error *err);
 
+/* The last operator added computes only one part of its output's channels: the blocks of 16 from
+ * channels_part_begin(blocks, part, parts) on, up to where the next part begins.  All parts must be
+ * added, in order; operators that cannot be taken apart so do everything in part 0. */
+void exec_op_part(struct program *p, int part, int parts);
+int exec_op_parts(const struct program *p, int op, int *part); /* 1: it is whole */
+
 int exec_op_count(const struct program *p);
 /* exec_run() will be called for ranges of operators that end with the last one added. */
 void exec_range_ends(struct program *p);

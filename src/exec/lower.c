@@ -114,7 +114,7 @@ void run_cut(struct program *p, int64_t y0, int64_t y1, const struct cut *how, w
     w.cut.bands = pool_threads(p->pool);
     w.cut.pieces = pieces_wanted(p, y1 - y0);
     if (w.cut.pieces == 0)
-        fn(context, y0, y1, 0, how->blocks, 0);
+        fn(context, y0, y1, how->block0, how->block0 + how->blocks, 0);
     else
         pool_run(p->pool, cut_items(&w.cut), work_item, &w);
 }
@@ -169,7 +169,7 @@ static void walk_images(struct program *p, const struct exec_op *op, bool per_bl
 enum cohort_code lowering_run(struct program *p, const struct exec_op *op,
                               struct cohort_error *err) {
     const struct lowering *how = op->bound->how;
-    if (op->free)
+    if (op->free || (op->part > 0 && !how->parts)) /* then part 0 does all */
         return COHORT_OK;
     p->row_ns = op->bound->row_ns;
     switch (how->walk) {

@@ -57,6 +57,7 @@ struct exec_op {
     bool free; /* its output is there already: it only put channels together, or took them apart */
     bool ends_range; /* of what exec_run() runs */
     int chain;       /* the number of the chain that begins here, from 1 on; 0: none */
+    int part, parts; /* of its output's channels (exec_op_part()); 0 of 1: all */
     double takes_ms; /* on the board that a dilated one stands for; below 0: unknown */
     struct bound *bound;
 };
@@ -148,14 +149,17 @@ struct lowering {
      * it can run in strips; with WALK_OWN it serves for nothing else. */
     bool strips;
     const struct lowering_pieces *pieces; /* NULL: weights must be there as a whole */
+    bool parts; /* run() computes one part of the channels where the operator is one
+                   (exec_op_part()) */
 };
 
-/* The last five of a table's row. */
-#define BY_PART(walk, part)          walk, part, NULL, false, NULL
-#define IN_STRIPS(walk, part)        walk, part, NULL, true, NULL
-#define BY_ITSELF(run)               WALK_OWN, NULL, run, false, NULL
-#define PACKED(run, pieces)          WALK_OWN, NULL, run, false, pieces
-#define PACKED_OR(run, part, pieces) WALK_OWN, part, run, true, pieces
+/* The last six of a table's row. */
+#define BY_PART(walk, part)          walk, part, NULL, false, NULL, false
+#define IN_STRIPS(walk, part)        walk, part, NULL, true, NULL, false
+#define BY_ITSELF(run)               WALK_OWN, NULL, run, false, NULL, false
+#define BY_CHANNELS(run)             WALK_OWN, NULL, run, false, NULL, true
+#define PACKED(run, pieces)          WALK_OWN, NULL, run, false, pieces, false
+#define PACKED_OR(run, part, pieces) WALK_OWN, part, run, true, pieces, true /* and by channels */
 
 /* Runs an operator: by its own run(), or its part over the walk. */
 enum cohort_code lowering_run(struct program *p, const struct exec_op *op,
@@ -200,6 +204,15 @@ struct image_rows {
 };
 /* Walks the images that [begin, end) touches: start with *at = begin; false at the end. */
 bool next_image(struct rows out, int64_t height, int64_t *at, struct image_rows *part);
+
+/* The channel blocks that an operator computes, of so many. */
+struct blocks {
+    int begin, end;
+};
+static inline struct blocks op_blocks(const struct exec_op *op, int blocks) {
+    return (struct blocks){(int)channels_part_begin(blocks, op->part, op->parts),
+                           (int)channels_part_begin(blocks, op->part + 1, op->parts)};
+}
 
 /* Work split over the pool: each thread has a band of the rows [y0, y1), in a few items (cut.h);
  * what is too small for that is done by the caller.  Of `how`, rows, bands and pieces are found

@@ -315,7 +315,9 @@ static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
         if (s->scaled)
             w.factors = factors_of(p, op->in_slots[FACTORS], part.image);
         struct cut cut = s->cut;
-        cut.blocks = view_blocks(&views.out);
+        const struct blocks blocks = op_blocks(op, view_blocks(&views.out));
+        cut.block0 = blocks.begin;
+        cut.blocks = blocks.end - blocks.begin;
         run_cut(p, part.y0, part.y1, &cut, conv_part, &w);
     }
     return COHORT_OK;
@@ -336,6 +338,6 @@ const struct lowering lowerings_conv[] = {
     {"Conv", conv_accepts, bind_conv, unbind_conv, PACKED_OR(run_conv, conv_strip, &conv_pieces)},
     {"ScaledConv", scaled_accepts, bind_conv, unbind_conv,
      PACKED_OR(run_conv, conv_strip, &conv_pieces)},
-    {"ConvTranspose", conv_accepts, bind_deconv, unbind_conv, BY_ITSELF(run_conv)},
+    {"ConvTranspose", conv_accepts, bind_deconv, unbind_conv, BY_CHANNELS(run_conv)},
     {0},
 };

@@ -115,11 +115,22 @@ enum cohort_code exec_add_op(struct program *p, int node, struct rows out, const
                                            .in_slots = in,
                                            .out_slots = outs,
                                            .takes_ms = -1,
+                                           .parts = 1,
                                            .bound = &p->bounds[node]};
     if (op != NULL)
         *op = p->op_count;
     p->op_count++;
     return COHORT_OK;
+}
+
+void exec_op_part(struct program *p, int part, int parts) {
+    p->ops[p->op_count - 1].part = part;
+    p->ops[p->op_count - 1].parts = parts;
+}
+
+int exec_op_parts(const struct program *p, int op, int *part) {
+    *part = p->ops[op].part;
+    return p->ops[op].parts;
 }
 
 int exec_op_count(const struct program *p) {

@@ -30,6 +30,12 @@ bool wire_converts(const struct graph *g, int id, enum wire wire) {
            value_geometry(v).row_bytes > 0;
 }
 
+size_t wire_part_begin(const struct graph *g, int id, enum wire wire, int part, int parts) {
+    const struct row_shape s = row_shape(g, id);
+    return wire_row_bytes(g, id, wire) / (size_t)s.blocks *
+           (size_t)channels_part_begin(s.blocks, part, parts);
+}
+
 size_t wire_row_bytes(const struct graph *g, int id, enum wire wire) {
     size_t own = value_geometry(graph_value(g, id)).row_bytes;
     if (!wire_converts(g, id, wire))
@@ -93,6 +99,7 @@ struct coding {
     char *slot;       /* its first row is row slot_first */
     char *wire_rows;  /* likewise */
     int64_t slot_first, wire_first;
+    int64_t block0, block1; /* of each row */
     atomic_llong saturated;
 };
 
@@ -108,9 +115,11 @@ static unsigned char *wire_row(const struct coding *c, int64_t y) {
 static struct coding coding_of(const struct program *p, int slot, enum wire wire, char *rows,
                                int64_t first) {
     const struct slot *s = &p->slots[slot];
+    const struct row_shape shape = row_shape(p->graph, s->value);
     return (struct coding){.p = p,
                            .wire = wire,
-                           .shape = row_shape(p->graph, s->value),
+                           .shape = shape,
+                           .block1 = shape.blocks,
                            .row_bytes = wire_row_bytes(p->graph, s->value, wire),
                            .slot = s->data,
                            .slot_first = s->rows.begin,
@@ -126,12 +135,13 @@ static void encode_part(void *context, int64_t y0, int64_t y1, int block0, int b
         const float *in = slot_row(c, y);
         unsigned char *out = wire_row(c, y);
         if (c->wire == WIRE_F16) {
-            uint16_t *half = (uint16_t *)(void *)out;
-            c->p->plain->float_to_half(in, half, (ptrdiff_t)c->shape.floats);
-            saturated += saturate(half, c->shape.floats);
+            uint16_t *half = (uint16_t *)(void *)out + c->block0 * each;
+            const int64_t count = (c->block1 - c->block0) * each;
+            c->p->plain->float_to_half(in + c->block0 * each, half, (ptrdiff_t)count);
+            saturated += saturate(half, count);
             continue;
         }
-        for (int64_t b = 0; b < c->shape.blocks; b++)
+        for (int64_t b = c->block0; b < c->block1; b++)
             saturated += encode_block(in + b * each, each, out + b * (each + 4));
     }
     if (saturated > 0)
@@ -158,7 +168,8 @@ static void decode_part(void *context, int64_t y0, int64_t y1, int block0, int b
 /* ms: what 10^6 bytes of float32 take on a board that is stood for; below 0: unknown. */
 static void code_rows(struct program *p, struct rows rows, work_fn part, struct coding *c,
                       double ms) {
-    const double row_bytes = (double)c->shape.floats * (double)sizeof(float);
+    const double share = (double)(c->block1 - c->block0) / (double)c->shape.blocks;
+    const double row_bytes = share * (double)c->shape.floats * (double)sizeof(float);
     p->row_ns = row_bytes / CODED_PER_NS;
     pool_dilate_begin(p->pool);
     if (ms >= 0 && c->wire == WIRE_F16)
@@ -168,9 +179,11 @@ static void code_rows(struct program *p, struct rows rows, work_fn part, struct 
     pool_dilate_end(p->pool);
 }
 
-void wire_encode(struct program *p, int slot, struct rows rows, enum wire wire, void *to,
-                 int64_t first, int64_t *saturated) {
+void wire_encode(struct program *p, int slot, struct rows rows, enum wire wire, int part, int parts,
+                 void *to, int64_t first, int64_t *saturated) {
     struct coding c = coding_of(p, slot, wire, to, first);
+    c.block0 = channels_part_begin(c.shape.blocks, part, parts);
+    c.block1 = channels_part_begin(c.shape.blocks, part + 1, parts);
     code_rows(p, rows, encode_part, &c, p->encode_ms);
     *saturated += atomic_load(&c.saturated);
 }

@@ -15,10 +15,14 @@ size_t wire_row_bytes(const struct graph *g, int id, enum wire wire);
 /* Does such a value change its form at all? */
 bool wire_converts(const struct graph *g, int id, enum wire wire);
 
+/* Where part `part` of a row's channels (exec_op_part()) begins in the row as it travels. */
+size_t wire_part_begin(const struct graph *g, int id, enum wire wire, int part, int parts);
+
 /* Rows `rows` of the slot, which travels, to and from memory whose first row is row `first`, on the
- * pool.  *saturated grows by the numbers that were too large.  Only where wire_converts(). */
-void wire_encode(struct program *p, int slot, struct rows rows, enum wire wire, void *to,
-                 int64_t first, int64_t *saturated);
+ * pool; to it one part of the channels (0 of 1: all).  *saturated grows by the numbers that were
+ * too large.  Only where wire_converts(). */
+void wire_encode(struct program *p, int slot, struct rows rows, enum wire wire, int part, int parts,
+                 void *to, int64_t first, int64_t *saturated);
 void wire_decode(struct program *p, int slot, struct rows rows, enum wire wire, const void *from,
                  int64_t first);
 

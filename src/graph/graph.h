@@ -60,6 +60,13 @@ enum form { FORM_PLAIN, FORM_MAP };
 
 #define MAP_BLOCK 16
 
+/* A map whose channels are made part after part, by kernels that compute blocks in pairs: the first
+ * block of part `part` of `parts`, of so many blocks. */
+static inline int64_t channels_part_begin(int64_t blocks, int part, int parts) {
+    const int64_t begin = (blocks + 1) / 2 * part / parts * 2;
+    return begin < blocks ? begin : blocks;
+}
+
 struct value {
     char *name;
     enum dtype type;

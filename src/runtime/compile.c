@@ -2,9 +2,8 @@
  *
  * Every rank compiles the same steps in the same order; only slots and rows differ.  What travels
  * is planner/transitions.c's to say.  A tensor that goes from one segment to another has one slot
- * on each board, which covers all rows that this board ever has of it: its own, and those that it
- * gets for later segments, so that halos arrive in their place.  Tensors that the root deals out
- * have a slot for the one segment that reads them. */
+ * on each board, which covers all rows that this board ever has of it, so that halos arrive in
+ * their place.  Tensors that the root deals out have a slot for the one segment that reads them. */
 #include "runtime/compiler.h"
 #include "runtime/phases.h"
 
@@ -155,28 +154,34 @@ static enum cohort_code add_rows(struct compiler *c, const struct plan_part *par
     return code;
 }
 
+/* A step for the operators from `op` on. */
+static enum cohort_code add_compute_step(struct compiler *c, const struct plan_part *part, int op,
+                                         struct cohort_error *err) {
+    struct cohort_session *s = c->s;
+    const int end = exec_op_count(s->program);
+    enum cohort_code code = session_add_step(s, STEP_COMPUTE, part->segment, -1, op == end, err);
+    exec_range_ends(s->program);
+    if (code != COHORT_OK)
+        return code;
+    s->steps[s->step_count - 1].first_op = op;
+    s->steps[s->step_count - 1].last_op = end;
+    return code;
+}
+
 /* A step that computes nodes [first, last) in one phase; what is no tile is all MAIN. */
 static enum cohort_code add_compute(struct compiler *c, const struct plan_part *part,
                                     const struct phases *p, enum phase phase, int first, int last,
                                     struct cohort_error *err) {
-    struct cohort_session *s = c->s;
-    const bool here = part->mode != PLAN_LOCAL || part->board == s->rank;
+    const bool here = part->mode != PLAN_LOCAL || part->board == c->s->rank;
+    const int op = exec_op_count(c->s->program);
     enum cohort_code code = COHORT_OK;
-    const int op = exec_op_count(s->program);
     for (int i = first; i < last && here && code == COHORT_OK; i++) {
         if (part->mode == PLAN_TILE)
             code = add_rows(c, part, i, &p->nodes[i - part->first], phase, err);
         else if (phase == MAIN)
             code = add_op(c, part, i, node_rows(c, i), err);
     }
-    const bool none = op == exec_op_count(s->program);
-    TRY(code);
-    exec_range_ends(s->program);
-    TRY(session_add_step(s, STEP_COMPUTE, part->segment, -1, none, err));
-    s->steps[s->step_count - 1].first_op = op;
-    s->steps[s->step_count - 1].last_op = exec_op_count(s->program);
-out:
-    return code;
+    return code != COHORT_OK ? code : add_compute_step(c, part, op, err);
 }
 
 /* ---- moving ---------------------------------------------------------------------------------- */
@@ -369,18 +374,44 @@ out:
     return code;
 }
 
+/* The last operator in parts by channels, each of which leaves when it is there. */
+static enum cohort_code compute_parts(struct compiler *c, const struct plan_part *part,
+                                      const struct phases *p, struct cohort_error *err) {
+    struct cohort_session *s = c->s;
+    enum cohort_code code = COHORT_OK;
+    TRY(add_behind(c, part, p, STEP_EXPECT, false, err));
+    for (int k = 0; k < p->parts; k++) {
+        const int op = exec_op_count(s->program);
+        TRY(add_op(c, part, part->last - 1, node_rows(c, part->last - 1), err));
+        if (exec_op_count(s->program) > op)
+            exec_op_part(s->program, k, p->parts);
+        TRY(add_compute_step(c, part, op, err));
+        for (int i = 0; i < s->transitions.count; i++) {
+            const struct transition *t = transition(c, i);
+            const bool whole = t->parts == 1; /* of another tensor: when all is done */
+            if (!phases_starts_behind(t) || t->made != part->segment || (whole && k + 1 < p->parts))
+                continue;
+            TRY(add_exchange_step(c, k == 0 || whole ? STEP_BEGIN : STEP_MORE, i, part->segment,
+                                  false, err));
+            s->steps[s->step_count - 1].part = whole ? 0 : k;
+        }
+    }
+out:
+    return code;
+}
+
 /* Rows that need no neighbour's, waiting, the others' rows, sending, the rest. */
 static enum cohort_code compute(struct compiler *c, const struct plan_part *part,
                                 const struct phases *p, struct cohort_error *err) {
-    const struct transitions *t = &c->s->transitions;
-    const bool waits = phases_wait(t, part), sends = phases_send(t, part);
     enum cohort_code code = COHORT_OK;
-    if (waits)
+    if (phases_wait(&c->s->transitions, part))
         TRY(add_compute(c, part, p, EARLY, part->first, part->last, err));
     TRY(add_waits(c, false, part->segment, part->segment, err));
     find_input_slots(c, part);
-    TRY(add_compute(c, part, p, MAIN, part->first, p->tail, err));
-    if (!sends)
+    TRY(add_compute(c, part, p, MAIN, part->first, p->tail - (p->parts > 1), err));
+    if (p->parts > 1)
+        return compute_parts(c, part, p, err);
+    if (!phases_send(&c->s->transitions, part))
         goto out;
     TRY(add_behind(c, part, p, STEP_EXPECT, true, err));
     TRY(add_compute(c, part, p, MAIN, p->tail, part->last, err));

@@ -3,7 +3,8 @@
  *
  * Curves are measured on dilated boards, so their times are those of the boards stood for; nothing
  * is divided by the share again.  The pieces of an operator that a plan takes apart (edges first)
- * take together what the curve says of all their rows: a piece finds the weights in the cache that
+ * take together what the curve says of all their rows (parts by channels: equal shares of it): a
+ * piece finds the weights in the cache that
  * the one before left there, and operators whose weights are larger are not taken apart (phases.h).
  * Parts of operators by channels take what the cost model says (planner/channel_cost.h). */
 #include "planner/channel_cost.h"
@@ -166,6 +167,8 @@ enum cohort_code session_take_times(struct cohort_session *s, struct cohort_erro
     for (int i = 0; i < exec_op_count(s->program); i++) {
         const int node = exec_op_node(s->program, i);
         const int64_t rows = rows_count(exec_op_rows(s->program, i));
+        int part;
+        const int parts = exec_op_parts(s->program, i, &part);
         if (node >= s->graph->node_count) {
             const double ms = part_ms(s, i, channel_start_ms(p, b->type));
             if (ms >= 0)
@@ -175,8 +178,8 @@ enum cohort_code session_take_times(struct cohort_session *s, struct cohort_erro
         /* What took no time there may take some here, and what has no rows, or none that are known,
          * is not on any curve: by their CPU time. */
         if (t->curve_of[node] >= 0 && rows > 0)
-            exec_op_takes(s->program, i, piece_ms(s, i, done[node], rows));
-        done[node] += rows;
+            exec_op_takes(s->program, i, piece_ms(s, i, done[node], rows) / parts);
+        done[node] += part + 1 == parts ? rows : 0;
     }
     exec_wire_takes(s->program, t->encode_ms_per_mb * b->scale, t->decode_ms_per_mb * b->scale);
     mem_free(done);

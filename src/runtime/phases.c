@@ -49,6 +49,15 @@ bool phases_send(const struct transitions *t, const struct plan_part *part) {
     return false;
 }
 
+/* The same on all ranks. */
+static int parts_behind(const struct transitions *t, const struct plan_part *part) {
+    int parts = 1;
+    for (int i = 0; i < t->count; i++)
+        if (sent_behind(&t->list[i], part) && t->list[i].parts > parts)
+            parts = t->list[i].parts;
+    return parts;
+}
+
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
 static struct rows rows_of_node(const struct maker *m, int node) {
@@ -140,12 +149,8 @@ static bool is_heavy(const struct maker *m, int node) {
 static bool can_be_taken_apart(const struct maker *m, int node) {
     const struct graph *g = m->part->graph;
     const struct node *n = &g->nodes[node];
-    double bytes = 0, rows = 0;
-    for (int k = 0; k < n->in_count; k++) {
-        const struct value *v = node_in(g, n, k);
-        if (v != NULL && v->is_constant)
-            bytes += (double)shape_count(&v->shape) * (double)dtype_bytes(v->type);
-    }
+    const double bytes = transition_weight_bytes(g, node);
+    double rows = 0;
     for (int k = 0; k < n->out_count && rows == 0; k++)
         if (n->out[k] >= 0)
             rows = (double)rows_count(plan_all_rows(g, n->out[k]));
@@ -264,7 +269,7 @@ enum cohort_code phases_make(struct phases *p, const struct transitions *t,
     enum cohort_code code = COHORT_OK;
     const size_t values = (size_t)part->graph->value_count + 1;
     struct maker m = {.p = p, .transitions = t, .part = part, .rank = rank, .need = need};
-    *p = (struct phases){.tail = part->last};
+    *p = (struct phases){.tail = part->last, .parts = parts_behind(t, part)};
     p->nodes = mem_zalloc((size_t)(part->last - part->first), sizeof *p->nodes);
     p->early_sends = mem_zalloc((size_t)t->count + 1, sizeof *p->early_sends);
     m.ready = mem_zalloc(values, sizeof *m.ready);
@@ -277,7 +282,7 @@ enum cohort_code phases_make(struct phases *p, const struct transitions *t,
         m.heavy = flops_of(&m, i) * HEAVY > m.heavy ? flops_of(&m, i) * HEAVY : m.heavy;
     if (part->mode == PLAN_TILE && phases_wait(t, part))
         find_early(&m);
-    if (part->mode == PLAN_TILE && phases_send(t, part))
+    if (part->mode == PLAN_TILE && phases_send(t, part) && p->parts == 1)
         find_edges(&m);
     divide(&m);
 out:

@@ -3,7 +3,10 @@
  * Before a board waits for its neighbours' rows it computes what needs none of them, with the first
  * operators of the segment.  Of the last operators it computes first the rows that others need,
  * starts sending them, and then computes the rest.  A row is computed once, in the same way as
- * ever, whatever the order. */
+ * ever, whatever the order.
+ *
+ * Where a board has few rows for the weights of the last operator, it makes all of them, for one
+ * part of the channels after the other, and each part leaves when it is there. */
 #ifndef COHORT_RUNTIME_PHASES_H
 #define COHORT_RUNTIME_PHASES_H
 
@@ -20,8 +23,9 @@ struct node_phases {
 struct phases {
     struct node_phases *nodes; /* of the part's nodes, from its first on */
     int tail;                  /* nodes from here on compute rows for others in `main` */
-    bool *early_sends;         /* of each transition that starts behind the part: all that this rank
-                                  sends is there when `main` was computed */
+    int parts; /* of the channels of the last operator (of MAIN); 1: it is not taken apart so */
+    bool *early_sends; /* of each transition that starts behind the part: all that this rank
+                          sends is there when `main` was computed */
 };
 
 /* Does rank's part wait for exchanges at all, or send any when it has ended?  The same on all

@@ -60,7 +60,7 @@ static void fill_rows(const struct report *r) {
             continue;
         if (t->kind == STEP_COMPUTE)
             segments[t->segment].compute_ms += t->ms;
-        else if (t->kind == STEP_EXPECT || t->kind == STEP_BEGIN)
+        else if (t->kind == STEP_EXPECT || t->kind == STEP_BEGIN || t->kind == STEP_MORE)
             moves[t->move].start_ms += t->ms;
         else
             moves[t->move].wait_ms += t->ms;

@@ -70,8 +70,11 @@ static enum cohort_code run_step(struct cohort_session *s, struct step *step,
     case STEP_EXPECT:
         return comm_exchange_expect(transfer, err);
     case STEP_BEGIN:
-        session_encode_move(s, step->move);
+        session_encode_move(s, step->move, 0);
         return comm_transfer_begin(transfer, err);
+    case STEP_MORE:
+        session_encode_move(s, step->move, step->part);
+        return comm_exchange_more(transfer, err);
     case STEP_WAIT:
         code = s->transitions.list[step->move].kind == TRANSITION_EXCHANGE
                    ? comm_exchange_arrive(transfer, err)

@@ -41,6 +41,7 @@ enum step_kind {
     STEP_COMPUTE,
     STEP_EXPECT, /* starts an exchange's receives */
     STEP_BEGIN,  /* begins a transfer */
+    STEP_MORE,   /* the next part of an exchange may leave */
     STEP_WAIT,   /* … and waits for its end; of an exchange, for what comes in */
     STEP_FINISH, /* … and until an exchange's rows have left */
 };
@@ -55,6 +56,7 @@ struct step {
     bool idle; /* this board does nothing here: it does so in another step, or has no part in it */
     int segment;
     int move;              /* which of the plan's transitions; -1: COMPUTE */
+    int part;              /* MORE: which one */
     int first_op, last_op; /* COMPUTE: operators [first, last) of the program */
     double begin_ms, ms;   /* of the last run, on clock_ms() */
 };
@@ -167,9 +169,9 @@ enum cohort_code session_compile(struct cohort_session *s, struct cohort_error *
 enum cohort_code session_add_step(struct cohort_session *s, enum step_kind kind, int segment,
                                   int move, bool idle, struct cohort_error *err);
 enum cohort_code session_make_transfers(struct cohort_session *s, struct cohort_error *err);
-/* Local.  Before a transfer begins, and when it has ended: what is sent becomes what travels, and
- * what came values again.  Nothing where values travel as they are. */
-void session_encode_move(struct cohort_session *s, int move);
+/* Local.  Before a transfer (or one part of it) begins, and when it has ended: what is sent becomes
+ * what travels, and what came values again.  Nothing where values travel as they are. */
+void session_encode_move(struct cohort_session *s, int move, int part);
 void session_decode_move(struct cohort_session *s, int move);
 void session_release_steps(struct cohort_session *s);
 /* Bytes of a row of this value on its way. */

@@ -34,25 +34,27 @@ void session_release_steps(struct cohort_session *s) {
 
 /* ---- what goes out and comes in ------------------------------------------------------------ */
 
-typedef void (*rows_fn)(struct cohort_session *s, int move, struct rows rows);
+typedef void (*rows_fn)(struct cohort_session *s, int move, int part, struct rows rows);
 
 /* Calls fn for all ranges that this rank sends (or receives) in a transition.  A range that goes to
  * several ranks may come several times. */
-static void each_range(struct cohort_session *s, int move, bool out, rows_fn fn) {
+static void each_range(struct cohort_session *s, int move, int part, bool out, rows_fn fn) {
     const struct transition *t = &s->transitions.list[move];
     const bool root_sends = t->kind == TRANSITION_SCATTER;
     for (int k = 0; k < t->move_count; k++)
         if ((out ? t->moves[k].from : t->moves[k].to) == s->rank)
-            fn(s, move, t->moves[k].rows);
+            fn(s, move, part, t->moves[k].rows);
     for (int b = 1; t->rows != NULL && b < s->size; b++)
         if (s->rank == (out == root_sends ? 0 : b) && !rows_empty(t->rows[b]))
-            fn(s, move, t->rows[b]);
+            fn(s, move, part, t->rows[b]);
 }
 
-static void extend_out(struct cohort_session *s, int move, struct rows rows) {
+static void extend_out(struct cohort_session *s, int move, int part, struct rows rows) {
+    (void)part;
     s->moves[move].out = rows_hull(s->moves[move].out, rows);
 }
-static void extend_in(struct cohort_session *s, int move, struct rows rows) {
+static void extend_in(struct cohort_session *s, int move, int part, struct rows rows) {
+    (void)part;
     s->moves[move].in = rows_hull(s->moves[move].in, rows);
 }
 
@@ -65,12 +67,13 @@ size_t session_row_bytes(const struct cohort_session *s, int value) {
                                                : wire_row_bytes(s->graph, value, s->wire);
 }
 
-static void encode(struct cohort_session *s, int move, struct rows rows) {
+static void encode(struct cohort_session *s, int move, int part, struct rows rows) {
     const struct move *m = &s->moves[move];
-    wire_encode(s->program, slot_of(m), rows, s->wire, m->out_rows, m->out_first,
-                &s->wire_saturated);
+    wire_encode(s->program, slot_of(m), rows, s->wire, part, s->transitions.list[move].parts,
+                m->out_rows, m->out_first, &s->wire_saturated);
 }
-static void decode(struct cohort_session *s, int move, struct rows rows) {
+static void decode(struct cohort_session *s, int move, int part, struct rows rows) {
+    (void)part;
     const struct move *m = &s->moves[move];
     const struct session_pixels *pixels = session_pixels_of(s, s->transitions.list[move].value);
     if (pixels != NULL)
@@ -80,19 +83,19 @@ static void decode(struct cohort_session *s, int move, struct rows rows) {
         wire_decode(s->program, slot_of(m), rows, s->wire, m->in_rows, m->in_first);
 }
 
-void session_encode_move(struct cohort_session *s, int move) {
+void session_encode_move(struct cohort_session *s, int move, int part) {
     const struct move *m = &s->moves[move];
     if (m->out_rows == NULL)
         return;
     if (s->transitions.list[move].kind == TRANSITION_SCATTER)
-        encode(s, move, m->out); /* ranges overlap by their halos: each row once */
+        encode(s, move, part, m->out); /* ranges overlap by their halos: each row once */
     else
-        each_range(s, move, true, encode);
+        each_range(s, move, part, true, encode);
 }
 
 void session_decode_move(struct cohort_session *s, int move) {
     if (s->moves[move].in_rows != NULL)
-        each_range(s, move, false, decode);
+        each_range(s, move, 0, false, decode);
 }
 
 /* Memory for what travels in another form than it lies. */
@@ -101,8 +104,8 @@ static enum cohort_code make_buffers(struct cohort_session *s, int i, size_t row
     struct move *m = &s->moves[i];
     const int value = s->transitions.list[i].value;
     const bool pixels = session_pixels_of(s, value) != NULL;
-    each_range(s, i, true, extend_out);
-    each_range(s, i, false, extend_in);
+    each_range(s, i, 0, true, extend_out);
+    each_range(s, i, 0, false, extend_in);
     if (!pixels && !wire_converts(s->graph, value, s->wire))
         return COHORT_OK;
     /* The root's memory of a scatter or gather begins at row 0, as its map does. */
@@ -191,8 +194,11 @@ static enum cohort_code make_exchange(struct cohort_session *s, int i, size_t ro
                                       .to = t->moves[k].to,
                                       .begin = t->moves[k].rows.begin,
                                       .end = t->moves[k].rows.end};
-    enum cohort_code code = comm_exchange_create(&m->transfer, s->comm, row_bytes, moves,
-                                                 t->move_count, &send, &receive, err);
+    size_t begin[TRANSITION_PARTS + 1] = {0, row_bytes};
+    for (int k = 0; k <= t->parts && t->parts > 1; k++)
+        begin[k] = wire_part_begin(s->graph, t->value, s->wire, k, t->parts);
+    enum cohort_code code = comm_exchange_create_parts(&m->transfer, s->comm, begin, t->parts,
+                                                       moves, t->move_count, &send, &receive, err);
     mem_free(moves);
     return code;
 }

@@ -88,10 +88,16 @@ static unsigned char *new_map(int64_t height, size_t row_bytes) {
     return raw + GUARD;
 }
 
-static void fill(unsigned char *map, const struct layout *l, size_t row_bytes, int round) {
+/* Bytes [begin, end) of own rows. */
+static void fill_part(unsigned char *map, const struct layout *l, size_t row_bytes, int round,
+                      size_t begin, size_t end) {
     for (int64_t y = l->split[mt_rank]; y < l->split[mt_rank + 1]; y++)
-        for (size_t i = 0; i < row_bytes; i++)
+        for (size_t i = begin; i < end; i++)
             map[(size_t)y * row_bytes + i] = mt_byte(y, i, round);
+}
+
+static void fill(unsigned char *map, const struct layout *l, size_t row_bytes, int round) {
+    fill_part(map, l, row_bytes, round, 0, row_bytes);
 }
 
 /* Own rows where they are sent from, wanted rows where they are received; the rest untouched. */
@@ -119,15 +125,28 @@ static size_t wire_bytes(const struct layout *l, size_t row_bytes) {
     return rows * row_bytes;
 }
 
-/* In place, as the executor does it, or from one memory into another, as converted values go. */
-static bool exchange_once(struct comm *c, const struct layout *l, size_t row_bytes, bool in_place) {
+#define PARTS_MAX 4
+
+/* In place, as the executor does it, or from one memory into another, as converted values go; in
+ * parts, the last of which may be empty, and each of which is filled in just before it may leave.
+ */
+static bool exchange_once(struct comm *c, const struct layout *l, size_t row_bytes, bool in_place,
+                          int parts) {
+    size_t begin[PARTS_MAX + 1];
     struct cohort_error err = {0};
     struct comm_transfer *t = NULL;
     unsigned char *from = new_map(l->height, row_bytes);
     unsigned char *to = in_place ? from : new_map(l->height, row_bytes);
     struct comm_rows send = {from, 0}, receive = {to, 0};
-    bool good = comm_exchange_create(&t, c, row_bytes, l->moves, l->count, &send, &receive, &err) ==
-                COHORT_OK;
+    for (int k = 0; k <= parts; k++)
+        begin[k] =
+            k < parts ? (row_bytes + (size_t)parts - 1) / (size_t)parts * (size_t)k : row_bytes;
+    for (int k = 0; k < parts; k++)
+        begin[k] = begin[k] < row_bytes ? begin[k] : row_bytes;
+    bool good = (parts == 1 ? comm_exchange_create(&t, c, row_bytes, l->moves, l->count, &send,
+                                                   &receive, &err)
+                            : comm_exchange_create_parts(&t, c, begin, parts, l->moves, l->count,
+                                                         &send, &receive, &err)) == COHORT_OK;
     good = good && comm_transfer_bytes(t) == wire_bytes(l, row_bytes);
     long allocations = mem_alloc_calls();
     for (int round = 0; round < 3 && good; round++) {
@@ -136,8 +155,12 @@ static bool exchange_once(struct comm *c, const struct layout *l, size_t row_byt
             for (int i = 0; i < 20 * mt_rank && good; i++)
                 good = comm_poll(c, &err) == COHORT_OK;
         }
-        fill(from, l, row_bytes, round);
-        good = good && comm_transfer_begin(t, &err) == COHORT_OK;
+        for (int k = 0; k < parts && good; k++) {
+            fill_part(from, l, row_bytes, round, begin[k], begin[k + 1]);
+            good = (k == 0 ? comm_transfer_begin : comm_exchange_more)(t, &err) == COHORT_OK;
+            for (int i = 0; i < 20 && good; i++)
+                good = comm_poll(c, &err) == COHORT_OK;
+        }
         for (int i = 0; i < 50 && round == 2 && good; i++)
             good = comm_poll(c, &err) == COHORT_OK;
         good = good && comm_transfer_end(t, &err) == COHORT_OK &&
@@ -163,7 +186,7 @@ static void test_random(struct comm *c) {
         for (int round = 0; round < 12; round++) {
             random_layout(&l, sizes[s] > 10000 ? 1 + draw(14) : 1 + draw(60));
             moves += l.count;
-            good = exchange_once(c, &l, sizes[s], round % 2) && good;
+            good = exchange_once(c, &l, sizes[s], round % 2, 1 + round % PARTS_MAX) && good;
         }
         mt_ok(good && (moves > 0 || mt_size == 1), "12 random layouts, %zu bytes a row", sizes[s]);
     }
@@ -172,13 +195,13 @@ static void test_random(struct comm *c) {
 static void test_odd(struct comm *c) {
     static struct layout l;
     l = (struct layout){.height = 6};
-    mt_ok(exchange_once(c, &l, 100, true), "nothing to exchange");
+    mt_ok(exchange_once(c, &l, 100, true, 1), "nothing to exchange");
     for (int r = 0; r <= mt_size; r++) /* everybody gets everything */
         l.split[r] = 6 * r / mt_size;
     for (int r = 0; r < mt_size; r++)
         l.end[r] = 6;
     find_moves(&l);
-    mt_ok(exchange_once(c, &l, 20000, true), "all rows to all");
+    mt_ok(exchange_once(c, &l, 20000, true, 3), "all rows to all");
     for (int owner = 0; owner < mt_size; owner++) { /* one has it, one wants it */
         int to = (owner + 1) % mt_size;
         l = (struct layout){.height = 6};
@@ -186,7 +209,7 @@ static void test_odd(struct comm *c) {
             l.split[r] = 6;
         l.end[to] = 6;
         find_moves(&l);
-        mt_ok(exchange_once(c, &l, 30000, owner % 2), "rank %d to rank %d", owner, to);
+        mt_ok(exchange_once(c, &l, 30000, owner % 2, 1), "rank %d to rank %d", owner, to);
     }
 }
 

@@ -91,6 +91,29 @@ static void with_threads(int threads) {
     pool_destroy(&p.pool);
 }
 
+static void from_a_block_on(void **state) {
+    (void)state;
+    struct cohort_error err;
+    struct board board;
+    struct board_options o = {.threads = 2, .local_size = 1};
+    static struct seen seen;
+    struct program p = {.row_ns = 1e9};
+    assert_int_equal(board_detect(&board, &o, &err), COHORT_OK);
+    assert_int_equal(pool_create(&p.pool, &board, false, &err), COHORT_OK);
+    for (int small = 0; small < 2; small++, p.row_ns = 1)
+        for (int blocks = 1; blocks < 9; blocks++) {
+            const struct cut how = {.block0 = 6, .blocks = blocks, .channels_first = blocks % 2};
+            memset(&seen, 0, sizeof seen);
+            run_cut(&p, 2, 9, &how, part, &seen);
+            for (int64_t y = 0; y < ROWS_MAX; y++)
+                for (int b = 0; b < BLOCKS_MAX; b++)
+                    assert_int_equal(atomic_load(&seen.cell[y][b]),
+                                     y >= 2 && y < 9 && b >= 6 && b < 6 + blocks);
+            assert_int_equal(atomic_load(&seen.odd), 0);
+        }
+    pool_destroy(&p.pool);
+}
+
 /* ---- bands ----------------------------------------------------------------------------------- */
 
 /* Cells of a band, and what is wrong with its pieces. */
@@ -199,9 +222,8 @@ static int nothing_left(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_part_once),
-        cmocka_unit_test(bands_are_alike),
-        cmocka_unit_test(bands_stay),
+        cmocka_unit_test(from_a_block_on), cmocka_unit_test(every_part_once),
+        cmocka_unit_test(bands_are_alike), cmocka_unit_test(bands_stay),
         cmocka_unit_test(estimates),
     };
     return cmocka_run_group_tests_name("exec_parallel", tests, NULL, nothing_left);

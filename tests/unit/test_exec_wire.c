@@ -64,8 +64,9 @@ static void fill(struct scene *s, bool tame) {
         x[i] = tame ? (float)((i * 7919) % 2003 - 1000) * 0.013f : number(i);
 }
 
-/* Rows [2, 8) out of memory that begins with row 1, into a slot that was cleared. */
-static int64_t there_and_back(struct scene *s, enum wire wire, float *want) {
+/* Encoded in parts of the channels.  Rows [2, 8) out of memory that begins with row 1, into a slot
+ * that was cleared. */
+static int64_t there_and_back(struct scene *s, enum wire wire, int parts, float *want) {
     const struct rows rows = {2, 8};
     float *x = exec_slot_data(s->p, s->slot);
     size_t bytes = wire_row_bytes(s->t.g, s->id, wire);
@@ -74,7 +75,10 @@ static int64_t there_and_back(struct scene *s, enum wire wire, float *want) {
     assert_non_null(memory);
     memset(memory, 0xee, 8 * bytes);
     memcpy(want, x, (size_t)(HEIGHT * s->floats) * sizeof *want);
-    wire_encode(s->p, s->slot, rows, wire, memory, 1, &saturated);
+    for (int part = parts; part-- > 0;)
+        wire_encode(s->p, s->slot, rows, wire, part, parts, memory, 1, &saturated);
+    assert_int_equal(wire_part_begin(s->t.g, s->id, wire, 0, parts), 0);
+    assert_int_equal(wire_part_begin(s->t.g, s->id, wire, parts, parts), bytes);
     for (size_t i = 0; i < bytes; i++) /* rows 1 and 8 stay */
         assert_true(memory[i] == 0xee && memory[7 * bytes + i] == 0xee);
     for (int64_t i = 0; i < HEIGHT * s->floats; i++)
@@ -99,7 +103,7 @@ static void test_half(void **state) {
         assert_true(wire_converts(s.t.g, s.id, WIRE_F16));
         assert_int_equal(wire_row_bytes(s.t.g, s.id, WIRE_F16), s.floats * 2);
         fill(&s, false);
-        int64_t said = there_and_back(&s, WIRE_F16, want);
+        int64_t said = there_and_back(&s, WIRE_F16, 1 + (int)k % 4, want);
         const float *got = exec_slot_data(s.p, s.slot);
         for (int64_t i = 2 * s.floats; i < 8 * s.floats; i++) {
             float half = half_to_float(float_to_half(want[i]));
@@ -124,7 +128,7 @@ static void test_bytes(void **state) {
         open_scene(&s, channels[k]);
         assert_int_equal(wire_row_bytes(s.t.g, s.id, WIRE_I8), s.floats + 4 * s.blocks);
         fill(&s, true);
-        assert_int_equal(there_and_back(&s, WIRE_I8, want), 0);
+        assert_int_equal(there_and_back(&s, WIRE_I8, 1 + (int)k % 4, want), 0);
         const float *got = exec_slot_data(s.p, s.slot);
         const int64_t each = s.floats / s.blocks;
         for (int64_t b = 2 * s.blocks; b < 8 * s.blocks; b++) {
@@ -135,7 +139,7 @@ static void test_bytes(void **state) {
                 assert_true(fabsf(got[i] - want[i]) <= most / 254 * 1.001f);
         }
         fill(&s, false); /* infinities become the largest number, NaN becomes 0 */
-        const int64_t said = there_and_back(&s, WIRE_I8, want);
+        const int64_t said = there_and_back(&s, WIRE_I8, 1 + (int)k % 4, want);
         int64_t infinite = 0;
         for (int64_t i = 2 * s.floats; i < 8 * s.floats; i++) {
             assert_true(isfinite(got[i]));

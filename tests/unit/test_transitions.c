@@ -254,6 +254,27 @@ static void test_halos(void **state) {
     graph_destroy(&g);
 }
 
+/* Which operators make their rows in parts by channels, and up to how many rows. */
+static void test_part_rows(void **state) {
+    (void)state;
+    struct graph *g = toy_create("parts");
+    int in = toy_input(g, "in", 128, 16);
+    int wide = toy_window(g, "Conv", "wide", in, 128, 3, 1, 1);
+    int narrow = toy_window(g, "Conv", "narrow", wide, 96, 3, 1, 1);
+    toy_output(g, toy_window(g, "MaxPool", "pool", narrow, 96, 1, 1, 0));
+    /* 100 FLOPs a row, and 4.9 times TRANSITION_FLOPS_PER_BYTE / 100 bytes of weights */
+    const double bytes = 490.0 / TRANSITION_FLOPS_PER_BYTE;
+    assert_int_equal(transition_part_rows(g, 0, 1600, bytes), 4);
+    assert_int_equal(transition_part_rows(g, 0, 1600, 500.0 / TRANSITION_FLOPS_PER_BYTE), 4);
+    assert_int_equal(transition_part_rows(g, 0, 1600, 501.0 / TRANSITION_FLOPS_PER_BYTE), 5);
+    assert_int_equal(transition_part_rows(g, 0, 1600, 100 * bytes), 16);
+    assert_int_equal(transition_part_rows(g, 0, 1600, 0.01 * bytes), 0);
+    assert_int_equal(transition_part_rows(g, 0, 1600, 0), 0);
+    assert_int_equal(transition_part_rows(g, 1, 1600, bytes), 0); /* three pairs of blocks */
+    assert_int_equal(transition_part_rows(g, 2, 1600, bytes), 0);
+    graph_destroy(&g);
+}
+
 static void test_short_memory(void **state) {
     (void)state;
     struct graph *g = toy_vgg();
@@ -278,9 +299,8 @@ static void test_short_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rowset),
-        cmocka_unit_test(test_random_plans),
-        cmocka_unit_test(test_halos),
+        cmocka_unit_test(test_rowset),       cmocka_unit_test(test_random_plans),
+        cmocka_unit_test(test_halos),        cmocka_unit_test(test_part_rows),
         cmocka_unit_test(test_short_memory),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);
