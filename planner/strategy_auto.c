@@ -14,10 +14,16 @@
 #include <math.h>
 #include <string.h>
 
-#define ALIKE       1e-9 /* times that differ by less are the same, but for rounding */
-#define RIVALS_MAX  16
-#define INNER_MAX   2  /* how deep auto asks itself for plans by the other objective */
-#define FOUND       8  /* plans of a search that are simulated */
+#define ALIKE      1e-9 /* times that differ by less are the same, but for rounding */
+#define RIVALS_MAX 16
+#define INNER_MAX  2 /* how deep auto asks itself for plans by the other objective */
+#define FOUND      8 /* plans of a search that are simulated */
+/* Searches for less memory: so many, each within this share of what the best plan needs (after one
+ * in vain the next half as far below), over a smaller space. */
+#define LESS_ROUNDS 8
+#define LESS_SHARE  0.8
+#define LESS_STATES 12
+#define LESS_SPLITS 8
 #define AGAIN_NODES 60 /* in networks of up to so many operators a second search is worth it */
 /* Simulations times boards times operators that polishing may take, in networks of up to so many
  * operators and in larger ones, … */
@@ -186,6 +192,34 @@ out:
     return code;
 }
 
+/* With the objective memory: searches within ever less than the best plan needs. */
+static enum cohort_code search_less(struct contest *c, struct auto_limits limits,
+                                    struct plan *const *plans, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct sigma *s = NULL;
+    double share = LESS_SHARE;
+    limits.states = limits.states < LESS_STATES ? limits.states : LESS_STATES;
+    limits.splits = limits.splits < LESS_SPLITS ? limits.splits : LESS_SPLITS;
+    limits.longest = limits.longest < LESS_SPLITS ? limits.longest : LESS_SPLITS;
+    TRY(sigma_create(&s, c->run->m, &limits, plans, c->other_count, err));
+    for (int i = 0; i < LESS_ROUNDS; i++) {
+        struct auto_found f = {0};
+        const double before = c->best.peak;
+        s->limits.memory = share * before;
+        TRY(auto_search(&f, s, FOUND, err));
+        for (int k = 0; k < f.count && code == COHORT_OK; k++)
+            code = enter_found(c, s, &f.plans[k], err);
+        c->run->states += f.states;
+        auto_release(&f);
+        TRY(code);
+        if (!(c->best.peak < before))
+            share = (1 + share) / 2;
+    }
+out:
+    sigma_destroy(&s);
+    return code;
+}
+
 static enum cohort_code search(struct contest *c, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct strategy_run *run = c->run;
@@ -224,6 +258,8 @@ static enum cohort_code search(struct contest *c, struct cohort_error *err) {
                           f.pruned > 0 ? ", but labels were pruned" : ""));
     if (run->m->g->node_count <= AGAIN_NODES)
         TRY(search_again(c, s, err));
+    if (run->options->objective == PLANNER_MEMORY)
+        TRY(search_less(c, s->limits, plans, err));
     c->search_ms = c->best.plan != NULL ? c->best.ms : -1;
 out:
     auto_release(&f);

@@ -140,7 +140,7 @@ tap_run "  and shown" shown '^Mbit/s of large messages'
 tap_run "again, links are only looked at" three profile "$net" -v
 tap_run "  which is told" said 'note: links probed in [0-9]+ ms, measured in (0 ms; profiled in 0 ms|.)'
 "$cohort" run "$net" --threads 1 --as npy -o "$scratch/one.npy" >/dev/null 2>&1
-tap_run "a run divides by it" three run "$net" --as npy -o "$scratch/three.npy" --save-plan "$scratch/plan.json"
+tap_run "a run divides by it" three run "$net" --rows-only --as npy -o "$scratch/three.npy" --save-plan "$scratch/plan.json"
 tap_run "  and says how" said 'note: plan auto: [0-9]+ segments? on [123] of 3 boards.*, [0-9.]+ ms predicted$'
 tap_run "  the plan is kept" grep -q '"strategy": "auto"' "$scratch/plan.json"
 tap_run "  and the bits are one board's" cmp "$scratch/one.npy" "$scratch/three.npy"
@@ -171,7 +171,7 @@ tap_run "  after which fss runs" three run "$net" --strategy fss --as npy -o "$s
 tap_run "  and is what is run" said 'note: plan fss: '
 tap_run "  with one board's bits" cmp "$scratch/one.npy" "$scratch/three.npy"
 tap_run "--root feed" three run "$net" --root feed --save-plan "$scratch/plan.json"
-tap_run "a saved profile, planned without MPI" "$cohort" plan "$net" --profile "$scratch/three.json" -o "$scratch/plan.json"
+tap_run "a saved profile, planned without MPI" "$cohort" plan "$net" --rows-only --profile "$scratch/three.json" -o "$scratch/plan.json"
 tap_run "  is a plan for three" grep -q '"boards": 3' "$scratch/plan.json"
 tap_run "  that runs" three run "$net" --plan "$scratch/plan.json" --as npy -o "$scratch/three.npy"
 tap_run "  with one board's bits" cmp "$scratch/one.npy" "$scratch/three.npy"

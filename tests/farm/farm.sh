@@ -152,9 +152,9 @@ same_bits() { # NETWORK OPTIONS...
     grep -q 'b6 (rank 5)' "$work/six.out" || { echo "b6 is not rank 5"; return 1; }
     cmp "$work/one.npy" "$work/six.npy"
 }
-tap_run "resnet18 over six boards: the bits of one" same_bits resnet18 --size 96
+tap_run "resnet18 over six boards: the bits of one" same_bits resnet18 --size 96 --rows-only
 sed -n 's/^CPU share/# shares/p' "$work/six.out"
-tap_run "mobilenetv2 over six boards: the bits of one" same_bits mobilenetv2 --size 96
+tap_run "mobilenetv2 over six boards: the bits of one" same_bits mobilenetv2 --size 96 --rows-only
 
 # ---- weights -----------------------------------------------------------------------------------
 

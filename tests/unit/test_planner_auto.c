@@ -224,6 +224,20 @@ static void check_limited(const struct cost_model *m, struct auto_limits limits,
     sigma_destroy(&s);
 }
 
+/* Limits under which segments by channels are looked for. */
+static struct auto_limits channel_limits(uint64_t *seed) {
+    return (struct auto_limits){.live = 1 + case_draw(seed, 3),
+                                .thin = case_draw(seed, 3) == 0,
+                                .longest = 1 + case_draw(seed, 3),
+                                .splits = 2 + case_draw(seed, 2),
+                                .states = 1000000,
+                                .channels = 1 + case_draw(seed, 3),
+                                .channel_units = 1 + case_draw(seed, 3),
+                                .channel_weights = case_draw(seed, 2),
+                                .channel_rows = case_draw(seed, 5),
+                                .wait = 1};
+}
+
 static void test_limited(void **state) {
     (void)state;
     uint64_t seed = 78;
@@ -252,6 +266,31 @@ static void test_limited(void **state) {
         "# exact within a memory limit on %d random cases (%d times slower for it, %d times "
         "impossible), %ld segments tried\n",
         cases, slower, refused, steps);
+    assert_true(slower > 20 && refused > 5);
+}
+
+/* By channels, too: they need less of weights, more of maps. */
+static void test_limited_channels(void **state) {
+    (void)state;
+    uint64_t seed = 79;
+    long steps = 0;
+    int refused = 0, slower = 0;
+    for (int round = 0; round < 160; round++) {
+        struct graph *g = case_weighted(&seed, 1 + case_draw(&seed, 2), 4 + case_draw(&seed, 4),
+                                        1 + case_draw(&seed, 3));
+        struct profile *p =
+            case_profile(g, 2 + case_draw(&seed, 2), case_range(&seed, 0.0005, 0.03), &seed);
+        struct cost_model *m = model(g, p, (struct cost_options){0});
+        struct auto_limits limits = channel_limits(&seed);
+        limits.channel_weights = 0;
+        check_limited(m, limits, case_range(&seed, 0.35, 1.02), &steps, &refused, &slower);
+        cost_destroy(&m);
+        profile_destroy(&p);
+        graph_destroy(&g);
+    }
+    print_message("# exact within a memory limit, by channels too, on 160 random cases (%d times "
+                  "slower for it, %d times impossible), %ld segments tried\n",
+                  slower, refused, steps);
     assert_true(slower > 20 && refused > 5);
 }
 
@@ -286,20 +325,6 @@ static void test_exact(void **state) {
         graph_destroy(&g);
     }
     print_message("# exact on %d random cases, %ld segments tried\n", cases, steps);
-}
-
-/* Limits under which segments by channels are looked for. */
-static struct auto_limits channel_limits(uint64_t *seed) {
-    return (struct auto_limits){.live = 1 + case_draw(seed, 3),
-                                .thin = case_draw(seed, 3) == 0,
-                                .longest = 1 + case_draw(seed, 3),
-                                .splits = 2 + case_draw(seed, 2),
-                                .states = 1000000,
-                                .channels = 1 + case_draw(seed, 3),
-                                .channel_units = 1 + case_draw(seed, 3),
-                                .channel_weights = case_draw(seed, 2),
-                                .channel_rows = case_draw(seed, 5),
-                                .wait = 1};
 }
 
 static void test_exact_channels(void **state) {
@@ -447,8 +472,14 @@ static void test_never_slower(void **state) {
         struct graph *g = round % 3 == 0   ? case_chain(&seed, nodes, height, true)
                           : round % 3 == 1 ? case_skips(&seed, nodes, height)
                                            : case_any(&seed, nodes, height);
-        struct profile *p =
-            case_profile(g, 1 + case_draw(&seed, 6), case_range(&seed, 0.05, 3), &seed);
+        if (round % 4 == 3) {
+            graph_destroy(&g);
+            g = case_weighted(&seed, 1 + case_draw(&seed, 5), 4 + case_draw(&seed, 8),
+                              case_draw(&seed, 4));
+        }
+        struct profile *p = case_profile(
+            g, 1 + case_draw(&seed, 6),
+            round % 4 == 3 ? case_range(&seed, 0.001, 0.1) : case_range(&seed, 0.05, 3), &seed);
         const struct planner_options o = {
             .predicted = true,
             .cost = {.wire = (enum plan_wire)case_draw(&seed, 3),
@@ -538,6 +569,32 @@ static void test_memory(void **state) {
     assert_true(met > 0 && refused > 0);
 }
 
+/* Weights are most of it, and only channels divide them. */
+static void test_memory_by_channels(void **state) {
+    (void)state;
+    struct graph *g = toy_create("weights");
+    int x = toy_conv(g, "conv", toy_input(g, "x", 16, 8), 64, 3);
+    x = toy_product(g, "fc1", x, 1024);
+    x = toy_product(g, "fc2", x, 1024);
+    toy_output(g, toy_product(g, "fc3", x, 512));
+    struct planner_options o = {.predicted = true, .objective = PLANNER_MEMORY};
+    struct planned small, rows, limited;
+    plan_for(g, "4xpi:1 link:1Mbit:5ms", &o, &small);
+    o.rows_only = true;
+    plan_for(g, "4xpi:1 link:1Mbit:5ms", &o, &rows);
+    assert_true(plan_has_channels(small.plan) && !plan_has_channels(rows.plan));
+    assert_true(peak_of(&small) < 0.5 * peak_of(&rows));
+    o = (struct planner_options){.predicted = true};
+    o.cost.memory_limit = (uint64_t)(0.5 * peak_of(&rows));
+    plan_for(g, "4xpi:1 link:1Mbit:5ms", &o, &limited);
+    assert_true(peak_of(&limited) <= 0.5 * peak_of(&rows));
+    assert_true(limited.simulation->total_ms <= small.simulation->total_ms * (1 + EPS));
+    planned_release(&small);
+    planned_release(&rows);
+    planned_release(&limited);
+    graph_destroy(&g);
+}
+
 /* ---- large networks ------------------------------------------------------------------------- */
 
 /* 517 operators in blocks with skips, as ResNet-152 has them.  Work is counted here; time is
@@ -597,10 +654,16 @@ static void test_short_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact),        cmocka_unit_test(test_exact_channels),
-        cmocka_unit_test(test_limited),      cmocka_unit_test(test_gap),
-        cmocka_unit_test(test_never_slower), cmocka_unit_test(test_leaving_out),
-        cmocka_unit_test(test_memory),       cmocka_unit_test(test_large),
+        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_exact_channels),
+        cmocka_unit_test(test_limited),
+        cmocka_unit_test(test_limited_channels),
+        cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_never_slower),
+        cmocka_unit_test(test_leaving_out),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_by_channels),
+        cmocka_unit_test(test_large),
         cmocka_unit_test(test_short_memory),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);
