@@ -16,8 +16,9 @@
 
 #define ALIKE      1e-9 /* times that differ by less are the same, but for rounding */
 #define RIVALS_MAX 16
-#define INNER_MAX  2 /* how deep auto asks itself for plans by the other objective */
-#define FOUND      8 /* plans of a search that are simulated */
+#define INNER_MAX  2  /* how deep auto asks itself for plans by the other objective */
+#define FOUND      8  /* plans of a search that are simulated */
+#define LABELS     16 /* states and splits of a cut where memory counts, at most */
 /* Searches for less memory: so many, each within this share of what the best plan needs (after one
  * in vain the next half as far below), over a smaller space. */
 #define LESS_ROUNDS 8
@@ -232,6 +233,10 @@ static enum cohort_code search(struct contest *c, struct cohort_error *err) {
     if (memory_matters(run)) /* only channels divide weights */
         limits.channel_weights = 0;
     limits.memory = limited(run) ? INFINITY : 0;
+    if (limited(run)) { /* many labels have tensors in the same places */
+        limits.states = limits.states < LABELS ? limits.states : LABELS;
+        limits.splits = limits.splits < LABELS ? limits.splits : LABELS;
+    }
     for (int i = 0; i < c->other_count; i++)
         plans[i] = c->others[i].plan;
     TRY(sigma_create(&s, run->m, &limits, plans, c->other_count, err));
