@@ -53,6 +53,7 @@ enum cohort_code auto_channels_place(struct search *x, const struct option *o, i
 double auto_channels_wait_ms(struct search *x, const struct option *o, int main, int depth) {
     traffic_clear(&x->t, main, depth);
     channel_traffic_in(&x->t, &o->run, x->where);
+    traffic_part(&x->t, x->where);
     return x->s->limits.wait * transition_wait_ms(&x->t, x->where, NULL, NULL);
 }
 

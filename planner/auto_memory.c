@@ -141,11 +141,12 @@ static void find_alive_channels(struct auto_memory *a, const struct channel_run 
         const double whole = bytes_of(m, id, (struct rows){0, m->values[id].rows});
         const int64_t each = m->values[id].channels, all = m->values[of].channels;
         const struct channels c = {r->split[b] * each / all, r->split[b + 1] * each / all};
-        const double own = !share ? 0 : sum ? whole : channel_bytes(m, id, c);
+        const bool inside = !sum && cost_is_inside(m, b, k, a->end, id);
+        const double own = !share || inside ? 0 : sum ? whole : channel_bytes(m, id, c);
         a->alive[k] += own;
         a->alive[last_reader(a, id, k) + 1] -= own;
         if (m->values[id].last_use >= a->end && r->output != PLAN_STAY &&
-            (b == 0 || r->output == PLAN_TO_ALL))
+            (b == 0 ? m->values[id].last_use < m->g->node_count : r->output == PLAN_TO_ALL))
             a->alive[a->end - 1] += whole;
     }
     for (int k = a->begin + 1; k < a->end; k++)

@@ -202,7 +202,9 @@ static enum cohort_code take_limited(struct search *x, struct option *o, struct 
         const int from = x->states.order[x->states.kept_first[o->begin] + i];
         const int *key = x->states.keys + x->states.list[from].key;
         find_where(x, o, key);
-        for (int out = 0; out < 3 && auto_reads(x, o, key); out++)
+        if (!auto_reads(x, o, key)) /* keys move when states are added */
+            continue;
+        for (int out = 0; out < 3; out++)
             if (o->may[out])
                 TRY(relax_limited(x, o, from, (enum plan_output)out, err));
     }

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "exec/arena.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Tensors of one board. */
@@ -170,6 +171,7 @@ static enum cohort_code add_up(const struct ledger *l, double *bytes, struct coh
         for (int k = 0; k < m->g->node_count; k++)
             bytes[b] += l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k] *
                         cost_weight_bytes(m, b, k);
+        bytes[b] = ceil(bytes[b]); /* a slice's share need not be whole bytes */
     }
     return COHORT_OK;
 }

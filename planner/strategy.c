@@ -154,12 +154,12 @@ static enum cohort_code check_memory(const struct cost_model *m, const struct si
     if (excess <= 0)
         return COHORT_OK;
     const char *host = m->p->boards[b].host;
-    return error_set(
-        err, COHORT_ERR_PLAN,
-        "strategy %s: its best plan needs %.1f MB on board %d%s%s%s, %.1f MB more than "
-        "the limit of %.1f MB",
-        strategy, s->peak_bytes[b] / 1e6, b, host != NULL ? " (" : "", host != NULL ? host : "",
-        host != NULL ? ")" : "", excess / 1e6, cost_memory_limit(m, b) / 1e6);
+    return error_set(err, COHORT_ERR_PLAN,
+                     "strategy %s: its plan needs %.1f MB on board %d%s%s%s, %.1f MB more than "
+                     "the limit of %.1f MB",
+                     strategy, s->peak_bytes[b] / 1e6, b, host != NULL ? " (" : "",
+                     host != NULL ? host : "", host != NULL ? ")" : "", excess / 1e6,
+                     cost_memory_limit(m, b) / 1e6);
 }
 
 enum cohort_code planner_predict(struct planned *out, const struct cost_model *m,

@@ -319,6 +319,14 @@ static bool is_input(const struct graph *g, int id) {
     return false;
 }
 
+/* Is this value computed in strips with its only reader, in a segment that ends with `end`? */
+static bool in_strips(const struct stepsum *s, int end, int id, int last, int b) {
+    const struct profile_type *type = &s->p->types[s->p->boards[b].type];
+    const int maker = graph_value(s->g, id)->producer;
+    return maker >= s->node && last == maker + 1 && last < end && !is_output(s->g, id) &&
+           type->chained_of[maker] >= 0;
+}
+
 /* The rows of a value that board b has while node k of the segment [s->node, end) runs. */
 static struct rows alive_rows(const struct stepsum *s, int end, bool to_root, int id, int b, int k,
                               const struct rows *need) {
@@ -329,9 +337,7 @@ static struct rows alive_rows(const struct stepsum *s, int end, bool to_root, in
         for (int j = 0; j < s->g->nodes[i].in_count; j++)
             last = s->g->nodes[i].in[j] == id ? i : last;
     const bool leaves = last >= end || (inside && is_output(s->g, id));
-    const struct profile_type *type = &s->p->types[s->p->boards[b].type];
-    if (inside && last == v->producer + 1 && last < end && !is_output(s->g, id) &&
-        type->chained_of[v->producer] >= 0) /* in strips with its only reader */
+    if (in_strips(s, end, id, last, b))
         return (struct rows){0, 0};
     if (v->is_constant || v->producer > k || (b == 0 && is_input(s->g, id)) ||
         (!leaves && k > last))
@@ -623,9 +629,10 @@ static double channel_bytes_at(const struct stepsum *s, int end, const struct pl
                          : (double)rows_count(*own_of(s, id, b)) * row_bytes(s, id);
             continue;
         }
-        if (share > 0)
-            bytes += all_bytes(s, id) * (g->mode == PLAN_IN_CHANNEL ? 1 : share);
-        if (leaves && gets && k == end - 1)
+        const bool sum = g->mode == PLAN_IN_CHANNEL;
+        if (share > 0 && (sum || !in_strips(s, end, id, last, b)))
+            bytes += all_bytes(s, id) * (sum ? 1 : share);
+        if (leaves && gets && k == end - 1 && !(b == 0 && is_output(s->g, id))) /* in its place */
             bytes += all_bytes(s, id);
     }
     return bytes;
