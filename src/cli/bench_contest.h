@@ -4,6 +4,7 @@
 
 #include "cli/bench_strategies.h"
 #include "cli/inputs.h"
+#include "cli/limits.h"
 
 #include "board/board.h"
 #include "board/health.h"
@@ -43,6 +44,7 @@ struct contest {
     struct cohort_model *model;     /* rank 0 */
     struct cohort_profile *profile; /* rank 0 */
     struct cost_model *costs;       /* rank 0 */
+    struct memory_limits limits;    /* rank 0 */
     double profiling_ms;            /* without groups */
     struct candidate list[STRATEGIES_MAX];
     int count;

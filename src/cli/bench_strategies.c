@@ -17,12 +17,13 @@
 /* What may stand behind a strategy's name. */
 static const struct variant {
     const char *suffix;
-    const char *of; /* this strategy alone; NULL: any */
+    const char *of; /* this strategy alone */
     enum planner_objective objective;
     enum planner_unpaired unpaired;
+    bool reading; /* of the strategy: one of "all" */
 } variants[] = {
-    {":memory", NULL, PLANNER_MEMORY, PLANNER_UNPAIRED_ROWS},
-    {":out-channel", "iop", PLANNER_LATENCY, PLANNER_UNPAIRED_OUT_CHANNEL},
+    {":memory", "auto", PLANNER_MEMORY, PLANNER_UNPAIRED_ROWS, false},
+    {":out-channel", "iop", PLANNER_LATENCY, PLANNER_UNPAIRED_OUT_CHANNEL, true},
 };
 #define VARIANTS (sizeof variants / sizeof variants[0])
 
@@ -55,13 +56,13 @@ static enum cohort_code add_named(struct contest *c, char *name, struct cohort_e
             v = &variants[i];
     if (colon != NULL && v == NULL)
         return error_set(err, COHORT_ERR_USAGE,
-                         "--strategies %s: behind a name there may be :memory, or :out-channel "
+                         "--strategies %s: there may be :memory behind auto, and :out-channel "
                          "behind iop",
                          name);
     if (colon != NULL)
         *colon = '\0';
     enum cohort_code code = strategy_find(&found, name, err);
-    if (code == COHORT_OK && v != NULL && v->of != NULL && strcmp(v->of, found->name) != 0)
+    if (code == COHORT_OK && v != NULL && strcmp(v->of, found->name) != 0)
         code = error_set(err, COHORT_ERR_USAGE, "--strategies %s%s: only %s has that", name,
                          v->suffix, v->of);
     if (code == COHORT_OK)
@@ -73,7 +74,7 @@ static enum cohort_code add_named(struct contest *c, char *name, struct cohort_e
 static void add_all_of(struct contest *c, const struct strategy *s) {
     add_candidate(c, s, NULL);
     for (size_t i = 0; i < VARIANTS; i++)
-        if (variants[i].of != NULL && strcmp(variants[i].of, s->name) == 0)
+        if (variants[i].reading && strcmp(variants[i].of, s->name) == 0)
             add_candidate(c, s, &variants[i]);
 }
 
@@ -128,6 +129,7 @@ static enum cohort_code plan_one(struct contest *c, struct candidate *k, struct 
     const struct planner_options o = {.cost = c->costs->options,
                                       .objective = k->objective,
                                       .unpaired = k->unpaired,
+                                      .rows_only = c->o->rows_only,
                                       .predicted = !wants_groups(c)};
     struct cohort_error reason = {0};
     struct planned planned = {0};
@@ -160,6 +162,8 @@ static enum cohort_code plan_all(struct contest *c, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct cost_options o = {.wire = (enum plan_wire)c->wire,
                              .root_feeds = c->o->common.root != 0,
+                             .memory_limit = c->limits.all,
+                             .memory_limits = c->limits.each,
                              .setup_ms = c->o->common.setup_ms};
     TRY(cohort_pixel_bits(&o.pixel_inputs, c->model, c->sets[0].pixels, c->sets[0].pixel_count,
                           err));
@@ -184,6 +188,9 @@ static enum cohort_code search_each(struct contest *c, struct cohort_plan **plan
                                     struct cohort_error *err) {
     struct cohort_search_options o = {.root_feeds = c->o->common.root != 0,
                                       .setup_ms = c->o->common.setup_ms,
+                                      .memory_limit_bytes = c->limits.all,
+                                      .board_limits_bytes = c->limits.each,
+                                      .rows_only = c->o->rows_only,
                                       .pixels = c->sets[0].pixels,
                                       .pixel_count = c->sets[0].pixel_count};
     enum cohort_code code = COHORT_OK;
@@ -249,8 +256,12 @@ static enum cohort_code open_network(struct contest *c, struct cohort_error *err
         c->profiling_ms -= bench_groups_ms(c);
     session.log = NULL; /* profiling has said what there is to say of these boards */
     session.profile = c->o->cpu_time ? NULL : c->profile;
-    if (c->ranks->rank == 0)
+    if (c->ranks->rank == 0) {
         inputs_describe(&session, &c->sets[0]);
+        code = memory_limits_read(&c->limits, c->o->memory_limit, c->o->common.cluster,
+                                  cohort_profile_of(c->profile), err);
+    }
+    TRY(cli_agree(c->ranks, code, err));
     TRY(choose_wire(c, &session, err));
     if (c->ranks->rank == 0 && c->o->save_profile != NULL)
         code = cohort_profile_save(c->profile, c->o->save_profile, err);
@@ -470,6 +481,7 @@ static void release(struct contest *c) {
     }
     inputs_release(&c->sets, c->set_count);
     cost_destroy(&c->costs);
+    memory_limits_release(&c->limits);
     cohort_profile_free(&c->profile);
     cohort_model_free(&c->model);
     mem_free(c->health);

@@ -323,6 +323,8 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
     o.input_type = b.input_type;
     o.profile = b.profile.file;
     o.cpu_time = b.profile.off;
+    o.rows_only = b.profile.rows_only;
+    o.memory_limit = b.profile.memory_limit;
     if (check_comparison(&o, b.profile.strategy, &err) != COHORT_OK)
         return cli_fail(&err);
     if (b.engines && (b.common.threads > 0 || b.common.cores != NULL || o.strategies != NULL)) {

@@ -111,7 +111,7 @@ int cmd_plan(const struct cli_command *self, int argc, char **argv) {
         s.boards = boards;
         s.output = path;
         s.root_feeds = o.root == 1;
-        s.wire = o.wire > 0 ? o.wire : 0;
+        s.wire = o.wire;
         enum cohort_code searched = check_search(&o, &s, &err);
         s.plan = o.plan;
         s.strategy = s.strategy != NULL ? s.strategy : "auto";

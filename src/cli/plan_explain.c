@@ -86,8 +86,15 @@ static enum cohort_code consider(struct rival *best, const struct cost_model *m,
     struct simulation *sim = NULL;
     struct cohort_error impossible = {0};
     TRY(replace(&q, p, at, gone, s, err));
-    if (channels_check(q, m->g, &impossible) != COHORT_OK)
-        goto out; /* a neighbour by channels does not go with it */
+    code = channels_check(q, m->g, &impossible);
+    if (code == COHORT_ERR_PLAN) { /* a neighbour by channels does not go with it */
+        code = COHORT_OK;
+        goto out;
+    }
+    if (code != COHORT_OK) {
+        *err = impossible;
+        goto out;
+    }
     TRY(simulate(&sim, m, q, false, false, err));
     if (best->what[0] == '\0' || sim->total_ms < best->total_ms) {
         snprintf(best->what, sizeof best->what, "%s", what);

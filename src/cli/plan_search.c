@@ -117,17 +117,16 @@ static enum cohort_code write_plan(const struct plan *p, const struct search_opt
     return code;
 }
 
+/* *plan: one that is there, which it takes; NULL: a new one. */
 static enum cohort_code show_one(const struct graph *g, const struct cost_model *m,
-                                 const struct search_options *o,
+                                 struct plan **plan, const struct search_options *o,
                                  const struct planner_options *options, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct planned planned = {0};
-    struct plan *plan = NULL;
     const double begin = clock_ms();
-    if (o->plan != NULL) {
-        TRY(plan_load(&plan, o->plan, err));
-        TRY(plan_check(plan, g, m->boards, err));
-        TRY(planner_predict(&planned, m, &plan, err));
+    if (*plan != NULL) {
+        TRY(plan_check(*plan, g, m->boards, err));
+        TRY(planner_predict(&planned, m, plan, err));
     } else {
         TRY(planner_make(&planned, m, o->strategy, options, err));
         TRY(plan_check(planned.plan, g, m->boards, err));
@@ -142,7 +141,6 @@ static enum cohort_code show_one(const struct graph *g, const struct cost_model 
     if (o->explain && !o->json)
         TRY(cli_plan_explain(stdout, m, &planned, err));
 out:
-    plan_destroy(&plan);
     planned_release(&planned);
     return code;
 }
@@ -152,6 +150,8 @@ enum cohort_code cli_plan_search(const struct graph *g, const struct search_opti
     enum cohort_code code = COHORT_OK;
     struct profile *profile = NULL;
     struct cost_model *m = NULL;
+    struct plan *plan = NULL;
+    enum plan_wire wire = o->wire > 0 ? (enum plan_wire)o->wire : PLAN_WIRE_F32;
     bool *excluded = NULL;
     struct memory_limits limits = {0};
     TRY(open_profile(&profile, g, o, err));
@@ -163,8 +163,12 @@ enum cohort_code cli_plan_search(const struct graph *g, const struct search_opti
     if (o->exclude != NULL)
         TRY(read_excluded(profile, o->exclude, excluded, err));
     TRY(memory_limits_read(&limits, o->memory_limit, o->cluster, profile, err));
+    if (o->plan != NULL) {
+        TRY(plan_load(&plan, o->plan, err));
+        wire = plan->wire = o->wire >= 0 ? wire : plan->wire;
+    }
     const struct planner_options options = {.cost = {.boards = (int)o->boards,
-                                                     .wire = (enum plan_wire)o->wire,
+                                                     .wire = wire,
                                                      .input_u8 = o->image_input,
                                                      .root_feeds = o->root_feeds,
                                                      .left_out = excluded,
@@ -176,12 +180,13 @@ enum cohort_code cli_plan_search(const struct graph *g, const struct search_opti
                                             .unpaired = (enum planner_unpaired)o->unpaired,
                                             .rows_only = o->rows_only};
     TRY(cost_create(&m, g, profile, &options.cost, err));
-    if (o->plan == NULL && strcmp(o->strategy, "all") == 0)
+    if (plan == NULL && strcmp(o->strategy, "all") == 0)
         TRY(show_all(m, o, &options, err));
     else
-        TRY(show_one(g, m, o, &options, err));
+        TRY(show_one(g, m, &plan, o, &options, err));
 out:
     cost_destroy(&m);
+    plan_destroy(&plan);
     mem_free(excluded);
     memory_limits_release(&limits);
     profile_destroy(&profile);

@@ -11,7 +11,8 @@ struct search_options {
     const char *strategy, *exclude;
     const char *output, *memory_limit, *cluster;
     long boards; /* 0: the profile's */
-    int wire, objective, unpaired;
+    int wire;    /* < 0: as the plan says, or f32 */
+    int objective, unpaired;
     double setup_ms;
     bool rows_only;
     bool root_feeds, image_input, predicted, explain, json;

@@ -28,6 +28,9 @@ static enum cohort_code check(const struct cli_options *o, const struct profile_
     if (said != NULL && asks != NULL && !p->adapt)
         return error_set(err, COHORT_ERR_USAGE,
                          "%s already says how to divide: leave out %s, or it", said, asks);
+    if (o->keep_nodes && p->memory_limit != NULL)
+        return error_set(err, COHORT_ERR_USAGE,
+                         "--keep-nodes runs without planning: leave out --memory-limit, or it");
     const bool adapts = p->adapt && size > 1;
     if (p->adapt && !adapts)
         fprintf(stderr, "cohort: note: one board has nothing to divide: --adapt does nothing\n");

@@ -90,14 +90,14 @@ tap_run "  single among them" test "$(grep -oE '"strategy": "[a-z]+"' "$scratch/
 tap_run "  fss by groups that were measured for it" grep -qE '"groups": [1-9][0-9]*,' "$scratch/strategies.json"
 tap_run "  every board's memory" test "$(grep -cE '"board_peak_bytes": \[[0-9]+, [0-9]+, [0-9]+\]' "$scratch/strategies.json")" = 4
 tap_run "  as planned, too" test "$(grep -cE '"board_planned_peak_bytes": \[[0-9]+, [0-9]+, [0-9]+\]' "$scratch/strategies.json")" = 4
-tap_run "  with a set-up of each transfer" keep setup timeout 120 "$mpirun" --bind-to none -n 2 "$cohort" bench "$net" --strategies coedge,coedge:memory --setup-ms 5 --repeat 1 --rounds 1 --json
+tap_run "  with a set-up of each transfer" keep setup timeout 120 "$mpirun" --bind-to none -n 2 "$cohort" bench "$net" --strategies coedge,auto:memory --setup-ms 5 --repeat 1 --rounds 1 --json
 tap_run "  which it takes, and was predicted to take" python3 -c "
 import json, sys
 net = json.load(open(sys.argv[1]))['networks'][0]
 assert net['setup_ms'] == 5, net
 row = {s['strategy']: s for s in net['strategies']}['coedge']
 assert min(row['latency_ms']['min'], row['predicted_ms']) >= 5 and row['computing_boards'] == 2, row" "$scratch/setup.json"
-tap_run "  and an objective" grep -q '"strategy": "coedge:memory"' "$scratch/setup.json"
+tap_run "  and an objective" grep -q '"strategy": "auto:memory"' "$scratch/setup.json"
 tap_run "  not one that there is not" sh -c '! "$1" bench "$2" --strategies auto:speed 2>"$3" && grep -q "^cohort: --strategies auto:speed: " "$3"' - "$cohort" "$net" "$scratch/refused"
 tap_run "  nor one of another strategy" sh -c '! "$1" bench "$2" --strategies coedge:out-channel 2>"$3" && grep -q "only iop has that" "$3"' - "$cohort" "$net" "$scratch/refused"
 tap_run "  as CSV" keep csv timeout 120 "$mpirun" --bind-to none -n 2 "$cohort" bench "$net" --strategies coedge,fss --predicted --repeat 1 --rounds 1 --format csv
