@@ -166,7 +166,8 @@ static enum cohort_code propose(struct proposal *p, struct cohort_session *s,
                  .pixel_inputs = session_pixel_bits(s),
                  .root_feeds = a->search.root_feeds != 0,
                  .memory_limit = a->search.memory_limit_bytes,
-                 .memory_limits = a->limits},
+                 .memory_limits = a->limits,
+                 .setup_ms = a->search.setup_ms},
         .rows_only = true, /* shards stay as they are while a session lives */
         .predicted = true, /* groups were measured at the speeds that boards had before */
     };

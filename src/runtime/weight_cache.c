@@ -26,11 +26,13 @@ bool weight_cache_used(const struct cohort_session *s) {
 
 static char *cache_path(const struct cohort_session *s, const struct weight_part *p) {
     const char *whole = graph_value(s->graph, p->source)->content_hash;
-    char text[HASH_TEXT_BYTES + 80], name[HASH_TEXT_BYTES];
+    char text[HASH_TEXT_BYTES + 128], name[HASH_TEXT_BYTES];
     if (p->axis < 0)
         return mem_printf("%s/weights/%s", s->options.cache_directory, whole);
-    const int length = snprintf(text, sizeof text, "%s %d %lld %lld", whole, p->axis,
-                                (long long)p->begin, (long long)p->end);
+    /* The same bytes may be a tensor of another shape elsewhere, of which these are other ones. */
+    const int length =
+        snprintf(text, sizeof text, "%s %d %lld %lld %zu %zu", whole, p->axis, (long long)p->begin,
+                 (long long)p->end, (size_t)p->blob.run_bytes, (size_t)p->blob.run_pitch);
     hash_bytes(text, (size_t)length, name);
     return mem_printf("%s/weights/%s", s->options.cache_directory, name);
 }

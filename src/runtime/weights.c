@@ -21,7 +21,9 @@ struct arrival {
     bool writing; /* into the cache */
     char *piece;  /* rows that are not packed yet; NULL: it is not packed piece by piece */
     size_t piece_bytes, filled;
-    int64_t row; /* that the piece begins with */
+    int64_t row;         /* that the piece begins with */
+    struct tensor whole; /* what comes otherwise: only when all of it is there it is the constant's,
+                            because operators are bound whose constants have data */
 };
 
 struct arrivals {
@@ -203,9 +205,8 @@ static enum cohort_code begin_part(struct arrivals *a, int part, struct cohort_e
     const enum cohort_code code = begin_pieces(r, a->s, p->id, err);
     if (code != COHORT_OK || r->piece != NULL)
         return code;
-    struct tensor *t = session_constant(a->s, p->id);
-    const struct shape shape = t->shape;
-    return tensor_init(t, t->type, &shape, err);
+    const struct tensor *t = session_constant(a->s, p->id);
+    return tensor_init(&r->whole, t->type, &t->shape, err);
 }
 
 /* The disk is full, or the like: on with this part in memory, with the `at` bytes that are written.
@@ -213,15 +214,14 @@ static enum cohort_code begin_part(struct arrivals *a, int part, struct cohort_e
 static enum cohort_code leave_cache(struct arrivals *a, int part, size_t at,
                                     struct cohort_error *err) {
     struct arrival *r = &a->of[part];
-    struct tensor *t = session_constant(a->s, a->parts.list[part].id);
-    const struct shape shape = t->shape;
+    const struct tensor *t = session_constant(a->s, a->parts.list[part].id);
     struct file_map map = {0};
     enum cohort_code code = COHORT_OK;
     if (at > 0)
         TRY(file_map(&map, r->writer.temporary, err));
-    TRY(tensor_init(t, t->type, &shape, err));
+    TRY(tensor_init(&r->whole, t->type, &t->shape, err));
     if (at > 0 && map.bytes >= at)
-        memcpy(t->data, map.data, at);
+        memcpy(r->whole.data, map.data, at);
     else if (at > 0)
         code = error_set(err, COHORT_ERR_IO, "%s: cannot be read back", r->writer.temporary);
 out:
@@ -238,6 +238,10 @@ static enum cohort_code end_part(struct arrivals *a, int part, struct cohort_err
     if (r->writing) {
         r->writing = false;
         TRY(weight_cache_end(&r->writer, a->s, p, err));
+    }
+    if (r->whole.data != NULL) {
+        *session_constant(a->s, p->id) = r->whole;
+        r->whole = (struct tensor){0};
     }
     TRY(settle(a->s, p->id, err));
 out:
@@ -263,7 +267,7 @@ static enum cohort_code take_piece(void *context, int index, size_t at, const vo
     if (r->piece != NULL)
         TRY(add_to_piece(r, a->s, p->id, data, bytes, err));
     else if (!r->writing)
-        memcpy((char *)session_constant(a->s, p->id)->data + at, data, bytes);
+        memcpy((char *)r->whole.data + at, data, bytes);
     if (at + bytes == p->blob.bytes)
         TRY(end_part(a, part, err));
 out:
@@ -319,6 +323,7 @@ static void release_arrivals(struct arrivals *a) {
         if (a->of[i].writing)
             file_writer_abandon(&a->of[i].writer);
         mem_free(a->of[i].piece);
+        tensor_release(&a->of[i].whole);
     }
     mem_free(a->of);
     weight_parts_release(&a->parts);

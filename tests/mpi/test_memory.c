@@ -109,8 +109,9 @@ static struct plan *by_channels(void) {
 
 /* ---- one plan -------------------------------------------------------------------------------- */
 
-/* On rank 0: of every board, measured beside planned, as the report says. */
-static bool planned_is_measured(const char *json, bool *planned) {
+/* On rank 0: of every board, measured beside planned, as the report says; planned: nothing, where
+ * nothing was. */
+static bool planned_is_measured(const char *json, bool planned) {
     struct cohort_error err = {0};
     cJSON *root = NULL;
     const cJSON *b;
@@ -118,7 +119,7 @@ static bool planned_is_measured(const char *json, bool *planned) {
     cJSON_ArrayForEach(b, cJSON_GetObjectItem(root, "boards")) {
         const cJSON *plan = cJSON_GetObjectItem(b, "planned_bytes");
         const cJSON *had = cJSON_GetObjectItem(b, "memory_bytes");
-        *planned = *planned || plan != NULL;
+        good = good && (plan != NULL) == planned && (had != NULL || mem_anonymous_bytes() == 0);
         if (plan == NULL || had == NULL)
             continue;
         if (!alike(had->valuedouble, plan->valuedouble))
@@ -139,7 +140,7 @@ static void run(const char *name, struct plan *plan, const struct cohort_profile
     struct watch w;
     char *json = NULL;
     const bool root = mt_rank == 0;
-    bool planned = false;
+    const bool planned = profile != NULL;
     const struct cohort_plan wrapped = {plan};
     const struct cohort_session_options o = {
         .threads = 1, .no_binding = 1, .weights = COHORT_WEIGHTS_SEND};
@@ -168,7 +169,7 @@ static void run(const char *name, struct plan *plan, const struct cohort_profile
     if (root && profile != NULL)
         good = mt_said(cohort_predict(s, profile, &err), &err);
     good = mt_said(cohort_report(s, &json, &err), &err) && good;
-    good = good && (!root || planned_is_measured(json, &planned));
+    good = good && (!root || planned_is_measured(json, planned));
     mt_ok(good, "%s: what is measured is what was planned%s", name,
           planned ? "" : " (nothing was)");
 out:
