@@ -30,15 +30,24 @@ int64_t dilation_busy_ns(const struct dilation *d) {
     return (int64_t)((double)used / d->share);
 }
 
-void dilation_begin(struct dilation *d) {
-    d->target_ns = clock_ns(CLOCK_MONOTONIC);
+static void begin_at(struct dilation *d, int64_t ns) {
+    d->target_ns = ns;
     d->cpu_ns = d->awake_ns = cpu_now();
     d->end_ns = 0;
+    d->over_ns = 0;
+}
+
+void dilation_begin(struct dilation *d) {
+    begin_at(d, clock_ns(CLOCK_MONOTONIC) - d->over_ns);
+}
+
+void dilation_waited(struct dilation *d) {
+    d->over_ns = 0;
 }
 
 void dilation_resume(struct dilation *d) {
     if (d->end_ns == 0)
-        dilation_begin(d);
+        begin_at(d, clock_ns(CLOCK_MONOTONIC));
     else
         d->cpu_ns = cpu_now();
 }
@@ -69,6 +78,7 @@ static void sleep_to_target(struct dilation *d, int64_t now, dilation_poll_fn po
         now = clock_ns(CLOCK_MONOTONIC);
     }
     d->cpu_ns = d->awake_ns = cpu_now();
+    d->over_ns = now - d->target_ns < LATE_NS ? now - d->target_ns : LATE_NS;
 }
 
 void dilation_step(struct dilation *d, bool last, dilation_poll_fn poll, void *context) {

@@ -28,6 +28,7 @@ struct dilation {
     int64_t awake_ns;    /* the same clock when it slept last */
     int64_t end_ns;      /* monotonic: when the work at hand should end; 0: by its CPU time */
     int64_t expected_ns; /* how long that takes */
+    int64_t over_ns;     /* the last stretch of work ended so long after its target, or LATE_NS */
     struct dilation_counts counts;
 };
 
@@ -36,8 +37,12 @@ typedef void (*dilation_poll_fn)(void *context);
 /* Nanoseconds that the board stands for since dilation_begin() and before: CPU time, stretched.  By
  * the thread that works. */
 int64_t dilation_busy_ns(const struct dilation *d);
-/* All by the thread that works.  The stretch of work begins now; any earlier one is forgotten. */
+/* All by the thread that works.  The stretch of work begins now; or earlier, where the board is
+ * just done with another stretch and woke up late: a slow board would not have slept, so a network
+ * that is run in many stretches would take longer than one that is run in one. */
 void dilation_begin(struct dilation *d);
+/* The thread waited for others since the last stretch, which therefore does not matter any more. */
+void dilation_waited(struct dilation *d);
 /* What this thread did since it last worked (waiting for others) was no work; the target stays
  * where time is known, and is now where it is not. */
 void dilation_resume(struct dilation *d);

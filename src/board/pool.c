@@ -206,6 +206,10 @@ void pool_dilate_begin_whole(struct pool *p) {
     p->whole = p->threads == 1; /* several are timed by the clock on the wall */
 }
 
+void pool_dilate_waited(struct pool *p) {
+    dilation_waited(&p->workers[0].dilation);
+}
+
 void pool_dilate_expect(struct pool *p, double ms) {
     if (pool_naps(p))
         dilation_expect(&p->workers[0].dilation, (int64_t)(ms * 1e6 / p->part));

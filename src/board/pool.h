@@ -47,6 +47,8 @@ void pool_slow_down(struct pool *p, double part);
 void pool_dilate_begin(struct pool *p);
 void pool_dilate(struct pool *p);
 void pool_dilate_end(struct pool *p);
+/* The caller waited for others since it last worked: its work does not just go on. */
+void pool_dilate_waited(struct pool *p);
 /* Between begin and end: what is done from here to the next pool_dilate() takes so long on the
  * board, whatever CPU it needs here. */
 void pool_dilate_expect(struct pool *p, double ms);

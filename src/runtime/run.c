@@ -54,6 +54,18 @@ static enum cohort_code fetch_outputs(struct cohort_session *s, struct cohort_te
     return COHORT_OK;
 }
 
+#define LOOK_MS 0.05 /* at what is there already takes no longer */
+
+/* Until what the step needs is there, or (`sent`) the board's own has left as well. */
+static enum cohort_code await(struct cohort_session *s, struct comm_transfer *t, bool sent,
+                              struct cohort_error *err) {
+    const double begin = clock_ms();
+    const enum cohort_code code = sent ? comm_transfer_end(t, err) : comm_exchange_arrive(t, err);
+    if (clock_ms() - begin > LOOK_MS)
+        pool_dilate_waited(s->pool);
+    return code;
+}
+
 static enum cohort_code run_step(struct cohort_session *s, struct step *step,
                                  struct cohort_error *err) {
     struct comm_transfer *transfer = step->move >= 0 ? s->moves[step->move].transfer : NULL;
@@ -76,14 +88,12 @@ static enum cohort_code run_step(struct cohort_session *s, struct step *step,
         session_encode_move(s, step->move, step->part);
         return comm_exchange_more(transfer, err);
     case STEP_WAIT:
-        code = s->transitions.list[step->move].kind == TRANSITION_EXCHANGE
-                   ? comm_exchange_arrive(transfer, err)
-                   : comm_transfer_end(transfer, err);
+        code = await(s, transfer, s->transitions.list[step->move].kind != TRANSITION_EXCHANGE, err);
         if (code == COHORT_OK)
             session_decode_move(s, step->move);
         return code;
     case STEP_FINISH:
-        return comm_transfer_end(transfer, err);
+        return await(s, transfer, true, err);
     }
     return code;
 }
@@ -136,6 +146,7 @@ enum cohort_code cohort_run(struct cohort_session *s, const struct cohort_tensor
         TRY(comm_poll(s->comm, err)); /* another rank failed after it owed this one nothing more */
     double start = clock_ms();
     int64_t cpu_ns = pool_dilation(s->pool).cpu_ns;
+    pool_dilate_waited(s->pool);
     if (s->rank == 0) {
         pool_dilate_begin(s->pool);
         TRY(store_inputs(s, inputs, input_count, err));

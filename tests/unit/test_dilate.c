@@ -1,6 +1,7 @@
 /* Dilation: a board at share s takes 1/s of its CPU time, or what was profiled of it, polls while
  * it sleeps, counts late blocks, and answers with the same bits.
  * alone: it sleeps and looks at clocks */
+#include "board/dilate.h"
 #include "board/pool.h"
 #include "cohort.h"
 #include "runtime/model.h"
@@ -296,6 +297,35 @@ static void test_whole(void **state) {
 
 /* ---- polling and lateness -------------------------------------------------------------------- */
 
+static int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* One stretch of work behind another begins when that should have ended, unless the board waited.
+ */
+static void test_stretches_add_up(void **state) {
+    (void)state;
+    struct dilation d = {.share = SHARE};
+    for (int waited = 0; waited < 2; waited++) {
+        dilation_begin(&d);
+        dilation_expect(&d, 3000000);
+        dilation_done(&d, NULL, NULL);
+        dilation_step(&d, true, NULL, NULL);
+        assert_in_range(d.over_ns, 0, 1000000);
+        const int64_t over = d.over_ns = d.over_ns / 2 + 1;
+        if (waited > 0)
+            dilation_waited(&d);
+        const int64_t before = now_ns();
+        dilation_begin(&d);
+        const int64_t begun = d.target_ns + (waited > 0 ? 0 : over);
+        assert_in_range(begun, before, now_ns());
+        assert_int_equal(d.over_ns, 0);
+        dilation_step(&d, true, NULL, NULL);
+    }
+}
+
 static void test_polls_while_sleeping(void **state) {
     (void)state;
     struct pool *p = make_pool(1);
@@ -538,6 +568,7 @@ int main(void) {
         cmocka_unit_test(test_known_times_add_up),
         cmocka_unit_test(test_late_by_known_time),
         cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_stretches_add_up),
         cmocka_unit_test(test_polls_while_sleeping),
         cmocka_unit_test(test_late_blocks_are_counted),
         cmocka_unit_test(test_same_bits),
