@@ -261,6 +261,7 @@ FUZZ_SRC_plan    := $(FUZZ_GRAPH) $(wildcard planner/*.c) src/exec/arena.c
 FUZZ_SRC_profile := $(FUZZ_GRAPH) planner/profile.c planner/profile_json.c
 FUZZ_SRC_tuning  := $(wildcard src/base/*.c) src/exec/tuning.c src/exec/signature.c
 ONNX_TESTS := /usr/lib/python3/dist-packages/onnx/backend/test/data
+FUZZ_TIMEOUT ?= 20 # seconds an input may take
 FUZZ_SEEDS_cluster ?= hostfiles
 FUZZ_SEEDS_network ?= $(BUILD)/fuzz/seeds
 FUZZ_SEEDS_onnx    ?= $(wildcard $(ONNX_TESTS)/simple)
@@ -282,7 +283,7 @@ $(BUILD)/fuzz/obj/%.o: %.c | $(BUILD)/.libraries
 $(FUZZ_TARGETS): fuzz-%: $$(call FUZZ_OBJ,$$*)
 	@mkdir -p $(BUILD)/fuzz/$*
 	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $(BUILD)/fuzz/fuzz_$* $^ -lxxhash -lcjson -lpng -ljpeg -lm
-	$(BUILD)/fuzz/fuzz_$* -max_total_time=$(SECONDS) -max_len=8192 -timeout=20 -artifact_prefix=$(BUILD)/fuzz/ \
+	$(BUILD)/fuzz/fuzz_$* -max_total_time=$(SECONDS) -max_len=8192 -timeout=$(FUZZ_TIMEOUT) -artifact_prefix=$(BUILD)/fuzz/ \
 	    $(BUILD)/fuzz/$* $(FUZZ_SEEDS_$*)
 # The same sources by AFL++ (Debian's afl++): make fuzz-afl-network SECONDS=600; what it finds lies
 # in build/afl/NAME/default/crashes and hangs.

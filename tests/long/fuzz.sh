@@ -15,7 +15,7 @@ fuzz() { # TARGET SECONDS WHAT
     if [ -n "$without" ]; then
         tap_skip "made-up bytes for $3" "$without"
     else
-        tap_run "made-up bytes for $3, $2 s" make --no-print-directory "fuzz-$1" "SECONDS=$2" "BUILD=${build#"$PWD"/}"
+        tap_run "made-up bytes for $3, $2 s" make --no-print-directory "fuzz-$1" "SECONDS=$2" "FUZZ_TIMEOUT=60" "BUILD=${build#"$PWD"/}"
     fi
 }
 [ -n "$without" ] || make --no-print-directory -j"$(nproc)" fuzz-objects "BUILD=${build#"$PWD"/}" >/dev/null 2>&1
