@@ -5,39 +5,11 @@
 # Needs root and a kernel with namespaces, bridges and tbf; skips loudly without.
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh
-cohort=${COHORT_BIN:-${COHORT_BUILD:-$PWD/build}/cohort}
-export COHORT_FARM=adapt-$$
-unset COHORT_CLUSTER COHORT_NO_PROFILE # the farm's own
-mpirun=$(command -v mpirun.openmpi || command -v mpirun)
-work=$(mktemp -d)
-export XDG_CACHE_HOME=$work/cache
-farm() { bench/farm "$@"; }
-end_farm() {
-    farm down >/dev/null 2>&1
-    rm -rf "$work"
-}
-
-why=""
-[ "$(id -u)" -eq 0 ] || why="not root"
-[ -n "$why" ] || [ -n "$mpirun" ] || why="no mpirun"
-[ -n "$why" ] || command -v python3 >/dev/null || why="no python3"
-if [ -z "$why" ] && ! farm up 4 --share 0.05 >"$work/up" 2>&1; then
-    why="bench/farm up: $(tail -n 1 "$work/up")"
-    case $why in *namespace* | *tbf* | *permitted* | *iproute2*) ;; *)
-        tap_not_ok "four boards" "$why"
-        end_farm
-        tap_end
-        exit
-        ;;
-    esac
-fi
-if [ -n "$why" ]; then
-    tap_skip "plans made anew on the emulated farm" "$why"
-    rm -rf "$work"
-    tap_end
-    exit
-fi
-trap end_farm EXIT
+. tests/support/farm.sh
+unset COHORT_NO_PROFILE
+without=""
+command -v python3 >/dev/null || without="no python3"
+begin_farm adapt "plans made anew on the emulated farm" 4 --share 0.05
 net=$work/net.onnx
 "$cohort" synth vgg11 --size 112 --width 0.5 --features -o "$net" || exit 1
 "$cohort" run "$net" --no-profile --as npy -o "$work/one.npy" >/dev/null 2>&1

@@ -7,39 +7,9 @@
 # without.
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh
-cohort=${COHORT_BIN:-${COHORT_BUILD:-$PWD/build}/cohort}
-export COHORT_FARM=memory-$$
-unset COHORT_CLUSTER # the farm's own
-mpirun=$(command -v mpirun.openmpi || command -v mpirun)
+. tests/support/farm.sh
 limit=200000000
-work=$(mktemp -d)
-export XDG_CACHE_HOME=$work/cache
-farm() { bench/farm "$@"; }
-end_farm() {
-    farm down >/dev/null 2>&1
-    rm -rf "$work"
-}
-
-why=""
-[ "$(id -u)" -eq 0 ] || why="not root"
-[ -n "$why" ] || [ -n "$mpirun" ] || why="no mpirun"
-if [ -z "$why" ] && ! farm up 6 --rate 1gbit --memory $limit >"$work/up" 2>&1; then
-    why="bench/farm up: $(tail -n 1 "$work/up")"
-    case $why in *namespace* | *tbf* | *permitted* | *iproute2* | *"memory controller"*) ;; *)
-        tap_not_ok "six boards" "$why"
-        end_farm
-        tap_end
-        exit
-        ;;
-    esac
-fi
-if [ -n "$why" ]; then
-    tap_skip "a network larger than any board" "$why"
-    rm -rf "$work"
-    tap_end
-    exit
-fi
-trap end_farm EXIT
+begin_farm memory "a network larger than any board" 6 --rate 1gbit --memory $limit
 
 net=$work/vgg19.onnx
 "$cohort" synth vgg19 -o "$net" || exit 1

@@ -4,38 +4,8 @@
 # Needs root and a kernel with namespaces, bridges and tbf; skips loudly without.
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh
-cohort=${COHORT_BIN:-${COHORT_BUILD:-$PWD/build}/cohort}
-export COHORT_FARM=profile-$$
-unset COHORT_CLUSTER # the farm's own
-mpirun=$(command -v mpirun.openmpi || command -v mpirun)
-work=$(mktemp -d)
-export XDG_CACHE_HOME=$work/cache
-farm() { bench/farm "$@"; }
-end_farm() {
-    farm down >/dev/null 2>&1
-    rm -rf "$work"
-}
-
-why=""
-[ "$(id -u)" -eq 0 ] || why="not root"
-[ -n "$why" ] || [ -n "$mpirun" ] || why="no mpirun"
-if [ -z "$why" ] && ! farm up 6 --share 0.1,0.1,0.1,0.1,0.1,0.05 >"$work/up" 2>&1; then
-    why="bench/farm up: $(tail -n 1 "$work/up")"
-    case $why in *namespace* | *tbf* | *permitted* | *iproute2*) ;; *)
-        tap_not_ok "six boards" "$why"
-        end_farm
-        tap_end
-        exit
-        ;;
-    esac
-fi
-if [ -n "$why" ]; then
-    tap_skip "profiles on the emulated farm" "$why"
-    rm -rf "$work"
-    tap_end
-    exit
-fi
-trap end_farm EXIT
+. tests/support/farm.sh
+begin_farm profile "profiles on the emulated farm" 6 --share 0.1,0.1,0.1,0.1,0.1,0.05
 net=$work/net.onnx
 "$cohort" synth resnet18 --size 96 --width 0.5 --features -o "$net" || exit 1
 

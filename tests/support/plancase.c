@@ -235,3 +235,33 @@ struct profile *case_profile(const struct graph *g, int boards, double link_ms, 
     p->gather_factor = case_range(seed, 1, 1.2);
     return p;
 }
+
+struct cost_model *case_model(const struct graph *g, const struct profile *p,
+                              struct cost_options o) {
+    struct cohort_error err = {0};
+    struct cost_model *m = NULL;
+    if (cost_create(&m, g, p, &o, &err) != COHORT_OK)
+        fail_msg("%s", err.message);
+    return m;
+}
+
+void case_short_memory(const struct graph *g, const struct profile *p, const char *strategy,
+                       const struct planner_options *o, long each) {
+    enum cohort_code code = COHORT_ERR_MEMORY;
+    for (long n = 1; code != COHORT_OK; n += n < each ? 1 : 1 + n / 100) {
+        struct cost_model *m = NULL;
+        struct planned planned = {0};
+        struct cohort_error err = {0};
+        const long before = mem_live_blocks();
+        mem_fail_at(n);
+        code = cost_create(&m, g, p, &o->cost, &err);
+        if (code == COHORT_OK)
+            code = planner_make(&planned, m, strategy, o, &err);
+        mem_fail_at(0);
+        planned_release(&planned);
+        cost_destroy(&m);
+        assert_int_equal(mem_live_blocks(), before);
+        if (code != COHORT_OK)
+            assert_int_equal(code, COHORT_ERR_MEMORY);
+    }
+}

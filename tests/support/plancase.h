@@ -4,6 +4,7 @@
 #define COHORT_TESTS_PLANCASE_H
 
 #include "planner/profile.h"
+#include "planner/strategy.h"
 #include "tests/support/toynet.h"
 
 int case_draw(uint64_t *seed, int n); /* 0 … n-1 */
@@ -23,5 +24,12 @@ struct graph *case_weighted(uint64_t *seed, int nodes, int height, int tail);
 /* Boards of one to three kinds, curves with a bend, links of their own (link_ms: about what a map
  * takes on a link, beside about 1 for an operator on a board). */
 struct profile *case_profile(const struct graph *g, int boards, double link_ms, uint64_t *seed);
+struct cost_model *case_model(const struct graph *g, const struct profile *p,
+                              struct cost_options o);
+
+/* Plans by a strategy while each allocation fails in turn (all of the first `each`, then fewer and
+ * fewer): it says so and leaves nothing behind. */
+void case_short_memory(const struct graph *g, const struct profile *p, const char *strategy,
+                       const struct planner_options *o, long each);
 
 #endif

@@ -21,15 +21,6 @@
 
 #define EPS 1e-9
 
-static struct cost_model *model(const struct graph *g, const struct profile *p,
-                                struct cost_options o) {
-    struct cohort_error err = {0};
-    struct cost_model *m = NULL;
-    if (cost_create(&m, g, p, &o, &err) != COHORT_OK)
-        fail_msg("%s", err.message);
-    return m;
-}
-
 static struct plan_segment segment_of(const struct sigma *s, const struct auto_segment *a) {
     return (struct plan_segment){.mode = a->mode,
                                  .output = a->output,
@@ -250,7 +241,7 @@ static void test_limited(void **state) {
                                            : case_any(&seed, nodes, height);
         const int boards = 1 + case_draw(&seed, 3);
         struct profile *p = case_profile(g, boards, case_range(&seed, 0.05, 2), &seed);
-        struct cost_model *m = model(g, p, (struct cost_options){0});
+        struct cost_model *m = case_model(g, p, (struct cost_options){0});
         const struct auto_limits limits = {.live = 1 + case_draw(&seed, 4),
                                            .longest = 1 + case_draw(&seed, 5),
                                            .splits = 2 + case_draw(&seed, 3),
@@ -280,7 +271,7 @@ static void test_limited_channels(void **state) {
                                         1 + case_draw(&seed, 3));
         struct profile *p =
             case_profile(g, 2 + case_draw(&seed, 2), case_range(&seed, 0.0005, 0.03), &seed);
-        struct cost_model *m = model(g, p, (struct cost_options){0});
+        struct cost_model *m = case_model(g, p, (struct cost_options){0});
         struct auto_limits limits = channel_limits(&seed);
         limits.channel_weights = 0;
         check_limited(m, limits, case_range(&seed, 0.35, 1.02), &steps, &refused, &slower);
@@ -307,11 +298,11 @@ static void test_exact(void **state) {
         const int boards = 1 + case_draw(&seed, 4);
         struct profile *p = case_profile(g, boards, case_range(&seed, 0.05, 2), &seed);
         bool left_out[4] = {false, case_draw(&seed, 4) == 0, false, false};
-        struct cost_model *m =
-            model(g, p,
-                  (struct cost_options){.left_out = left_out,
-                                        .setup_ms = round % 5 == 0 ? case_range(&seed, 0, 2) : 0,
-                                        .root_feeds = boards > 2 && case_draw(&seed, 4) == 0});
+        struct cost_model *m = case_model(
+            g, p,
+            (struct cost_options){.left_out = left_out,
+                                  .setup_ms = round % 5 == 0 ? case_range(&seed, 0, 2) : 0,
+                                  .root_feeds = boards > 2 && case_draw(&seed, 4) == 0});
         const struct auto_limits limits = {.live = 1 + case_draw(&seed, 4),
                                            .thin = case_draw(&seed, 3) == 0,
                                            .longest = 1 + case_draw(&seed, 5),
@@ -338,11 +329,11 @@ static void test_exact_channels(void **state) {
         const int boards = 2 + case_draw(&seed, 2);
         struct profile *p = case_profile(g, boards, case_range(&seed, 0.0005, 0.03), &seed);
         bool left_out[3] = {false, case_draw(&seed, 6) == 0, false};
-        struct cost_model *m =
-            model(g, p,
-                  (struct cost_options){.left_out = left_out,
-                                        .setup_ms = round % 5 == 0 ? case_range(&seed, 0, 0.1) : 0,
-                                        .root_feeds = boards > 2 && case_draw(&seed, 4) == 0});
+        struct cost_model *m = case_model(
+            g, p,
+            (struct cost_options){.left_out = left_out,
+                                  .setup_ms = round % 5 == 0 ? case_range(&seed, 0, 0.1) : 0,
+                                  .root_feeds = boards > 2 && case_draw(&seed, 4) == 0});
         const struct auto_limits limits = channel_limits(&seed);
         check_exact(m, &limits, &steps, &channels, &used);
         cost_destroy(&m);
@@ -393,7 +384,7 @@ static void test_gap(void **state) {
         const double link_ms = case_range(&seed, 0.1, 2);
         struct graph *g = case_chain(&seed, nodes, height, false);
         struct profile *p = case_profile(g, boards, link_ms, &seed);
-        struct cost_model *m = model(g, p, (struct cost_options){0});
+        struct cost_model *m = case_model(g, p, (struct cost_options){0});
         struct auto_limits limits = auto_limits_for(m);
         struct sigma *s = NULL;
         struct auto_found few, all;
@@ -485,7 +476,7 @@ static void test_never_slower(void **state) {
             .cost = {.wire = (enum plan_wire)case_draw(&seed, 3),
                      .input_u8 = case_draw(&seed, 2) == 0,
                      .root_feeds = p->board_count > 2 && case_draw(&seed, 4) == 0}};
-        struct cost_model *m = model(g, p, o.cost);
+        struct cost_model *m = case_model(g, p, o.cost);
         check_auto(m, &o, &wins);
         cost_destroy(&m);
         profile_destroy(&p);
@@ -505,7 +496,7 @@ static void plan_for(const struct graph *g, const char *boards, const struct pla
     struct cohort_error err = {0};
     if (profile_synthetic(&p, g, boards, &err) != COHORT_OK)
         fail_msg("%s", err.message);
-    struct cost_model *m = model(g, p, o->cost);
+    struct cost_model *m = case_model(g, p, o->cost);
     if (planner_make(out, m, "auto", o, &err) != COHORT_OK)
         fail_msg("%s", err.message);
     cost_destroy(&m);
@@ -539,7 +530,7 @@ static void test_memory(void **state) {
         struct graph *g = case_skips(&seed, 4 + case_draw(&seed, 6), 8 + case_draw(&seed, 16));
         struct profile *p =
             case_profile(g, 2 + case_draw(&seed, 3), case_range(&seed, 0.05, 1), &seed);
-        struct cost_model *m = model(g, p, (struct cost_options){0});
+        struct cost_model *m = case_model(g, p, (struct cost_options){0});
         struct planner_options o = {.predicted = true};
         struct planned fast, small, limited;
         struct cohort_error err = {0};
@@ -550,14 +541,14 @@ static void test_memory(void **state) {
         o.objective = PLANNER_LATENCY;
         o.cost.memory_limit = (uint64_t)((peak_of(&small) + peak_of(&fast)) / 2) + 1;
         cost_destroy(&m);
-        m = model(g, p, o.cost);
+        m = case_model(g, p, o.cost);
         assert_int_equal(planner_make(&limited, m, "auto", &o, &err), COHORT_OK);
         assert_true(peak_of(&limited) <= (double)o.cost.memory_limit);
         met++;
         planned_release(&limited);
         o.cost.memory_limit = 64;
         cost_destroy(&m);
-        m = model(g, p, o.cost);
+        m = case_model(g, p, o.cost);
         assert_int_equal(planner_make(&limited, m, "auto", &o, &err), COHORT_ERR_PLAN);
         refused++;
         planned_release(&fast);
@@ -631,23 +622,7 @@ static void test_short_memory(void **state) {
     struct graph *g = case_skips(&seed, 4, 8);
     struct profile *p = case_profile(g, 2, 1, &seed);
     const struct planner_options o = {.predicted = true};
-    for (long n = 1;; n += n < 300 ? 1 : 1 + n / 100) {
-        struct cost_model *m = NULL;
-        struct planned planned = {0};
-        struct cohort_error err = {0};
-        const long before = mem_live_blocks();
-        mem_fail_at(n);
-        enum cohort_code code = cost_create(&m, g, p, &o.cost, &err);
-        if (code == COHORT_OK)
-            code = planner_make(&planned, m, "auto", &o, &err);
-        mem_fail_at(0);
-        planned_release(&planned);
-        cost_destroy(&m);
-        assert_int_equal(mem_live_blocks(), before);
-        if (code == COHORT_OK)
-            break;
-        assert_int_equal(code, COHORT_ERR_MEMORY);
-    }
+    case_short_memory(g, p, "auto", &o, 300);
     profile_destroy(&p);
     graph_destroy(&g);
 }

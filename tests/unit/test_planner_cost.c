@@ -20,15 +20,6 @@
 
 #include <cmocka.h>
 
-static struct cost_model *model(const struct graph *g, const struct profile *p,
-                                struct cost_options o) {
-    struct cohort_error err = {0};
-    struct cost_model *m = NULL;
-    if (cost_create(&m, g, p, &o, &err) != COHORT_OK)
-        fail_msg("%s", err.message);
-    return m;
-}
-
 static void assert_close(double a, double b, double tolerance) {
     if (fabs(a - b) > tolerance * (1 + fabs(a) + fabs(b)))
         fail_msg("%.12g is not %.12g", a, b);
@@ -143,9 +134,9 @@ static void test_random_plans(void **state) {
         const int boards = 1 + case_draw(&seed, 5);
         struct profile *p = case_profile(g, boards, case_range(&seed, 0.1, 3), &seed);
         struct cost_model *m =
-            model(g, p,
-                  (struct cost_options){.wire = (enum plan_wire)case_draw(&seed, 3),
-                                        .input_u8 = case_draw(&seed, 2) == 0});
+            case_model(g, p,
+                       (struct cost_options){.wire = (enum plan_wire)case_draw(&seed, 3),
+                                             .input_u8 = case_draw(&seed, 2) == 0});
         struct plan *plan = random_plan_make(g, boards, &seed);
         assert_non_null(plan);
         check_plan(m, plan);
@@ -162,8 +153,8 @@ static void test_setup(void **state) {
     uint64_t seed = 6;
     struct graph *g = case_chain(&seed, 4, 24, false);
     struct profile *p = case_profile(g, 3, 1, &seed);
-    struct cost_model *plain = model(g, p, (struct cost_options){0});
-    struct cost_model *slow = model(g, p, (struct cost_options){.setup_ms = 4});
+    struct cost_model *plain = case_model(g, p, (struct cost_options){0});
+    struct cost_model *slow = case_model(g, p, (struct cost_options){.setup_ms = 4});
     const int pairs[] = {1, 2, 3, 5, 6, 7}; /* of from * 3 + to */
     for (int round = 0; round < 64; round++) {
         struct traffic a, b;
@@ -206,8 +197,8 @@ static void test_setup_simulated(void **state) {
         struct graph *g = case_skips(&seed, 4 + case_draw(&seed, 6), 12);
         const int boards = 2 + case_draw(&seed, 4);
         struct profile *p = case_profile(g, boards, 1, &seed);
-        struct cost_model *plain = model(g, p, (struct cost_options){0});
-        struct cost_model *slow = model(g, p, (struct cost_options){.setup_ms = 3});
+        struct cost_model *plain = case_model(g, p, (struct cost_options){0});
+        struct cost_model *slow = case_model(g, p, (struct cost_options){.setup_ms = 3});
         struct plan *plan = random_plan_make(g, boards, &seed);
         struct simulation *s = NULL;
         double ms;
@@ -251,13 +242,13 @@ static void test_wire(void **state) {
     const double expected[] = {row, row / 2, row / 4 + 4};
     for (int i = 0; i < 3; i++) {
         struct cost_model *m =
-            model(g, p, (struct cost_options){.wire = wires[i], .input_u8 = true});
+            case_model(g, p, (struct cost_options){.wire = wires[i], .input_u8 = true});
         assert_close(m->values[conv].wire_bytes, expected[i], 0);
         assert_close(m->values[input].wire_bytes, in_row / 4, 0);
         cost_destroy(&m);
     }
     for (uint64_t bits = 0; bits < 4; bits++) { /* the first input, and one that there is not */
-        struct cost_model *m = model(g, p, (struct cost_options){.pixel_inputs = bits});
+        struct cost_model *m = case_model(g, p, (struct cost_options){.pixel_inputs = bits});
         assert_close(m->values[input].wire_bytes, bits & 1 ? in_row / 4 : in_row, 0);
         assert_close(m->values[conv].wire_bytes, row, 0);
         cost_destroy(&m);
@@ -305,7 +296,7 @@ static void test_minimax(void **state) {
         struct graph *g =
             case_chain(&seed, 2 + case_draw(&seed, 4), 8 + case_draw(&seed, 8), false);
         struct profile *p = case_profile(g, 3, 1, &seed);
-        struct cost_model *m = model(g, p, (struct cost_options){0});
+        struct cost_model *m = case_model(g, p, (struct cost_options){0});
         const int end = g->node_count, until = m->outputs[end - 1];
         bool who[3];
         int64_t split[4], trial[4] = {0};
@@ -421,10 +412,10 @@ static void test_strategies(void **state) {
         bool left_out[5] = {false, case_draw(&seed, 3) == 0, false, false, false};
         struct profile *p = case_profile(g, boards, case_range(&seed, 0.1, 3), &seed);
         struct cost_model *m =
-            model(g, p,
-                  (struct cost_options){.wire = (enum plan_wire)case_draw(&seed, 3),
-                                        .left_out = left_out,
-                                        .root_feeds = boards > 2 && case_draw(&seed, 3) == 0});
+            case_model(g, p,
+                       (struct cost_options){.wire = (enum plan_wire)case_draw(&seed, 3),
+                                             .left_out = left_out,
+                                             .root_feeds = boards > 2 && case_draw(&seed, 3) == 0});
         for (int i = 0; i < count; i++)
             check_strategy(m, table[i].name);
         cost_destroy(&m);
@@ -450,12 +441,12 @@ static void test_mistakes(void **state) {
                      COHORT_ERR_USAGE);
     assert_int_equal(strategy_find(&s, "coege", &err), COHORT_ERR_USAGE);
     assert_string_equal(err.message, "there is no strategy 'coege': did you mean coedge?");
-    m = model(g, p, (struct cost_options){.memory_limit = 1000});
+    m = case_model(g, p, (struct cost_options){.memory_limit = 1000});
     struct planned planned;
     assert_int_equal(planner_make(&planned, m, "single", &(struct planner_options){0}, &err),
                      COHORT_ERR_PLAN);
     cost_destroy(&m);
-    m = model(g, p, (struct cost_options){.memory_limits = (const uint64_t[]){0, 1000}});
+    m = case_model(g, p, (struct cost_options){.memory_limits = (const uint64_t[]){0, 1000}});
     int board = -1;
     assert_true(isinf(cost_memory_limit(m, 0)) && cost_memory_limit(m, 1) == 1000);
     assert_true(cost_memory_excess(m, (const double[]){1e9, 1500}, &board) == 500 && board == 1);

@@ -17,15 +17,6 @@
 
 #include <cmocka.h>
 
-static struct cost_model *model(const struct graph *g, const struct profile *p,
-                                struct cost_options o) {
-    struct cohort_error err = {0};
-    struct cost_model *m = NULL;
-    if (cost_create(&m, g, p, &o, &err) != COHORT_OK)
-        fail_msg("%s", err.message);
-    return m;
-}
-
 static void assert_close(double a, double b) {
     if (fabs(a - b) > 1e-9 * (1 + fabs(a) + fabs(b)))
         fail_msg("%.12g is not %.12g", a, b);
@@ -41,7 +32,7 @@ static void test_matrices(void **state) {
     struct cuts *c = NULL;
     struct legion *l = NULL;
     assert_int_equal(profile_synthetic(&p, g, "2xa:1 link:100Mbit:1ms", NULL), COHORT_OK);
-    struct cost_model *m = model(g, p, (struct cost_options){0});
+    struct cost_model *m = case_model(g, p, (struct cost_options){0});
     assert_int_equal(cuts_create(&c, m, 1, NULL), COHORT_OK);
     assert_int_equal(legion_create(&l, m, c, NULL), COHORT_OK);
     assert_int_equal(l->n, 8);
@@ -128,7 +119,7 @@ static void test_groups(void **state) {
             case_chain(&seed, 2 + case_draw(&seed, 8), 6 + case_draw(&seed, 12), round % 2 == 0);
         struct profile *p =
             case_profile(g, 2 + case_draw(&seed, 4), case_range(&seed, 0.02, 0.5), &seed);
-        struct cost_model *m = model(
+        struct cost_model *m = case_model(
             g, p,
             (struct cost_options){.root_feeds = p->board_count > 2 && case_draw(&seed, 4) == 0});
         check_groups(m, "aofl", true);
@@ -149,7 +140,7 @@ static void test_legion(void **state) {
             case_chain(&seed, 4 + case_draw(&seed, 8), 12 + case_draw(&seed, 12), true);
         struct profile *p =
             case_profile(g, 2 + case_draw(&seed, 4), case_range(&seed, 0.02, 0.3), &seed);
-        struct cost_model *m = model(g, p, (struct cost_options){0});
+        struct cost_model *m = case_model(g, p, (struct cost_options){0});
         const struct planner_options o = {0};
         struct planned planned;
         assert_int_equal(planner_make(&planned, m, "legion", &o, NULL), COHORT_OK);
@@ -231,7 +222,8 @@ static void test_measured(void **state) {
             struct planned planned, predicted;
             assert_int_equal(profile_synthetic(&p, g, clusters[i], NULL), COHORT_OK);
             p->boards[1].scale = 1.25;
-            struct cost_model *m = model(g, p, (struct cost_options){.root_feeds = feeds == 1});
+            struct cost_model *m =
+                case_model(g, p, (struct cost_options){.root_feeds = feeds == 1});
             fill_table(p, m);
             make(&planned, m, "fss", false);
             make(&predicted, m, "fss", true);
@@ -281,22 +273,22 @@ static void test_not_measured(void **state) {
     struct profile *p = NULL;
     struct planned planned;
     assert_int_equal(profile_synthetic(&p, g, "3xa:1 link:100Mbit:1ms", NULL), COHORT_OK);
-    struct cost_model *m = model(g, p, (struct cost_options){0}), *other;
+    struct cost_model *m = case_model(g, p, (struct cost_options){0}), *other;
     refused(m, "no measured groups");
     fill_table(p, m);
     make(&planned, m, "fss", false);
     planned_release(&planned);
-    other = model(g, p, (struct cost_options){.boards = 2});
+    other = case_model(g, p, (struct cost_options){.boards = 2});
     refused(other, "other shares");
     cost_destroy(&other);
-    other = model(g, p, (struct cost_options){.root_feeds = true});
+    other = case_model(g, p, (struct cost_options){.root_feeds = true});
     refused(other, "other shares");
     cost_destroy(&other);
-    other = model(g, p, (struct cost_options){.left_out = left_out});
+    other = case_model(g, p, (struct cost_options){.left_out = left_out});
     refused(other, "other shares");
     cost_destroy(&other);
     p->boards[2].scale = 1.1; /* as --adapt might have it */
-    other = model(g, p, (struct cost_options){0});
+    other = case_model(g, p, (struct cost_options){0});
     refused(other, "other shares");
     cost_destroy(&other);
     p->boards[2].scale = 1;
@@ -328,7 +320,7 @@ static void test_cuts(void **state) {
     for (int round = 0; round < 200; round++) {
         struct graph *g = case_any(&seed, 3 + case_draw(&seed, 10), 10);
         struct profile *p = case_profile(g, 2, 1, &seed);
-        struct cost_model *m = model(g, p, (struct cost_options){0});
+        struct cost_model *m = case_model(g, p, (struct cost_options){0});
         const int most = 1 + case_draw(&seed, 3);
         struct cuts *c = NULL;
         int expected = 0;

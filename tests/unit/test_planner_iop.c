@@ -7,6 +7,7 @@
 #include "tests/support/leaks.h"
 #include "tests/support/plancase.h"
 
+#include <limits.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,15 +16,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static struct cost_model *model(const struct graph *g, const struct profile *p,
-                                struct cost_options o) {
-    struct cohort_error err = {0};
-    struct cost_model *m = NULL;
-    if (cost_create(&m, g, p, &o, &err) != COHORT_OK)
-        fail_msg("%s", err.message);
-    return m;
-}
 
 static void make(struct planned *out, const struct cost_model *m, const char *strategy,
                  enum planner_unpaired unpaired) {
@@ -64,7 +56,7 @@ static void test_random(void **state) {
         struct profile *p =
             case_profile(g, 1 + case_draw(&seed, 6), case_range(&seed, 0.005, 0.5), &seed);
         const bool out = case_draw(&seed, 2) == 0;
-        struct cost_model *m = model(
+        struct cost_model *m = case_model(
             g, p,
             (struct cost_options){.setup_ms = case_draw(&seed, 3) == 0 ? 0.5 : 0,
                                   .root_feeds = p->board_count > 2 && case_draw(&seed, 4) == 0});
@@ -112,7 +104,7 @@ static void test_dense(void **state) {
     toy_output(g, toy_product(g, "fc3", x, 64));
     if (profile_synthetic(&p, g, "3xpi:1 link:100Mbit:0.1ms", &err) != COHORT_OK)
         fail_msg("%s", err.message);
-    struct cost_model *m = model(g, p, (struct cost_options){0});
+    struct cost_model *m = case_model(g, p, (struct cost_options){0});
     make(&planned, m, "iop", PLANNER_UNPAIRED_ROWS);
     assert_int_equal(check_pairs(planned.plan), 1);
     const struct plan_segment *s = planned.plan->segments;
@@ -133,7 +125,7 @@ static void test_dense(void **state) {
     profile_destroy(&p);
     if (profile_synthetic(&p, g, "3xpi:1 link:10kbit:1s", &err) != COHORT_OK)
         fail_msg("%s", err.message);
-    m = model(g, p, (struct cost_options){0});
+    m = case_model(g, p, (struct cost_options){0});
     make(&planned, m, "iop", PLANNER_UNPAIRED_ROWS);
     assert_int_equal(check_pairs(planned.plan), 0);
     planned_release(&planned);
@@ -155,7 +147,7 @@ static void test_rivals(void **state) {
         toy_output(g, toy_product(g, "c", x, large ? 8192 : 64));
         if (profile_synthetic(&p, g, "4xpi:1 link:1Gbit:0.1ms", &err) != COHORT_OK)
             fail_msg("%s", err.message);
-        struct cost_model *m = model(g, p, (struct cost_options){0});
+        struct cost_model *m = case_model(g, p, (struct cost_options){0});
         make(&planned, m, "iop", PLANNER_UNPAIRED_ROWS);
         assert_int_equal(check_pairs(planned.plan), 1);
         const struct plan_segment *s = planned.plan->segments;
@@ -175,23 +167,7 @@ static void test_short_memory(void **state) {
     struct graph *g = case_weighted(&seed, 4, 6, 2);
     struct profile *p = case_profile(g, 3, 0.02, &seed);
     const struct planner_options o = {.unpaired = PLANNER_UNPAIRED_OUT_CHANNEL};
-    for (long n = 1;; n++) {
-        struct cost_model *m = NULL;
-        struct planned planned = {0};
-        struct cohort_error err = {0};
-        const long before = mem_live_blocks();
-        mem_fail_at(n);
-        enum cohort_code code = cost_create(&m, g, p, &o.cost, &err);
-        if (code == COHORT_OK)
-            code = planner_make(&planned, m, "iop", &o, &err);
-        mem_fail_at(0);
-        planned_release(&planned);
-        cost_destroy(&m);
-        assert_int_equal(mem_live_blocks(), before);
-        if (code == COHORT_OK)
-            break;
-        assert_int_equal(code, COHORT_ERR_MEMORY);
-    }
+    case_short_memory(g, p, "iop", &o, LONG_MAX);
     profile_destroy(&p);
     graph_destroy(&g);
 }
