@@ -101,18 +101,18 @@ static double route_ms(struct search *x, const struct option *o, enum plan_outpu
     return ms;
 }
 
-/* By the faster route, and what follows a sum. */
+/* By the fastest route, and what follows a sum. */
 static void find_moved(struct search *x, struct option *o, enum plan_output output) {
-    const double straight = route_ms(x, o, output, PLAN_ROUTE_LINEAR);
-    const double ring = route_ms(x, o, output, PLAN_ROUTE_RING);
     struct channel_run run = o->run;
-    double finish = 0;
+    double finish = 0, ms[PLAN_ROUTES];
+    for (int route = 0; route < PLAN_ROUTES; route++)
+        ms[route] = route_ms(x, o, output, (enum plan_route)route);
     run.output = output;
     for (int b = 0; b < x->m->boards; b++)
         finish = fmax(finish, channel_finish_ms(x->m, &run, b));
     o->may[output] = true;
-    o->route[output] = ring < straight ? PLAN_ROUTE_RING : PLAN_ROUTE_LINEAR;
-    o->output_ms[output] = x->s->limits.wait * fmin(ring, straight) + finish;
+    o->route[output] = channel_best_route(ms);
+    o->output_ms[output] = x->s->limits.wait * ms[o->route[output]] + finish;
 }
 
 static enum cohort_code take_run(struct search *x, int begin, int end, enum plan_mode mode,

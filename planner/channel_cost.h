@@ -99,7 +99,9 @@ double channel_stage_ms(const struct cost_model *m, const struct channel_move *v
 double channel_move_ms(struct traffic *t, const struct channel_move *v);
 /* Memory of a sum's transfer on board b, beside its addend. */
 double channel_buffer_bytes(const struct cost_model *m, const struct channel_move *v, int b);
-/* By the faster route, which it sets; linear where they are alike. */
+/* By the fastest route, which it sets. */
 double channel_best_ms(struct traffic *t, struct channel_move *v);
+/* Of the times that the routes take; where some are alike, the first of them. */
+enum plan_route channel_best_route(const double ms[PLAN_ROUTES]);
 
 #endif

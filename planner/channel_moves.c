@@ -98,19 +98,26 @@ static bool any_gives(const struct cost_model *m, const struct channel_move *v, 
 
 /* In shares, which go on to whoever wants the sum when they were added up. */
 static bool in_shares(const struct channel_move *v) {
-    return v->to_all || v->route == PLAN_ROUTE_RING;
+    return v->to_all || v->route != PLAN_ROUTE_LINEAR;
+}
+
+/* Stages of the route, in which everything is gathered, or shares are added up. */
+static int route_stages(int boards, enum plan_route route) {
+    int doublings = 0;
+    for (int d = 1; d < boards; d *= 2)
+        doublings++;
+    return route == PLAN_ROUTE_RING ? boards - 1 : route == PLAN_ROUTE_HALVING ? doublings : 1;
 }
 
 int channel_stages(const struct cost_model *m, const struct channel_move *v) {
-    const int n = m->boards;
-    const bool ring = v->route == PLAN_ROUTE_RING;
-    if (n < 2)
+    const int stages = route_stages(m->boards, v->route);
+    if (m->boards < 2)
         return 0;
     if (!v->sum)
-        return ring && v->to_all ? n - 1 : 1;
+        return v->to_all ? stages : 1;
     if (!in_shares(v))
         return 1;
-    return (ring ? n - 1 : 1) + (ring && v->to_all ? n - 1 : 1);
+    return stages + (v->to_all ? stages : 1);
 }
 
 /* Everything that boards have of it straight to whoever wants it. */
@@ -133,6 +140,60 @@ static void gather_round(struct traffic *t, const struct channel_move *v, int st
         traffic_add_bytes(t, b, (b + 1) % n,
                           v->sum ? sum_share(t->m, v, of) : own_bytes(t->m, v, of));
     }
+}
+
+/* The stage with distance d moves so many boards' parts; the longest distance. */
+static int parts_moved(int boards, int d) {
+    return d < boards - d ? d : boards - d;
+}
+static int longest_distance(int boards) {
+    return 1 << (route_stages(boards, PLAN_ROUTE_HALVING) - 1);
+}
+
+/* Every board sends what it has, from its own part on, to the board d before it. */
+static void gather_doubling(struct traffic *t, const struct channel_move *v, int stage) {
+    const int n = t->m->boards, d = 1 << stage;
+    for (int b = 0; b < n; b++) {
+        double bytes = 0;
+        for (int i = 0; i < parts_moved(n, d); i++) {
+            const int of = (b + i) % n;
+            bytes += v->sum ? sum_share(t->m, v, of) : own_bytes(t->m, v, of);
+        }
+        traffic_add_bytes(t, b, (b + n - d) % n, bytes);
+    }
+}
+
+/* Has board b, before the stage with distance d, an addend of that share, or a sum of some? */
+static bool any_sum(const struct cost_model *m, const struct channel_move *v, int b, int share,
+                    int d) {
+    const int n = m->boards;
+    if (has_share(v, b))
+        return true;
+    for (int before = 2 * d; before <= longest_distance(n); before *= 2)
+        if ((share - b + n) % n < parts_moved(n, before) &&
+            any_sum(m, v, (b + n - before) % n, share, before))
+            return true;
+    return false;
+}
+
+/* What board b gets of the stage's shares. */
+static double halved_bytes(const struct cost_model *m, const struct channel_move *v, int b, int d) {
+    const int n = m->boards, from = (b + n - d) % n;
+    double bytes = 0;
+    for (int i = 0; i < parts_moved(n, d); i++) {
+        const int share = (b + i) % n;
+        if (any_sum(m, v, from, share, d))
+            bytes += sum_share(m, v, share);
+    }
+    return bytes;
+}
+
+/* From the longest distance down every board sends the board d behind it what it has of its shares
+ * and of those that that one passes on. */
+static void reduce_halving(struct traffic *t, const struct channel_move *v, int stage) {
+    const int n = t->m->boards, d = longest_distance(n) >> stage;
+    for (int b = 0; b < n; b++)
+        traffic_add_bytes(t, (b + n - d) % n, b, halved_bytes(t->m, v, b, d));
 }
 
 /* Every board's addends of others' shares straight to them. */
@@ -164,15 +225,18 @@ static void reduce_round(struct traffic *t, const struct channel_move *v, int st
 
 void channel_stage(struct traffic *t, const struct channel_move *v, int stage) {
     const int n = t->m->boards;
-    const bool ring = v->route == PLAN_ROUTE_RING;
-    const int reducing = !v->sum ? 0 : ring && in_shares(v) ? n - 1 : 1;
+    const int reducing = !v->sum ? 0 : in_shares(v) ? route_stages(n, v->route) : 1;
     traffic_clear(t, -1, 0);
-    if (stage < reducing && ring)
+    if (stage < reducing && v->route == PLAN_ROUTE_RING)
         reduce_round(t, v, stage);
+    else if (stage < reducing && v->route == PLAN_ROUTE_HALVING)
+        reduce_halving(t, v, stage);
     else if (stage < reducing)
         reduce(t, v);
-    else if (ring && v->to_all)
+    else if (v->route == PLAN_ROUTE_RING && v->to_all)
         gather_round(t, v, stage - reducing);
+    else if (v->route == PLAN_ROUTE_HALVING && v->to_all)
+        gather_doubling(t, v, stage - reducing);
     else
         spread(t, v);
 }
@@ -187,6 +251,17 @@ static double add_all(const struct cost_model *m, const struct channel_move *v, 
     return bytes * (addends + 1); /* copied from the first board's, and to where the sum goes */
 }
 
+/* By halves: what came is added; the first half of the own addend is copied where the sum does not
+ * go. */
+static double add_halves(const struct cost_model *m, const struct channel_move *v, int stage,
+                         int b) {
+    const int n = m->boards, longest = longest_distance(n);
+    double bytes = longest >> stage > 0 ? halved_bytes(m, v, b, longest >> stage) : 0;
+    for (int i = 0; i < longest && stage == 0 && b > 0 && !v->to_all && has_share(v, b); i++)
+        bytes += sum_share(m, v, (b + i) % n);
+    return bytes;
+}
+
 double channel_stage_ms(const struct cost_model *m, const struct channel_move *v, int stage,
                         int b) {
     const int n = m->boards;
@@ -196,6 +271,8 @@ double channel_stage_ms(const struct cost_model *m, const struct channel_move *v
         bytes = stage == 0 && (b == 0 || v->to_all) ? own_bytes(m, v, b) : 0;
     else if (!in_shares(v))
         bytes = b == 0 ? add_all(m, v, whole_bytes(m, v->value)) : 0;
+    else if (v->route == PLAN_ROUTE_HALVING)
+        bytes = add_halves(m, v, stage, b);
     else if (!ring && stage == 0)
         bytes = add_all(m, v, sum_share(m, v, b));
     else if (ring && stage < n - 1 && has_share(v, b))
@@ -215,6 +292,8 @@ double channel_buffer_bytes(const struct cost_model *m, const struct channel_mov
             bytes += !has_share(v, k) ? 0 : v->to_all ? own : b == 0 ? whole_bytes(m, v->value) : 0;
         return bytes;
     }
+    if (v->route == PLAN_ROUTE_HALVING) /* what comes; all sums, where they do not go */
+        return whole_bytes(m, v->value) * (v->to_all || b == 0 ? 1 : 2);
     for (int stage = 1; stage < n; stage++) /* what comes */
         bytes += sum_share(m, v, round_share(n, b, stage));
     return bytes + (v->to_all || b == 0 ? 0 : own); /* and the sum, where only the root wants it */
@@ -236,14 +315,18 @@ double channel_move_ms(struct traffic *t, const struct channel_move *v) {
 }
 
 double channel_best_ms(struct traffic *t, struct channel_move *v) {
-    v->route = PLAN_ROUTE_LINEAR;
-    const double linear = channel_move_ms(t, v);
-    if (t->m->boards < 3 || (!v->sum && !v->to_all))
-        return linear; /* a ring would be the same */
-    v->route = PLAN_ROUTE_RING;
-    const double ring = channel_move_ms(t, v);
-    if (ring < linear)
-        return ring;
-    v->route = PLAN_ROUTE_LINEAR;
-    return linear;
+    double ms[PLAN_ROUTES];
+    for (int route = PLAN_ROUTE_LINEAR; route < PLAN_ROUTES; route++) {
+        v->route = (enum plan_route)route;
+        ms[route] = channel_move_ms(t, v);
+    }
+    v->route = channel_best_route(ms);
+    return ms[v->route];
+}
+
+enum plan_route channel_best_route(const double ms[PLAN_ROUTES]) {
+    enum plan_route best = PLAN_ROUTE_LINEAR;
+    for (int route = PLAN_ROUTE_LINEAR + 1; route < PLAN_ROUTES; route++)
+        best = ms[route] < ms[best] ? (enum plan_route)route : best;
+    return best;
 }

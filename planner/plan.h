@@ -46,6 +46,9 @@ const char *plan_output_name(enum plan_output output);
 enum plan_route {
     PLAN_ROUTE_LINEAR, /* straight from each board that has something to each that wants it */
     PLAN_ROUTE_RING,   /* round the boards, each talking to two neighbours only */
+    /* Recursive halving (of a sum) and doubling, in as many stages as the boards have doublings. */
+    PLAN_ROUTE_HALVING,
+    PLAN_ROUTES /* how many there are */
 };
 
 const char *plan_route_name(enum plan_route route);

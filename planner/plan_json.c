@@ -21,8 +21,8 @@ static const char *const mode_names[] = {[PLAN_TILE] = "tile",
 #define MODES (sizeof mode_names / sizeof mode_names[0])
 static const char *const output_names[] = {
     [PLAN_TO_ROOT] = "root", [PLAN_STAY] = "stay", [PLAN_TO_ALL] = "all"};
-static const char *const route_names[] = {
-    [PLAN_ROUTE_LINEAR] = "linear", [PLAN_ROUTE_RING] = "ring"};
+static const char *const route_names[PLAN_ROUTES] = {
+    [PLAN_ROUTE_LINEAR] = "linear", [PLAN_ROUTE_RING] = "ring", [PLAN_ROUTE_HALVING] = "halving"};
 static const char *const wire_names[] = {
     [PLAN_WIRE_F32] = "f32", [PLAN_WIRE_F16] = "f16", [PLAN_WIRE_I8] = "i8"};
 
@@ -126,7 +126,7 @@ static enum cohort_code read_segment(const struct json_at *at, int version, int 
     TRY(read_choice(at, "output", output_names, channels ? 3 : 2, &choice, err));
     s->output = s->mode == PLAN_REPLICATE ? PLAN_STAY : (enum plan_output)choice;
     if (channels)
-        TRY(read_choice(at, "route", route_names, 2, &choice, err));
+        TRY(read_choice(at, "route", route_names, PLAN_ROUTES, &choice, err));
     s->route = channels ? (enum plan_route)choice : PLAN_ROUTE_LINEAR;
     TRY(json_may_f64(at, "predicted_ms", 0, DBL_MAX, &s->predicted_ms, err));
     TRY(json_may_f64(at, "predicted_wait_ms", 0, DBL_MAX, &s->predicted_wait_ms, err));

@@ -374,17 +374,16 @@ enum cohort_code plan_choose_routes(const struct cost_model *m, struct plan *pla
     enum cohort_code code = replay_begin(&r, m, plan, true, err);
     if (code != COHORT_OK)
         return code;
-    double gain = 0; /* of a ring, over all that the segment gives */
+    double ms[PLAN_ROUTES] = {0}; /* for all that the segment gives */
     for (enum replay_kind k = replay_next(&r); k != REPLAY_END; k = replay_next(&r)) {
-        if (k == REPLAY_COMPUTE)
-            gain = 0;
-        if (k != REPLAY_JOIN)
-            continue;
-        r.move.route = PLAN_ROUTE_LINEAR;
-        gain += channel_move_ms(&r.t, &r.move);
-        r.move.route = PLAN_ROUTE_RING;
-        gain -= channel_move_ms(&r.t, &r.move);
-        plan->segments[r.segment].route = gain > 0 ? PLAN_ROUTE_RING : PLAN_ROUTE_LINEAR;
+        for (int route = 0; route < PLAN_ROUTES; route++) {
+            ms[route] = k == REPLAY_COMPUTE ? 0 : ms[route];
+            r.move.route = (enum plan_route)route;
+            if (k == REPLAY_JOIN)
+                ms[route] += channel_move_ms(&r.t, &r.move);
+        }
+        if (k == REPLAY_JOIN)
+            plan->segments[r.segment].route = channel_best_route(ms);
     }
     code = replay_code(&r, err);
     replay_release(&r);

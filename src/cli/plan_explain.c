@@ -27,8 +27,11 @@ static void print_mode(FILE *out, const struct plan_segment *s, int boards) {
         print_split(out, s->split, boards, s->mode == PLAN_TILE ? "rows" : "channels");
     if (s->output != PLAN_STAY)
         fputs(s->output == PLAN_TO_ROOT ? ", to the root" : ", to all", out);
-    if (plan_by_channels(s->mode) && s->output != PLAN_STAY && s->route == PLAN_ROUTE_RING)
-        fputs(" round a ring", out);
+    static const char *const routes[PLAN_ROUTES] = {[PLAN_ROUTE_LINEAR] = "",
+                                                    [PLAN_ROUTE_RING] = " round a ring",
+                                                    [PLAN_ROUTE_HALVING] = " by halves"};
+    if (plan_by_channels(s->mode) && s->output != PLAN_STAY)
+        fputs(routes[s->route], out);
 }
 
 /* ---- the next best thing -------------------------------------------------------------------- */

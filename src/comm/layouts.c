@@ -5,6 +5,7 @@
  * map: a fully connected layer's output is one row. */
 #include "comm/layouts.h"
 
+#include "base/mem.h"
 #include "comm/stages.h"
 
 #include <limits.h>
@@ -109,6 +110,51 @@ static bool all_want_whole(const struct comm *c, const struct comm_map *m,
     return true;
 }
 
+/* ---- halving and doubling -------------------------------------------------------------------- */
+
+/* The stage with distance d moves the parts of so many ranks: it doubles what a rank has, but there
+ * are only n. */
+static int parts_moved(int n, int d) {
+    return d < n - d ? d : n - d;
+}
+
+/* Of an all-gather the last stage's distance, of a sum the first's; 0 for one rank. */
+static int longest_distance(int n) {
+    int d = 1;
+    while (2 * d < n)
+        d *= 2;
+    return n > 1 ? d : 0;
+}
+
+/* Does q go on where p ends, in the same rows? */
+static bool continues(const struct comm_part *p, const struct comm_part *q) {
+    return p->y0 == q->y0 && p->y1 == q->y1 && p->b1 == q->b0;
+}
+
+/* Sends, or receives, `count` parts from number `first` on, round the ranks, which lie at a place;
+ * of parts that follow one another there one message is made.  some: those that there are; NULL:
+ * all. */
+static enum cohort_code move_parts(struct stages *s, bool send, int peer, const struct place *at,
+                                   const struct comm_part *parts, const bool *some, int n,
+                                   int first, int count, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; i < count;) {
+        struct comm_part run = {0};
+        for (; i < count; i++) {
+            const int k = (first + i) % n;
+            if (is_empty(&parts[k]) || (some != NULL && !some[k]))
+                continue;
+            if (!is_empty(&run) && !continues(&run, &parts[k]))
+                break;
+            run = is_empty(&run) ? parts[k] : run;
+            run.b1 = parts[k].b1;
+        }
+        TRY((send ? stages_send : stages_receive)(s, peer, area_of(at, &run), err));
+    }
+out:
+    return code;
+}
+
 /* ---- spreading ------------------------------------------------------------------------------- */
 
 /* In one stage, every part of what is wanted straight from who has it. */
@@ -150,6 +196,26 @@ out:
     return code;
 }
 
+/* In the stage with distance d a rank has the parts of the d ranks from its own on, and sends them
+ * to the rank d before it. */
+static enum cohort_code gather_doubling(struct stages *s, const struct comm *c,
+                                        const struct comm_part *has, const struct place *mine,
+                                        const struct place *result, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    const int n = c->size, me = c->rank;
+    stages_next(s);
+    TRY(stages_copy(s, area_of(result, &has[me]), area_of(mine, &has[me]), err));
+    for (int d = 1; d < n; d *= 2) {
+        const int from = (me + d) % n, to = (me + n - d) % n, count = parts_moved(n, d);
+        if (d > 1)
+            stages_next(s);
+        TRY(move_parts(s, false, from, result, has, NULL, n, from, count, err));
+        TRY(move_parts(s, true, to, d == 1 ? mine : result, has, NULL, n, me, count, err));
+    }
+out:
+    return code;
+}
+
 enum cohort_code comm_spread_create(struct comm_transfer **t, struct comm *c, enum comm_route route,
                                     const struct comm_map *map, const struct comm_part *has,
                                     const struct comm_part *wants, const void *mine, void *result,
@@ -172,6 +238,8 @@ enum cohort_code comm_spread_create(struct comm_transfer **t, struct comm *c, en
         code = stages_create(&s, c, "spreading a map", err);
     if (s != NULL && route == COMM_RING && all_want_whole(c, map, wants))
         code = gather_ring(s, c, has, &from, &to, err);
+    else if (s != NULL && route == COMM_HALVING && all_want_whole(c, map, wants))
+        code = gather_doubling(s, c, has, &from, &to, err);
     else if (s != NULL)
         code = spread_linear(s, c, has, wants, &from, &to, err);
     code = s != NULL ? stages_finish(&s, code, t, err) : comm_agree(c, code, err);
@@ -282,6 +350,64 @@ out:
     return code;
 }
 
+/* What came of the first `count` of this rank's parts, added to what it has of them itself
+ * (some[]). */
+static enum cohort_code add_halves(const struct reduction *r, const struct place *total,
+                                   const struct place *room, const bool *some, const bool *came,
+                                   int count, bool first, struct cohort_error *err) {
+    const int n = r->c->size, me = r->c->rank;
+    enum cohort_code code = COHORT_OK;
+    for (int i = 0; first && i < longest_distance(n) && r->gives[me]; i++) {
+        const struct comm_part *p = &r->parts[(me + i) % n];
+        TRY(stages_copy(r->s, area_of(total, p), area_of(&r->mine, p), err));
+    }
+    for (int i = 0; i < count; i++) {
+        const int k = (me + i) % n;
+        if (came[k])
+            TRY((some[k] ? stages_add : stages_copy)(r->s, area_of(total, &r->parts[k]),
+                                                     area_of(room, &r->parts[k]), err));
+    }
+out:
+    return code;
+}
+
+/* The other way round than gather_doubling(), from the longest distance down: a rank sends the rank
+ * d behind it what it has added up of that one's parts, and keeps its own half.  r->sum is room for
+ * all parts, and may be where the own addend is. */
+static enum cohort_code reduce_halving(const struct reduction *r, struct cohort_error *err) {
+    const int n = r->c->size, me = r->c->rank;
+    enum cohort_code code = COHORT_OK;
+    const struct place *total = &r->sum;
+    const struct place room = scratch(r->s, &total->part);
+    bool *some = mem_zalloc((size_t)n * (size_t)n, sizeof *some); /* [rank][part]: any addend */
+    if (some == NULL || room.data == NULL) {
+        code = no_memory(&total->part, err);
+        goto out;
+    }
+    for (int i = 0; i < n * n; i++)
+        some[i] = r->gives[i / n];
+    for (int d = longest_distance(n); d > 0; d /= 2) {
+        const int to = (me + d) % n, from = (me + n - d) % n, count = parts_moved(n, d);
+        const bool first = d == longest_distance(n);
+        const bool *own = some + (size_t)me * (size_t)n, *his = some + (size_t)from * (size_t)n;
+        stages_next(r->s);
+        TRY(move_parts(r->s, false, from, &room, r->parts, his, n, me, count, err));
+        TRY(move_parts(r->s, true, to, first ? &r->mine : total, r->parts, own, n, to, count, err));
+        TRY(add_halves(r, total, &room, own, his, count, first, err));
+        for (int q = 0; q < n; q++)
+            for (int i = 0; i < count; i++)
+                some[(q + d) % n * n + (q + d + i) % n] |= some[q * n + (q + d + i) % n];
+    }
+    if (n == 1) {
+        stages_next(r->s);
+        code =
+            stages_copy(r->s, area_of(total, &r->parts[0]), area_of(&r->mine, &r->parts[0]), err);
+    }
+out:
+    mem_free(some);
+    return code;
+}
+
 /* Even shares of a map as one row, in whole cache lines. */
 static struct comm_part share_of(const struct comm_map *row, int rank, int size) {
     const size_t lines = row->row_bytes / 64;
@@ -308,14 +434,20 @@ static enum cohort_code reduce_shares(struct reduction *r, enum comm_route route
     r->mine.part = whole_of(&row);
     r->sum = to;
     if (is_empty(&whole[me]))
-        r->sum = scratch(r->s, &shares[me]);
+        r->sum = scratch(r->s, route == COMM_HALVING ? &r->mine.part : &shares[me]);
     if (r->sum.data == NULL) {
         code = no_memory(&shares[me], err);
         goto out;
     }
-    TRY((route == COMM_RING ? reduce_ring : reduce_linear)(r, err));
-    code = route == COMM_RING && all ? gather_ring(r->s, r->c, shares, &r->sum, &to, err)
-                                     : spread_linear(r->s, r->c, shares, whole, &r->sum, &to, err);
+    TRY((route == COMM_RING      ? reduce_ring
+         : route == COMM_HALVING ? reduce_halving
+                                 : reduce_linear)(r, err));
+    if (route == COMM_RING && all)
+        code = gather_ring(r->s, r->c, shares, &r->sum, &to, err);
+    else if (route == COMM_HALVING && all)
+        code = gather_doubling(r->s, r->c, shares, &r->sum, &to, err);
+    else
+        code = spread_linear(r->s, r->c, shares, whole, &r->sum, &to, err);
 out:
     return code;
 }
@@ -333,9 +465,9 @@ static enum cohort_code build_reduction(struct reduction *r, enum comm_route rou
                                         char *result, struct cohort_error *err) {
     const int n = r->c->size;
     const bool all = all_want_whole(r->c, map, wants);
-    /* All of it to one rank round a ring: as shares, so that nobody waits for the whole. */
+    /* All of it to one rank, not straight: as shares, so that nobody waits for the whole. */
     const bool one =
-        count_wishes(r->c, wants) == 1 && route == COMM_RING && is_whole(&wants[0], map);
+        count_wishes(r->c, wants) == 1 && route != COMM_LINEAR && is_whole(&wants[0], map);
     if (!all && !one)
         return (route == COMM_RING ? reduce_ring : reduce_linear)(r, err);
     struct comm_part *parts = stages_memory(r->s, 2 * (size_t)n * sizeof *parts);

@@ -24,12 +24,16 @@ struct comm_part {
 enum comm_route {
     COMM_LINEAR, /* straight from each rank that has something to each that wants it */
     COMM_RING,   /* round the ranks, each talking to two neighbours only */
+    /* In as few stages as the ranks' number has doublings: in each a rank passes on, in one
+     * message, all it has so far of what another wants. */
+    COMM_HALVING,
 };
 
 /* Rank r has part has[r] and gets part wants[r] (size entries each, the same on all ranks).  The
  * has[] do not overlap, and what is wanted is had.  `mine` is has[rank]'s memory, `result`
- * wants[rank]'s; they may be the same memory where both are the same part.  COMM_RING: where all
- * ranks want everything (all-gather); elsewhere the way is COMM_LINEAR's.
+ * wants[rank]'s; they may be the same memory where both are the same part.  COMM_RING and
+ * COMM_HALVING (recursive doubling): where all ranks want everything (all-gather); elsewhere the
+ * way is COMM_LINEAR's.
  *
  * Collective.  Errors: internal (parts that are none, overlap, or leave out what is wanted),
  * unsupported (numbers above INT_MAX), memory; on all ranks. */
@@ -42,7 +46,9 @@ enum cohort_code comm_spread_create(struct comm_transfer **t, struct comm *c, en
  * gets part wants[r] of their sum.  Either parts that do not overlap (reduce to one rank,
  * reduce-scatter), or all ranks want everything (all-reduce).  Who wants everything may have
  * `result` where `mine` is.  All ranks get the same bits.  COMM_LINEAR adds in the order of the
- * ranks; COMM_RING in the order of the ring, from another rank on for each part.
+ * ranks; COMM_RING in the order of the ring, from another rank on for each part; COMM_HALVING in a
+ * tree, another one for each part, where all ranks or only rank 0 want everything, elsewhere as
+ * COMM_LINEAR.
  *
  * Collective.  Errors: as above; internal also where nobody gives anything. */
 enum cohort_code comm_reduce_create(struct comm_transfer **t, struct comm *c, enum comm_route route,

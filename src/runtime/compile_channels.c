@@ -101,8 +101,8 @@ static enum cohort_code add_part_moves(struct compiler *c, const struct plan_par
         if ((t->kind != TRANSITION_JOIN && t->kind != TRANSITION_SUM) || t->made != part->segment)
             continue;
         TRY(find_part_move(c, part, i, err));
-        /* Round a ring, others' shares go by boards that have nothing of their own. */
-        const bool idle = m->slot < 0 && m->root_slot < 0 && t->route != PLAN_ROUTE_RING;
+        /* Else others' shares go by boards that have nothing of their own. */
+        const bool idle = m->slot < 0 && m->root_slot < 0 && t->route == PLAN_ROUTE_LINEAR;
         TRY(compiler_add_move_step(c, STEP_BEGIN, i, part->segment, idle, err));
         TRY(compiler_add_move_step(c, STEP_WAIT, i, part->segment, idle, err));
     }

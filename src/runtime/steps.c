@@ -226,7 +226,10 @@ static enum cohort_code make_layout_transfer(struct cohort_session *s, int i, si
     void *whole = m->root_slot >= 0 ? exec_slot_data(s->program, m->root_slot) : NULL;
     struct comm_part *has = mem_zalloc(2 * size, sizeof *has), *wants = has + size;
     bool *gives = mem_zalloc(size, sizeof *gives);
-    const enum comm_route route = t->route == PLAN_ROUTE_RING ? COMM_RING : COMM_LINEAR;
+    static const enum comm_route routes[PLAN_ROUTES] = {[PLAN_ROUTE_LINEAR] = COMM_LINEAR,
+                                                        [PLAN_ROUTE_RING] = COMM_RING,
+                                                        [PLAN_ROUTE_HALVING] = COMM_HALVING};
+    const enum comm_route route = routes[t->route];
     enum cohort_code code = COHORT_OK;
     (void)row_bytes; /* these are never converted */
     if (has == NULL || gives == NULL) {

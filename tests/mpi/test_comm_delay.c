@@ -170,7 +170,7 @@ static void test_rows(struct comm *c, bool scatter, enum comm_scatter how) {
 }
 
 /* Shares are added up and then brought to all, in two stages, or round the ring in as many as there
- * are others, twice: each stage connects anew. */
+ * are others, twice, or by halves: each stage connects anew. */
 static void test_sum(struct comm *c, enum comm_route route) {
     enum { NUMBERS = 20000 };
     struct cohort_error err = {0};
@@ -193,8 +193,13 @@ static void test_sum(struct comm *c, enum comm_route route) {
         run(c, &t, 1, &times);
     for (int i = 0; i < NUMBERS; i++)
         good &= (int)sum[i] == mt_size * (i % 100) + mt_size * (mt_size - 1) / 2;
-    check(good, &times, 2 * (mt_size - 1),
-          route == COMM_RING ? "a sum round the ring" : "a sum to all");
+    int doublings = 0;
+    for (int d = 1; d < mt_size; d *= 2)
+        doublings++;
+    check(good, &times, route == COMM_HALVING ? 2 * doublings : 2 * (mt_size - 1),
+          route == COMM_RING      ? "a sum round the ring"
+          : route == COMM_HALVING ? "a sum by halves"
+                                  : "a sum to all");
     comm_transfer_destroy(&t);
     mem_free(mine);
     mem_free(sum);
@@ -224,6 +229,7 @@ int main(int argc, char **argv) {
     test_rows(c, false, COMM_ORDERED);
     test_sum(c, COMM_LINEAR);
     test_sum(c, COMM_RING);
+    test_sum(c, COMM_HALVING);
     for (int r = 0; r < mt_size; r++) /* a link whose speed is known: the same */
         comm_pace(c, r, 1e9);
     test_exchange(c);

@@ -77,7 +77,7 @@ static bool fill_segment(struct draft *d, struct plan_segment *s, int first, int
     static const enum plan_output outputs[] = {PLAN_STAY,   PLAN_STAY,   PLAN_STAY,
                                                PLAN_TO_ALL, PLAN_TO_ALL, PLAN_TO_ROOT};
     s->output = outputs[random_int(&d->r, s->mode == PLAN_IN_CHANNEL ? 3 : 0, 5)];
-    s->route = random_int(&d->r, 0, 1) == 0 ? PLAN_ROUTE_LINEAR : PLAN_ROUTE_RING;
+    s->route = (enum plan_route)random_int(&d->r, 0, PLAN_ROUTES - 1);
     s->split = mem_alloc(((size_t)d->p->boards + 1) * sizeof *s->split);
     if (s->split != NULL)
         split_channels(d, count, s->split);

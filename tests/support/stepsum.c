@@ -489,6 +489,57 @@ static void hand_out(struct stepsum *s, const double *part, bool all, bool ring,
     }
 }
 
+/* From `from`, is `to` d boards away, or up to twice as many? */
+static bool is_away(int n, int from, int to, int d) {
+    const int away = (to - from + n) % n;
+    return away >= d && away < 2 * d;
+}
+
+/* By doubling: what a board lacks comes from the board as far behind it as the greatest power of
+ * two in its distance from the owner. */
+static void hand_out_doubling(struct stepsum *s, const double *part, const double *added) {
+    const double nothing[64] = {0};
+    const int n = s->boards;
+    for (int d = 1; d < n; d *= 2) {
+        struct move m;
+        move_begin(s, &m);
+        for (int b = 0; b < n; b++)
+            for (int i = 0; i < n; i++)
+                if (is_away(n, b, i, d))
+                    send_bytes(s, &m, (b + d) % n, b, part[i]);
+        end_stage(s, &m, d == 1 ? added : nothing);
+    }
+}
+
+/* The same backwards, sums instead of copies. */
+static void add_up_halving(struct stepsum *s, const double *share, const bool *gives, bool all) {
+    const int n = s->boards;
+    bool has[64][64] = {{false}};
+    int d = 1, longest;
+    for (int b = 0; b < n; b++)
+        for (int i = 0; i < n; i++)
+            has[b][i] = gives[b];
+    while (2 * d < n)
+        d *= 2;
+    for (longest = d; d > 0; d /= 2) {
+        struct move m;
+        double added[64] = {0};
+        move_begin(s, &m);
+        for (int b = 0; b < n; b++)
+            for (int i = 0; i < n; i++) {
+                const int to = (b + d) % n;
+                if (d == longest && b > 0 && !all && gives[b] && (i - b + n) % n < d)
+                    added[b] += share[i]; /* to where it may be added to */
+                if (!is_away(n, b, i, d) || !has[b][i])
+                    continue;
+                send_bytes(s, &m, b, to, share[i]);
+                added[to] += share[i];
+                has[to][i] = true;
+            }
+        end_stage(s, &m, added);
+    }
+}
+
 static void add_up_ring(struct stepsum *s, const double *share, const bool *gives) {
     const int n = s->boards;
     bool has[64][64] = {{false}}; /* board, share: any addend of it is there */
@@ -534,6 +585,7 @@ static void add_up_straight(struct stepsum *s, const double *share, const bool *
 /* The output of the segment, on its way to board 0 or to all. */
 static void bring_together(struct stepsum *s, const struct plan_segment *g, int of, int id) {
     const bool ring = g->route == PLAN_ROUTE_RING, all = g->output == PLAN_TO_ALL;
+    const bool halving = g->route == PLAN_ROUTE_HALVING;
     const int64_t channels = shard_channels(s->g, of), count = shard_channels(s->g, id);
     const int n = s->boards;
     const double whole = all_bytes(s, id);
@@ -542,7 +594,7 @@ static void bring_together(struct stepsum *s, const struct plan_segment *g, int 
     for (int b = 0; b < n; b++) {
         const int64_t lines = (int64_t)whole / 64;
         gives[b] = g->split[b + 1] > g->split[b];
-        if (g->mode == PLAN_IN_CHANNEL && (all || ring)) /* even shares */
+        if (g->mode == PLAN_IN_CHANNEL && (all || ring || halving)) /* even shares */
             part[b] = b == n - 1 ? whole - (double)(lines * b / n * 64)
                                  : (double)((lines * (b + 1) / n - lines * b / n) * 64);
         else if (g->mode == PLAN_IN_CHANNEL)
@@ -555,11 +607,19 @@ static void bring_together(struct stepsum *s, const struct plan_segment *g, int 
         own[b] = all || b == 0 ? part[b] : 0;
     }
     if (g->mode != PLAN_IN_CHANNEL) {
-        hand_out(s, part, all, ring, own);
+        if (halving && all)
+            hand_out_doubling(s, part, own);
+        else
+            hand_out(s, part, all, ring, own);
         return;
     }
-    (ring ? add_up_ring : add_up_straight)(s, part, gives);
-    if (all || ring)
+    if (halving)
+        add_up_halving(s, part, gives, all);
+    else
+        (ring ? add_up_ring : add_up_straight)(s, part, gives);
+    if (halving && all)
+        hand_out_doubling(s, part, none);
+    else if (all || ring || halving)
         hand_out(s, part, all, ring, none);
     const struct node *node = &s->g->nodes[s->node];
     double longest = 0;

@@ -284,6 +284,33 @@ static void add_round(const struct cost_model *m, const struct transition *t, do
     }
 }
 
+/* By halves: an addend of a share, or a sum of some, goes on by the greatest power of two in its
+ * distance from the share's owner; what is had goes back the same ways. */
+static void add_halves(const struct cost_model *m, const struct transition *t, double *bytes) {
+    const int n = m->boards;
+    const double whole =
+        part_bytes(m->g, t->value, (struct channels){0, m->values[t->value].channels});
+    for (int part = 0; part < n; part++) {
+        const bool sum = t->kind == TRANSITION_SUM;
+        const double each =
+            sum ? share_bytes(whole, part, n) : part_bytes(m->g, t->value, t->channels[part]);
+        bool any[64] = {false};
+        for (int away = n - 1; away > 0; away--) { /* sums come from farther away */
+            const int b = (part - away + n) % n;
+            int step = 1;
+            while (2 * step <= away)
+                step *= 2;
+            const int to = (b + step) % n;
+            any[away] = any[away] || gives(t, b);
+            any[away - step] = any[away - step] || any[away];
+            add(bytes, n, b, to, sum && any[away] ? each : 0);
+            add(bytes, n, to, b, t->to_all ? each : 0);
+        }
+        if (!t->to_all)
+            add(bytes, n, part, 0, each);
+    }
+}
+
 static void transition_bytes(const struct cost_model *m, const struct plan *plan, double *bytes) {
     struct transitions t;
     struct cohort_error err = {0};
@@ -293,9 +320,10 @@ static void transition_bytes(const struct cost_model *m, const struct plan *plan
         const struct transition *one = &t.list[i];
         const double row = m->values[one->value].wire_bytes;
         if (one->channels != NULL) {
-            const bool round =
-                one->route == PLAN_ROUTE_RING && (one->to_all || one->kind == TRANSITION_SUM);
-            (round ? add_round : add_straight)(m, one, bytes);
+            const bool stages = one->to_all || one->kind == TRANSITION_SUM;
+            (stages && one->route == PLAN_ROUTE_RING      ? add_round
+             : stages && one->route == PLAN_ROUTE_HALVING ? add_halves
+                                                          : add_straight)(m, one, bytes);
             continue;
         }
         for (int b = 1; b < n && one->kind != TRANSITION_EXCHANGE; b++)
@@ -378,7 +406,7 @@ static void test_random_plans(void **state) {
 /* The chosen routes are not slower than any other by the sum of steps. */
 static void test_routes(void **state) {
     uint64_t seed = 41;
-    int rings = 0, straight = 0;
+    int chosen_routes[PLAN_ROUTES] = {0};
     (void)state;
     for (int round = 0; round < 24; round++) {
         const int i = round % NETWORKS;
@@ -395,18 +423,22 @@ static void test_routes(void **state) {
             struct plan_segment *s = &plan->segments[k];
             if (!plan_by_channels(s->mode) || s->output == PLAN_STAY)
                 continue;
-            rings += s->route == PLAN_ROUTE_RING;
-            straight += s->route == PLAN_ROUTE_LINEAR;
-            s->route = s->route == PLAN_ROUTE_RING ? PLAN_ROUTE_LINEAR : PLAN_ROUTE_RING;
-            must(plan_step_sum(b.m, plan, &other, &err), &err);
-            assert_true(chosen <= other + 1e-9);
-            s->route = s->route == PLAN_ROUTE_RING ? PLAN_ROUTE_LINEAR : PLAN_ROUTE_RING;
+            const enum plan_route best = s->route;
+            chosen_routes[best]++;
+            for (int route = 0; route < PLAN_ROUTES; route++) {
+                s->route = (enum plan_route)route;
+                must(plan_step_sum(b.m, plan, &other, &err), &err);
+                assert_true(chosen <= other + 1e-9);
+            }
+            s->route = best;
         }
         plan_destroy(&plan);
         bench_end(&b);
     }
-    print_message("%d rings, %d straight\n", rings, straight);
-    assert_true(rings > 3 && straight > 3);
+    print_message("%d straight, %d rings, %d by halves\n", chosen_routes[PLAN_ROUTE_LINEAR],
+                  chosen_routes[PLAN_ROUTE_RING], chosen_routes[PLAN_ROUTE_HALVING]);
+    for (int route = 0; route < PLAN_ROUTES; route++)
+        assert_true(chosen_routes[route] > 3);
 }
 
 int main(void) {
