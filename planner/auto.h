@@ -33,8 +33,12 @@ struct auto_limits {
     /* An operator is worth it when its weights are so many times the bytes of what it reads and
      * makes, or where it makes fewer rows than this times the boards that compute. */
     double channel_weights, channel_rows;
-    double wait; /* waits count so much: 1, or less to make plans for the simulator, where boards
-                    do not wait for one another as in the sum of steps */
+    bool even;    /* by channels: an even split too, which needs least memory */
+    double wait;  /* waits count so much: 1, or less to make plans for the simulator, where boards
+                     do not wait for one another as in the sum of steps */
+    double price; /* milliseconds that a byte of weights adds, on the board of the segment that has
+                     most of them: plans that need less memory for little more time */
+    double most_ms; /* plans that take longer are no use; 0: any is */
     /* Bytes that boards may need at most, as auto_memory.h counts them, beside cost_memory_limit()
      * of each (INFINITY: only that); 0: no limit counts. */
     double memory;

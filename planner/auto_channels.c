@@ -101,7 +101,7 @@ static double route_ms(struct search *x, const struct option *o, enum plan_outpu
     return ms;
 }
 
-/* By the fastest route, and what follows a sum. */
+/* By the best route, and what follows a sum. */
 static void find_moved(struct search *x, struct option *o, enum plan_output output) {
     struct channel_run run = o->run;
     double finish = 0, ms[PLAN_ROUTES];

@@ -184,14 +184,40 @@ static enum cohort_code relax_limited(struct search *x, const struct option *o, 
                     .segment = o->segment};
     w.segment.output = output;
     w.segment.route = o->route[output];
-    if (!auto_memory_add(&x->memory, before, x->where, o, &x->d, output, x->after))
+    if (w.ms > x->most_ms ||
+        !auto_memory_add(&x->memory, before, x->where, o, &x->d, output, x->after))
         return COHORT_OK;
     fill_key(x, o, key, output);
     if (states_dominated(&x->states, x->key, length, w.ms, x->after))
         return COHORT_OK;
     x->steps++;
     w.ms += wait_ms(x, o, key);
+    if (w.ms > x->most_ms)
+        return COHORT_OK;
     return states_add(&x->states, x->key, length, &w, x->after, err);
+}
+
+/* What the segment's weights cost, on the board that has most of them. */
+static double price_ms(const struct search *x, const struct option *o) {
+    const struct cost_model *m = x->m;
+    const int first = x->cuts->at[o->begin], end = x->cuts->at[o->end];
+    const enum plan_mode mode = o->segment.mode;
+    const int64_t *split = mode == PLAN_TILE ? sigma_split(x->s, o->segment.split) : NULL;
+    double most = 0;
+    if (!(x->s->limits.price > 0))
+        return 0;
+    for (int b = 0; b < m->boards; b++) {
+        double bytes = 0;
+        if (plan_by_channels(mode)) {
+            bytes = channel_weight_bytes(m, &o->run, b);
+        } else if (split != NULL ? split[b + 1] > split[b]
+                                 : mode == PLAN_REPLICATE || b == o->segment.board) {
+            for (int k = first; k < end; k++)
+                bytes += cost_weight_bytes(m, b, k);
+        }
+        most = fmax(most, bytes);
+    }
+    return x->s->limits.price * most;
 }
 
 /* Leads all states of the cut before the segment through it. */
@@ -219,6 +245,7 @@ enum cohort_code auto_take(struct search *x, struct option *o, struct cohort_err
     if (!plan_by_channels(o->segment.mode))
         TRY(find_results(x, o, err));
     TRY(find_places(x, o, err));
+    o->compute_ms += price_ms(x, o);
     for (int k = x->keyed_first[cut]; k < x->keyed_first[cut + 1]; k++)
         x->slot[x->keyed[k]] = 1 + k - x->keyed_first[cut];
     if (x->limited)
@@ -355,6 +382,7 @@ static enum cohort_code search_init(struct search *x, const struct sigma *s,
     TRY(traffic_init(&x->t, m, err));
     if (s->limits.memory > 0) {
         x->limited = true;
+        x->most_ms = s->limits.most_ms > 0 ? s->limits.most_ms : INFINITY;
         x->states.numbers = 2 * m->boards;
         x->after = mem_zalloc(2 * (size_t)m->boards, sizeof *x->after);
         if (x->after == NULL)

@@ -11,6 +11,7 @@
 #define MANY_BOARDS 16
 #define SOME_NODES  30
 #define MANY_NODES  60
+#define EVEN_MS     1e9 /* that a channel takes anywhere, beside which speed does not matter */
 
 /* Larger problems get a coarser space, so that planning a network of 500 operators takes about 0.08
  * s for 8 boards and less than 2 s for 64 (bench/planner.c).  It costs little: with twice as many
@@ -300,6 +301,14 @@ static enum cohort_code add_own_channels(struct making *k, int c, struct cohort_
     const struct cost_model *m = s->m;
     const int *at = s->cuts->at;
     enum cohort_code code = COHORT_OK;
+    for (int b = c - 1; s->limits.even && b >= 0 && c - b <= s->limits.channel_units; b--)
+        if (sigma_makes_channels(s, b, c)) {
+            for (int i = 0; i < m->boards; i++)
+                k->extra[i] = EVEN_MS;
+            TRY(channel_minimax(m, at[b], at[c], PLAN_OUT_CHANNEL, k->who, k->extra, k->split,
+                                err));
+            TRY(add_channels(k, c, err));
+        }
     for (int i = 0; i < k->set_count && s->channel_size[c] < s->limits.channels; i++) {
         const bool *who = k->who + (size_t)i * (size_t)m->boards;
         bool any = false;

@@ -109,16 +109,26 @@ void states_begin_cut(struct states *s, int cut) {
     s->first[cut] = s->count;
 }
 
-static int *bucket_of(const struct states *s, const int *key, int length) {
+static uint64_t hash_of(const int *key, int length) {
     uint64_t hash = 0;
     for (int i = 0; i < length; i++)
         hash = mix(hash, (uint64_t)key[i]);
+    return hash;
+}
+
+static int *bucket_of(const struct states *s, uint64_t hash) {
     return &s->buckets[hash % BUCKETS];
 }
 
+static bool is_key(const struct states *s, int state, uint64_t hash, const int *key, int length) {
+    return s->list[state].hash == hash &&
+           memcmp(s->keys + s->list[state].key, key, (size_t)length * sizeof *key) == 0;
+}
+
 int states_find(const struct states *s, const int *key, int length) {
-    int i = *bucket_of(s, key, length);
-    while (i >= 0 && memcmp(s->keys + s->list[i].key, key, (size_t)length * sizeof *key) != 0)
+    const uint64_t hash = hash_of(key, length);
+    int i = *bucket_of(s, hash);
+    while (i >= 0 && !is_key(s, i, hash, key, length))
         i = s->list[i].chain;
     return i;
 }
@@ -137,14 +147,15 @@ static bool grow_keys(struct states *s, int length) {
 }
 
 /* A new state; it is not looked whether there is one with its key. */
-static enum cohort_code append(struct states *s, const int *key, int length, const struct way *w,
-                               struct cohort_error *err) {
+static enum cohort_code append(struct states *s, uint64_t hash, const int *key, int length,
+                               const struct way *w, struct cohort_error *err) {
     if (!MEM_GROW(s->list, s->capacity, (size_t)s->count) || !grow_keys(s, length))
         return error_memory(err, (size_t)s->count * sizeof *s->list, "a search");
-    int *bucket = bucket_of(s, key, length);
+    int *bucket = bucket_of(s, hash);
     s->list[s->count] = (struct state){.best = *w,
                                        .second = {.ms = INFINITY, .from = -1},
                                        .key = (int)s->keys_used,
+                                       .hash = hash,
                                        .chain = *bucket};
     memcpy(s->keys + s->keys_used, key, (size_t)length * sizeof *key);
     s->keys_used += (size_t)length;
@@ -165,15 +176,10 @@ enum cohort_code states_relax(struct states *s, const int *key, int length, cons
         }
         return COHORT_OK;
     }
-    return append(s, key, length, w, err);
+    return append(s, hash_of(key, length), key, length, w, err);
 }
 
 /* ---- with memory ---------------------------------------------------------------------------- */
-
-static bool is_key(const struct states *s, int state, const int *key, int length) {
-    return !s->list[state].dead &&
-           memcmp(s->keys + s->list[state].key, key, (size_t)length * sizeof *key) == 0;
-}
 
 static bool no_more(const double *a, const double *b, int count) {
     for (int i = 0; i < count; i++)
@@ -182,24 +188,49 @@ static bool no_more(const double *a, const double *b, int count) {
     return true;
 }
 
-bool states_dominated(const struct states *s, const int *key, int length, double ms,
+static double sum_of(const double *memory, int count) {
+    double sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += memory[i];
+    return sum;
+}
+
+bool states_dominated(struct states *s, const int *key, int length, double ms,
                       const double *memory) {
-    for (int i = *bucket_of(s, key, length); i >= 0; i = s->list[i].chain)
-        if (is_key(s, i, key, length) && s->list[i].best.ms <= ms &&
-            no_more(s->memory + (size_t)i * (size_t)s->numbers, memory, s->numbers))
+    const uint64_t hash = hash_of(key, length);
+    const double bytes = sum_of(memory, s->numbers); /* of more bytes in all, some number is more */
+    int *bucket = bucket_of(s, hash);
+    for (int *link = bucket; *link >= 0; link = &s->list[*link].chain) {
+        const int i = *link;
+        if (s->list[i].best.ms <= ms && s->list[i].bytes <= bytes &&
+            no_more(s->memory + (size_t)i * (size_t)s->numbers, memory, s->numbers) &&
+            is_key(s, i, hash, key, length)) {
+            *link = s->list[i].chain;
+            s->list[i].chain = *bucket;
+            *bucket = i;
             return true;
+        }
+    }
     return false;
 }
 
 enum cohort_code states_add(struct states *s, const int *key, int length, const struct way *w,
                             const double *memory, struct cohort_error *err) {
     const size_t n = (size_t)s->numbers, used = (size_t)s->count * n;
+    const uint64_t hash = hash_of(key, length);
+    const double bytes = sum_of(memory, s->numbers);
     if (states_dominated(s, key, length, w->ms, memory))
         return COHORT_OK;
-    for (int i = *bucket_of(s, key, length); i >= 0; i = s->list[i].chain)
-        if (is_key(s, i, key, length) && w->ms <= s->list[i].best.ms &&
-            no_more(memory, s->memory + (size_t)i * n, s->numbers))
-            s->list[i].dead = true;
+    for (int *link = bucket_of(s, hash); *link >= 0;) {
+        struct state *old = &s->list[*link];
+        old->dead = w->ms <= old->best.ms && bytes <= old->bytes &&
+                    no_more(memory, s->memory + (size_t)*link * n, s->numbers) &&
+                    is_key(s, *link, hash, key, length);
+        if (old->dead)
+            *link = old->chain;
+        else
+            link = &old->chain;
+    }
     if (used + n > s->memory_capacity) {
         const size_t more = 2 * (used + n);
         double *bigger = mem_realloc(s->memory, more * sizeof *bigger);
@@ -209,7 +240,10 @@ enum cohort_code states_add(struct states *s, const int *key, int length, const 
         s->memory_capacity = more;
     }
     memcpy(s->memory + used, memory, n * sizeof *memory);
-    return append(s, key, length, w, err);
+    const enum cohort_code code = append(s, hash, key, length, w, err);
+    if (code == COHORT_OK)
+        s->list[s->count - 1].bytes = bytes;
+    return code;
 }
 
 /* ---- the end of a cut ------------------------------------------------------------------------ */

@@ -35,8 +35,10 @@ struct way {
 struct state {
     struct way best, second; /* second: another one, for a plan that differs in one decision */
     int key;                 /* [key_length of the cut], in states.keys */
-    bool dead;               /* with memory: another one is no worse in anything */
-    int chain;               /* the next state of its bucket */
+    bool dead;     /* with memory: another one is no worse in anything, and it is in no bucket */
+    uint64_t hash; /* of the key */
+    double bytes;  /* with memory: the sum of its numbers */
+    int chain;     /* the next state of its bucket */
 };
 struct states {
     struct state *list;
@@ -65,7 +67,7 @@ enum cohort_code states_relax(struct states *s, const int *key, int length, cons
 /* With memory: is there a state with that key which takes no longer and needs no more of any
  * number?
  */
-bool states_dominated(const struct states *s, const int *key, int length, double ms,
+bool states_dominated(struct states *s, const int *key, int length, double ms,
                       const double *memory);
 /* Adds a state, instead of those that it dominates, unless it is dominated. */
 enum cohort_code states_add(struct states *s, const int *key, int length, const struct way *w,

@@ -24,6 +24,7 @@ struct search {
     bool *who;
     int64_t *scaled;
     bool limited;              /* memory counts */
+    double most_ms;            /* then: longer plans are no use */
     struct auto_memory memory; /* of the segment at hand */
     double *after;             /* a state's memory */
     int64_t *divided;          /* scratch: a split by channels */

@@ -327,6 +327,7 @@ double channel_best_ms(struct traffic *t, struct channel_move *v) {
 enum plan_route channel_best_route(const double ms[PLAN_ROUTES]) {
     enum plan_route best = PLAN_ROUTE_LINEAR;
     for (int route = PLAN_ROUTE_LINEAR + 1; route < PLAN_ROUTES; route++)
-        best = ms[route] < ms[best] ? (enum plan_route)route : best;
+        if (ms[route] < CHANNEL_ROUTE_SHARE * ms[PLAN_ROUTE_LINEAR] && ms[route] < ms[best])
+            best = (enum plan_route)route;
     return best;
 }

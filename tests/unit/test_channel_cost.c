@@ -403,7 +403,18 @@ static void test_random_plans(void **state) {
 
 /* ---- routes ---------------------------------------------------------------------------------- */
 
-/* The chosen routes are not slower than any other by the sum of steps. */
+/* Straight, unless another one is clearly faster. */
+static void test_best_route(void **state) {
+    (void)state;
+    assert_int_equal(channel_best_route((double[PLAN_ROUTES]){10, 10, 10}), PLAN_ROUTE_LINEAR);
+    assert_int_equal(channel_best_route((double[PLAN_ROUTES]){10, 9.1, 9.1}), PLAN_ROUTE_LINEAR);
+    assert_int_equal(channel_best_route((double[PLAN_ROUTES]){10, 8.9, 9.1}), PLAN_ROUTE_RING);
+    assert_int_equal(channel_best_route((double[PLAN_ROUTES]){10, 8.9, 8.8}), PLAN_ROUTE_HALVING);
+    assert_int_equal(channel_best_route((double[PLAN_ROUTES]){10, 8.8, 8.9}), PLAN_ROUTE_RING);
+    assert_int_equal(channel_best_route((double[PLAN_ROUTES]){0, 0, 0}), PLAN_ROUTE_LINEAR);
+}
+
+/* The chosen routes are not slower than any other by the sum of steps, or straight. */
 static void test_routes(void **state) {
     uint64_t seed = 41;
     int chosen_routes[PLAN_ROUTES] = {0};
@@ -428,7 +439,11 @@ static void test_routes(void **state) {
             for (int route = 0; route < PLAN_ROUTES; route++) {
                 s->route = (enum plan_route)route;
                 must(plan_step_sum(b.m, plan, &other, &err), &err);
-                assert_true(chosen <= other + 1e-9);
+                /* A route that is not straight must be worth it. */
+                if (best != PLAN_ROUTE_LINEAR)
+                    assert_true(chosen <= other + 1e-9);
+                else
+                    assert_true(chosen - other <= (1 - CHANNEL_ROUTE_SHARE) * chosen + 1e-9);
             }
             s->route = best;
         }
@@ -443,9 +458,8 @@ static void test_routes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_units),
-        cmocka_unit_test(test_minimax),
-        cmocka_unit_test(test_random_plans),
+        cmocka_unit_test(test_units),        cmocka_unit_test(test_minimax),
+        cmocka_unit_test(test_random_plans), cmocka_unit_test(test_best_route),
         cmocka_unit_test(test_routes),
     };
     return cmocka_run_group_tests(tests, make_networks, drop_networks);

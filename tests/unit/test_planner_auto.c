@@ -537,7 +537,10 @@ static void test_memory(void **state) {
         assert_int_equal(planner_make(&fast, m, "auto", &o, &err), COHORT_OK);
         o.objective = PLANNER_MEMORY;
         assert_int_equal(planner_make(&small, m, "auto", &o, &err), COHORT_OK);
-        assert_true(peak_of(&small) <= peak_of(&fast));
+        /* Of what needs hardly more than the least, the fastest. */
+        assert_true(peak_of(&small) <= 1.05 * peak_of(&fast));
+        assert_true(peak_of(&small) <= peak_of(&fast) ||
+                    small.simulation->total_ms <= fast.simulation->total_ms * (1 + EPS));
         o.objective = PLANNER_LATENCY;
         o.cost.memory_limit = (uint64_t)((peak_of(&small) + peak_of(&fast)) / 2) + 1;
         cost_destroy(&m);
