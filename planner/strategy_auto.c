@@ -351,11 +351,13 @@ out:
     return code;
 }
 
-/* The other strategies' plans enter. */
-static enum cohort_code enter_others(struct rivals *c, struct cohort_error *err) {
+/* The other strategies' plans enter, all or those that are better. */
+static enum cohort_code enter_others(struct rivals *c, bool all, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     for (int i = 0; i < c->other_count; i++) {
         struct plan *copy = NULL;
+        if (!all && !rivals_better(c, &c->others[i], &c->best))
+            continue;
         TRY(copy_plan(&copy, c->run, c->others[i].plan, err));
         TRY(rivals_enter(c, c->others[i].name, &copy, err));
     }
@@ -372,12 +374,12 @@ static enum cohort_code search(struct rivals *c, struct cohort_error *err) {
     for (int i = 0; i < c->other_count; i++)
         plans[i] = c->others[i].plan;
     if (rivals_minds_memory(c->run)) {
-        TRY(enter_others(c, err));
+        TRY(enter_others(c, true, err));
         TRY(search_small(c, limits, plans, err));
     } else {
         TRY(search_fast(c, &limits, plans, err));
         c->search_ms = c->best.plan != NULL ? c->best.ms : -1;
-        TRY(enter_others(c, err));
+        TRY(enter_others(c, false, err));
     }
 out:
     return code;

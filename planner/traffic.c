@@ -163,13 +163,13 @@ void traffic_add_all(struct traffic *t, const int *values, int count, const stru
  * for that. */
 static double root_factor(const struct traffic *t, int from, int to) {
     const int boards = t->m->boards;
+    const double factor = from == 0 ? t->m->p->scatter_factor : t->m->p->gather_factor;
     int partners = 0;
-    if (from != 0 && to != 0)
+    if ((from != 0 && to != 0) || !(factor > 0))
         return 1;
     for (int b = 1; b < boards && partners < 2; b++)
         partners += t->bytes[from == 0 ? b : b * boards] > 0;
-    const double factor = from == 0 ? t->m->p->scatter_factor : t->m->p->gather_factor;
-    return partners > 1 && factor > 0 ? factor : 1;
+    return partners > 1 ? factor : 1;
 }
 
 double traffic_message_ms(const struct traffic *t, int pair) {

@@ -24,6 +24,8 @@ struct rows rows_intersect(struct rows a, struct rows b) {
 
 /* Rounds towards minus infinity; b > 0. */
 static int64_t floor_div(int64_t a, int64_t b) {
+    if (b == 1) /* mostly, and planning asks often */
+        return a;
     return a >= 0 ? a / b : -((-a + b - 1) / b);
 }
 
@@ -59,7 +61,9 @@ struct rows rows_needed(const struct node *n, int i, struct rows out) {
         return (struct rows){0, 0};
     if (m->out_height <= 0) /* the output's shape is not known: all of the input */
         return (struct rows){0, m->in_height};
-    int64_t first = out.begin / m->out_height, last = (out.end - 1) / m->out_height;
+    const bool one = out.end <= m->out_height; /* no division */
+    int64_t first = one ? 0 : out.begin / m->out_height;
+    int64_t last = one ? 0 : (out.end - 1) / m->out_height;
     int64_t y0 = out.begin - first * m->out_height, y1 = out.end - last * m->out_height;
     int64_t pitch = m->one_image ? 0 : m->in_height;
     if (first == last)
