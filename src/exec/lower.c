@@ -14,7 +14,7 @@ const struct lowering *lowering_find(const struct graph *g, const struct node *n
     const struct lowering *const tables[] = {
         lowerings_conv,        lowerings_gemm,     lowerings_product, lowerings_pool,
         lowerings_elementwise, lowerings_function, lowerings_plain,   lowerings_move,
-        lowerings_normalise,   lowerings_moments};
+        lowerings_normalise,   lowerings_moments,  lowerings_volume};
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++)
         for (const struct lowering *l = tables[t]; l->op != NULL; l++)
             if (strcmp(l->op, n->op->name) == 0 && l->accepts(g, n))

@@ -278,6 +278,7 @@ void constant_done(const struct program *p, const struct tensor *t, int64_t firs
 /* Rows of lowering tables, one array per file, each ended by op == NULL. */
 extern const struct lowering lowerings_conv[], lowerings_gemm[], lowerings_product[],
     lowerings_pool[], lowerings_elementwise[], lowerings_function[], lowerings_plain[],
-    lowerings_move[], lowerings_normalise[], lowerings_moments[], lowering_reference[];
+    lowerings_move[], lowerings_normalise[], lowerings_moments[], lowerings_volume[],
+    lowering_reference[];
 
 #endif

@@ -1,5 +1,6 @@
-/* Products of two computed matrices in the gemm kernels: batches, broadcasting, Gemm's attributes,
- * against the operators' reference; and row tiles, which must give the same bits. */
+/* Products of two computed matrices in the gemm kernels (batches, broadcasting, Gemm's attributes),
+ * and convolutions over volumes, which become products: against the operators' reference; and row
+ * tiles, which must give the same bits. */
 #include "tests/support/graphtest.h"
 #include "tests/support/testpool.h"
 
@@ -44,17 +45,17 @@ static double difference(const struct tensor *a, const struct tensor *b) {
 }
 
 /* A graph of one output: the answers of the evaluators, of the kernels, and of tiles. */
-static void check(struct gt *t, int products) {
+static void check_by(struct gt *t, const struct lowering *table, int lowered) {
     struct tensor in[4] = {{0}}, want = {0}, got, tiles;
     struct lowering const *how;
     int found = 0;
     test_must(graph_finish(t->g, &(struct pass_options){0}, &t->err), &t->err);
     for (int i = 0; i < t->g->node_count; i++) {
         how = lowering_find(t->g, &t->g->nodes[i]);
-        for (const struct lowering *l = lowerings_product; l->op != NULL; l++)
+        for (const struct lowering *l = table; l->op != NULL; l++)
             found += how == l;
     }
-    assert_int_equal(found, products);
+    assert_int_equal(found, lowered);
     random_inputs(t, in);
     gt_run(t, in, &want);
     run(t, NULL, 0, in, &got);
@@ -74,6 +75,10 @@ static void check(struct gt *t, int products) {
     tensor_release(&want);
     for (int i = 0; i < 4; i++)
         tensor_release(&in[i]);
+}
+
+static void check(struct gt *t, int products) {
+    check_by(t, lowerings_product, products);
 }
 
 static void matmul(struct shape a, struct shape b, bool epilogue) {
@@ -161,12 +166,50 @@ static void random_shapes(void **state) {
     }
 }
 
+static void volume(struct shape x, struct shape w, const char *attrs, bool bias, bool epilogue) {
+    struct gt t;
+    gt_begin(&t, 13);
+    int a = gt_input(&t, "x", x), b = gt_random(&t, w);
+    int c = bias ? gt_random(&t, DIMS(w.dim[0])) : -1;
+    int y = gt_node(&t, "Conv", attrs, bias ? 3 : 2, a, b, c);
+    if (epilogue)
+        y = gt_node(&t, "Relu", "", 1, y);
+    gt_output(&t, y);
+    check_by(&t, lowerings_volume, 1);
+    gt_end(&t);
+}
+
+static void volumes(void **state) {
+    (void)state;
+    volume(DIMS(1, 3, 4, 7, 9), DIMS(5, 3, 3, 3, 3), "pads=1,1,1,1,1,1", true, true);
+    volume(DIMS(2, 2, 3, 5, 6), DIMS(17, 2, 1, 1, 1), "", false, false);
+    volume(DIMS(1, 4, 6, 8, 8), DIMS(6, 2, 2, 3, 3), "group=2 strides=2,1,2 pads=0,1,2,1,1,0", true,
+           false);
+    volume(DIMS(2, 6, 5, 6, 7), DIMS(6, 1, 3, 3, 3), "group=6 dilations=1,2,1 pads=1,2,1,1,2,1",
+           false, true);
+    volume(DIMS(1, 1, 2, 9, 40), DIMS(3, 1, 2, 5, 5), "auto_pad=SAME_UPPER strides=1,3,1", true,
+           false);
+    volume(DIMS(1, 2, 2, 3, 3, 20), DIMS(4, 2, 2, 2, 1, 3), "pads=0,1,0,1,1,0,0,1", true, true);
+    volume(DIMS(1, 600, 2, 3, 30), DIMS(2, 600, 1, 2, 2), "", true, false); /* several tiles */
+}
+
+/* A sum before the activation, which becomes the convolution's. */
+static void volume_residual(void **state) {
+    (void)state;
+    struct gt t;
+    gt_begin(&t, 13);
+    int x = gt_input(&t, "x", DIMS(1, 4, 3, 5, 6)), w = gt_random(&t, DIMS(4, 4, 3, 3, 3));
+    int y = gt_node(&t, "Conv", "pads=1,1,1,1,1,1", 2, x, w);
+    gt_output(&t, gt_node(&t, "Relu", "", 1, gt_node(&t, "Add", "", 2, y, x)));
+    check_by(&t, lowerings_volume, 1);
+    gt_end(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),
-        cmocka_unit_test(gemm),
-        cmocka_unit_test(others),
-        cmocka_unit_test(random_shapes),
+        cmocka_unit_test(shapes),  cmocka_unit_test(gemm),
+        cmocka_unit_test(others),  cmocka_unit_test(random_shapes),
+        cmocka_unit_test(volumes), cmocka_unit_test(volume_residual),
     };
     return cmocka_run_group_tests_name("exec_product", tests, test_pool_start, test_pool_stop);
 }

@@ -2,7 +2,8 @@
  *
  * From a node's attributes (kernel_shape, strides, dilations, pads, auto_pad, ceil_mode, …) and its
  * input's shape to pads and output sizes; and a walk over the elements that one tap of the window
- * touches, on which the evaluators are built.  Only files under graph/ops/ include this. */
+ * touches, on which the evaluators are built.  Only files under graph/ops/ include this, and the
+ * lowering of convolutions over volumes. */
 #ifndef COHORT_GRAPH_OPS_WINDOW_H
 #define COHORT_GRAPH_OPS_WINDOW_H
 
