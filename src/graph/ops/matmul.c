@@ -25,14 +25,27 @@ static void multiply_add(enum op_class c, int64_t count, const union op_chunk *x
             sum->u[j] += x->u[at] * y->u[j];
 }
 
+#define DOT_LANES 8
+
+/* In as many sums beside each other as vectors have use for. */
+static double dot(int64_t count, const double *x, const double *y) {
+    double lane[DOT_LANES] = {0}, sum = 0;
+    int64_t j = 0;
+    for (; j + DOT_LANES <= count; j += DOT_LANES)
+        for (int i = 0; i < DOT_LANES; i++)
+            lane[i] += x[j + i] * y[j + i];
+    for (; j < count; j++)
+        lane[j % DOT_LANES] += x[j] * y[j];
+    for (int i = 0; i < DOT_LANES; i++)
+        sum += lane[i];
+    return sum;
+}
+
 static void dot_add(enum op_class c, int64_t count, const union op_chunk *x,
                     const union op_chunk *y, union op_chunk *sum, int64_t at) {
-    double f = 0;
     uint64_t u = 0;
     if (c == CLASS_F64) {
-        for (int64_t j = 0; j < count; j++)
-            f += x->f[j] * y->f[j];
-        sum->f[at] += f;
+        sum->f[at] += dot(count, x->f, y->f);
     } else {
         for (int64_t j = 0; j < count; j++)
             u += x->u[j] * y->u[j];
@@ -41,7 +54,7 @@ static void dot_add(enum op_class c, int64_t count, const union op_chunk *x,
 }
 
 /* Elements [j0, j0+count) of rows [i, i+rows), walking B the way it lies in memory; what is read of
- * B serves all these rows.  Each element is summed in the order of k, whatever the tile. */
+ * B serves all these rows.  An element's sum is made in the same order whatever the tile. */
 static void product_part(const struct product *p, int64_t i, int rows, int64_t j0, int64_t count,
                          union op_chunk *sum) {
     union op_chunk x[PRODUCT_ROWS], y;
@@ -282,15 +295,18 @@ static enum cohort_code gemm_eval(const struct node *n, const struct tensor *con
         c_col = columns > 1;
         c_row = c->shape.rank == 2 && c->shape.dim[0] > 1 ? columns : 0;
     }
-    for (int64_t i = 0; i < p.m; i++)
+    for (int64_t i = 0; i < p.m; i += PRODUCT_ROWS)
         for (int64_t j = 0; j < p.n; j += OP_CHUNK) {
-            union op_chunk sum, addend = {{0}};
+            union op_chunk sum[PRODUCT_ROWS], addend = {{0}};
+            int rows = p.m - i < PRODUCT_ROWS ? (int)(p.m - i) : PRODUCT_ROWS;
             int64_t count = p.n - j < OP_CHUNK ? p.n - j : OP_CHUNK;
-            product_part(&p, i, 1, j, count, &sum);
-            if (c != NULL)
-                op_load(p.class, c, i * c_row + j * c_col, c_col, count, &addend);
-            gemm_finish(p.class, count, alpha, c != NULL ? beta : 0, &addend, &sum);
-            op_store(p.class, out[0], i * p.n + j, count, &sum);
+            product_part(&p, i, rows, j, count, sum);
+            for (int r = 0; r < rows; r++) {
+                if (c != NULL)
+                    op_load(p.class, c, (i + r) * c_row + j * c_col, c_col, count, &addend);
+                gemm_finish(p.class, count, alpha, c != NULL ? beta : 0, &addend, &sum[r]);
+                op_store(p.class, out[0], (i + r) * p.n + j, count, &sum[r]);
+            }
         }
     return COHORT_OK;
 }
