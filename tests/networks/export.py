@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Export networks of torchvision to ONNX, with torch's own answers beside them.
 
-usage: export.py FOLDER NAME [NAME ...] [--opset 17] [--size PIXELS]
+usage: export.py FOLDER NAME [NAME ...] [--opset 17] [--size PIXELS]   (13 for detectors: torchvision 0.14
+       exports RoiAlign without the mode that opset 16 takes for granted otherwise)
        export.py --list            the names of all families that it knows, one a line
 
 Writes FOLDER/NAME/model.onnx and FOLDER/NAME/test_data_set_0/{input,output}_I.pb, as ONNX's own
@@ -25,7 +26,8 @@ from torch import nn
 
 warnings.filterwarnings("ignore")
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-LEAST_DIFFERENCE = 0.02  # between the answers to two pictures, of the largest value
+LEAST_DIFFERENCE = 0.05  # between the answers to two pictures, of the largest value
+LEAST_QUANTIZED = 0.25  # theirs, which are compared less closely
 DETECTORS = {  # constructor arguments with which random weights find something
     "fasterrcnn": {"box_score_thresh": 0.012, "box_detections_per_img": 20},
     "maskrcnn": {"box_score_thresh": 0.012, "box_detections_per_img": 10},
@@ -55,7 +57,8 @@ def build(name, kind):
         extra = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
         return getattr(models, name)(weights=None, **extra)
     if kind == "segmentation":
-        return models.segmentation.__dict__[name](weights=None, weights_backbone=None, aux_loss=True)
+        extra = {} if name.startswith("lraspp") else {"aux_loss": True}
+        return models.segmentation.__dict__[name](weights=None, weights_backbone=None, **extra)
     if kind == "quantization":
         extra = {"init_weights": True} if "inception" in name or "googlenet" in name else {}
         return models.quantization.__dict__[name[len("quantized_") :]](weights=None, **extra)
@@ -134,7 +137,8 @@ def stir(net):
 
 
 def settle(net, samples):
-    """Statistics of a few pictures for BatchNorm."""
+    """Statistics of a few pictures for BatchNorm.  Where a channel is the same in all of them, others
+    would come out so large that rounding shows, in torch as anywhere."""
     norms = [m for m in net.modules() if isinstance(m, NORMS)]
     for m in norms:
         m.momentum = None
@@ -143,6 +147,7 @@ def settle(net, samples):
         net(*samples)
     for m in norms:
         m.eval()
+        m.running_var.clamp_(min=0.1 * m.running_var.mean().item())
 
 
 def quantize(net, samples):
@@ -183,6 +188,7 @@ def export(folder, name, opset, size):
     torch.manual_seed(0)
     kind = family(name)
     size = size or side(name)
+    opset = opset or (13 if kind == "detection" else 17)
     net = build(name, kind).eval()
     stir(net)
     settle(net, inputs(name, kind, size, 4))
@@ -194,7 +200,7 @@ def export(folder, name, opset, size):
     differs = difference(y, net(*other))
     if not all(t.isfinite().all() for t in y) or any(t.numel() == 0 for t in y):
         sys.exit(f"{name}: an answer that is empty or not finite")
-    if differs < LEAST_DIFFERENCE:
+    if differs < (LEAST_QUANTIZED if kind == "quantization" else LEAST_DIFFERENCE):
         sys.exit(f"{name}: the answers to two pictures differ by {differs:.1e} only")
     data = os.path.join(folder, name, "test_data_set_0")
     os.makedirs(data, exist_ok=True)
@@ -214,7 +220,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", nargs="?")
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--opset", type=int, default=17)
+    parser.add_argument("--opset", type=int)
     parser.add_argument("--size", type=int)
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
