@@ -7,7 +7,9 @@
 #define BURST_NS 2000000 /* of CPU between two sleeps, where the time is known anyway */
 #define LATE_NS  1000000 /* a wake-up may come so late on an idle machine */
 #define LATE_OF  20      /* … or a 20th of the block's time */
-#define POLL_NS  1000000 /* messages move on unnoticed for at most so long */
+/* Messages move on unnoticed for at most so long: real boards look between items of up to 4 ms, and
+ * every look takes CPU time from the other boards of this machine. */
+#define POLL_NS  2000000
 #define NS_PER_S INT64_C(1000000000)
 
 static int64_t clock_ns(clockid_t id) {

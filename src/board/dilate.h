@@ -54,7 +54,7 @@ void dilation_share_end(struct dilation *d, const struct dilation *of);
  * one unless `last`.  Within work of which the time is known this is a pause on the way, after 2 ms
  * of CPU or more, because each of them leaves the caches to others; it goes on at twice the board's
  * speed and ends after half of the time, so that more CPU than expected finds room.  poll (may be
- * NULL) is called about every millisecond of the sleep; its CPU time is not the board's and is not
+ * NULL) is called about every 2 ms of the sleep; its CPU time is not the board's and is not
  * stretched. */
 void dilation_step(struct dilation *d, bool last, dilation_poll_fn poll, void *context);
 /* The work that dilation_expect() announced has ended; without such, as dilation_step().  The sleep
