@@ -3,10 +3,10 @@
  *
  * 3 and 5 taps wide, stride 1 and 2, and 7 wide, stride 1 (the nets' depthwise layers) go by
  * slide.h; any other window by runs of outputs that have the same taps (axis.h).  Bias first, then
- * taps in row order. Packed weights: [block][kh][kw][16 lanes].
- * Measured (bench/kernels, Zen 4, one core of a shared machine, November 2026), GFLOP/s portable,
- * AVX2, AVX-512: 3x3 on 56x56 28, 69, 76; on 14x14 15, 34, 47; 5x5 on 28x28 25, 65, 85; 7x7 on
- * 14x14 26, 47, 57. */
+ * taps in row order; a clamp or SiLU behind them in registers. Packed weights: [block][kh][kw][16
+ * lanes]. Measured (bench/kernels, Zen 4, one core of a shared machine, November 2026), GFLOP/s
+ * portable, AVX2, AVX-512: 3x3 on 56x56 28, 69, 76; on 14x14 15, 34, 47; 5x5 on 28x28 25, 65, 85;
+ * 7x7 on 14x14 26, 47, 57. */
 #include "kernels/axis.h"
 #include "kernels/generic/epilogue.h"
 #include "kernels/generic/slide.h"
@@ -33,6 +33,9 @@ typedef void slide_fn(const struct slide *s, int pixels);
 #define SLIDE(taps, stride)                                                                        \
     static void slide_##taps##_##stride(const struct slide *s, int pixels) {                       \
         slide_row(s, SLIDE_WEIGHTED, taps, stride, pixels);                                        \
+    }                                                                                              \
+    static void silu_##taps##_##stride(const struct slide *s, int pixels) {                        \
+        slide_row(s, SLIDE_SILU, taps, stride, pixels);                                            \
     }
 SLIDE(3, 1)
 SLIDE(3, 2)
@@ -41,16 +44,25 @@ SLIDE(5, 2)
 SLIDE(7, 1)
 #undef SLIDE
 
+/* Is the epilogue SiLU alone, which then is done in registers?  (Not on 32-bit Arm, where vec.h
+ * says why.) */
+static bool epilogue_is_silu(const struct kernel_epilogue *e) {
+    return !VEC_NEON32 && e->act == KACT_SILU && !e->residual;
+}
+
+#define SLIDE_FOR(taps, stride) (silu ? silu_##taps##_##stride : slide_##taps##_##stride)
+
 static slide_fn *slide_for(const struct conv_args *a) {
     const struct conv_shape *s = a->shape;
+    const bool silu = epilogue_is_silu(&a->epilogue);
     if (!a->in.blocked || !a->out.blocked || a->in.pixel_pitch != BLOCK ||
         a->out.pixel_pitch != BLOCK || s->dilation_w != 1)
         return NULL;
     if (s->kernel_w == 3)
-        return s->stride_w == 1 ? slide_3_1 : s->stride_w == 2 ? slide_3_2 : NULL;
+        return s->stride_w == 1 ? SLIDE_FOR(3, 1) : s->stride_w == 2 ? SLIDE_FOR(3, 2) : NULL;
     if (s->kernel_w == 5)
-        return s->stride_w == 1 ? slide_5_1 : s->stride_w == 2 ? slide_5_2 : NULL;
-    return s->kernel_w == 7 && s->stride_w == 1 ? slide_7_1 : NULL;
+        return s->stride_w == 1 ? SLIDE_FOR(5, 1) : s->stride_w == 2 ? SLIDE_FOR(5, 2) : NULL;
+    return s->kernel_w == 7 && s->stride_w == 1 ? SLIDE_FOR(7, 1) : NULL;
 }
 
 /* The clamp that an epilogue is, when it is no more than one. */
@@ -62,7 +74,7 @@ static bool epilogue_is_clamp(const struct kernel_epilogue *e, float *low, float
 
 #define ROWS_AT_ONCE 16 /* whose taps are found once for all blocks */
 
-static void slide_rows(const struct conv_args *a, slide_fn *run, struct slide *row, bool clamp,
+static void slide_rows(const struct conv_args *a, slide_fn *run, struct slide *row, bool done,
                        int64_t y0, int64_t y1) {
     const struct conv_shape *s = a->shape;
     const int pixels = slide_pixels(s->out_w);
@@ -81,7 +93,7 @@ static void slide_rows(const struct conv_args *a, slide_fn *run, struct slide *r
             row->w = w + taps->k0 * s->kernel_w * BLOCK;
             row->out = view_at(&a->out, y, block * BLOCK, 0);
             run(row, pixels);
-            if (clamp)
+            if (done)
                 zero_lanes_beyond(&a->out, y, block, 0, s->out_w);
             else
                 epilogue_rows(&a->epilogue, &a->out, y, y + 1, block);
@@ -101,7 +113,8 @@ static void depthwise_slide(const struct conv_args *a, slide_fn *run) {
         row.high = INFINITY;
     }
     for (int64_t y = a->y0; y < a->y1; y += ROWS_AT_ONCE)
-        slide_rows(a, run, &row, clamp, y, y + ROWS_AT_ONCE < a->y1 ? y + ROWS_AT_ONCE : a->y1);
+        slide_rows(a, run, &row, clamp || epilogue_is_silu(&a->epilogue), y,
+                   y + ROWS_AT_ONCE < a->y1 ? y + ROWS_AT_ONCE : a->y1);
 }
 
 /* ---- any window ------------------------------------------------------------------------------ */

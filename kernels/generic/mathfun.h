@@ -72,14 +72,13 @@ static inline uint32_t math_bits(float f) {
 #define IF_EQUAL(x, y, a, b) vec_if_equal(x, y, a, b)
 #define MAX_OF(a, b)         vec_max(a, b)
 #define MIN_OF(a, b)         vec_min(a, b)
-#if defined(__AVX512DQ__) /* has an instruction for each, for any number */
+#if defined(__AVX512F__) /* has an instruction for each, for any number */
 #undef EXPONENT
 #undef NEAREST
-#undef BEYOND
 #undef TIMES_2_TO
+/* Beyond an infinity is no number, of which scalef makes 0 or infinity, as the infinity is. */
 #define EXPONENT(u)         (u)
 #define NEAREST(t)          ((vec)_mm512_roundscale_ps((__m512)(t), _MM_FROUND_TO_NEAREST_INT))
-#define BEYOND(t, n)        ((vec)_mm512_reduce_ps((__m512)(t), _MM_FROUND_TO_NEAREST_INT))
 #define TIMES_2_TO(y, n, t) ((vec)_mm512_scalef_ps((__m512)(y), (__m512)(n)))
 #endif
 #include "kernels/generic/mathbody.h"

@@ -10,20 +10,21 @@
 #ifndef COHORT_KERNELS_GENERIC_SLIDE_H
 #define COHORT_KERNELS_GENERIC_SLIDE_H
 
-#include "kernels/generic/vec.h"
+#include "kernels/generic/mathfun.h"
 
 #include <math.h>
 
-enum slide_what { SLIDE_WEIGHTED, SLIDE_SUM, SLIDE_MAX };
+/* SLIDE_SILU: SLIDE_WEIGHTED with SiLU, while the sums are in registers, in place of the clamp. */
+enum slide_what { SLIDE_WEIGHTED, SLIDE_SILU, SLIDE_SUM, SLIDE_MAX };
 
 struct slide {
     const float *in; /* column 0 of the window's first row in the map, lane 0 of the block */
     ptrdiff_t in_y;  /* from one row of the window to the next */
     int in_w, first; /* columns of the map; the one that tap 0 of output 0 meets (negative: pad) */
     int rows;        /* of the window that lie in the map, maybe 0 */
-    const float *w;  /* SLIDE_WEIGHTED: [rows][taps][16] from the first of those rows on … */
+    const float *w;  /* weighted: [rows][taps][16] from the first of those rows on … */
     const float *start; /* … [16] to add the products to … */
-    float low, high;    /* … and what to clamp the sums to */
+    float low, high;    /* … and SLIDE_WEIGHTED: what to clamp the sums to */
     float *out;         /* output 0 of the row, lane 0 */
     int width;
 };
@@ -35,10 +36,20 @@ struct slide {
 #define SLIDE_PIXELS 7
 #endif
 
+static ALWAYS_INLINE bool slide_weighted(const enum slide_what what) {
+    return what == SLIDE_WEIGHTED || what == SLIDE_SILU;
+}
+
 static ALWAYS_INLINE vec slide_take(const enum slide_what what, vec r, vec in, vec w) {
-    return what == SLIDE_WEIGHTED ? vec_fma(in, w, r)
-           : what == SLIDE_SUM    ? vec_add(r, in)
-                                  : vec_greatest(r, in);
+    return slide_weighted(what) ? vec_fma(in, w, r)
+           : what == SLIDE_SUM  ? vec_add(r, in)
+                                : vec_greatest(r, in);
+}
+
+static ALWAYS_INLINE vec slide_result(const enum slide_what what, vec r, vec low, vec high) {
+    return what == SLIDE_WEIGHTED ? vec_min(high, vec_max(low, r))
+           : what == SLIDE_SILU   ? vmath_act(KACT_SILU, low, high, r)
+                                  : r;
 }
 
 /* All of `what`, taps, stride, pixels and edge are constant after inlining. */
@@ -55,14 +66,14 @@ static ALWAYS_INLINE void slide_tile(const struct slide *s, const enum slide_wha
     vec r[SLIDE_PIXELS];
     VEC_UNROLL
     for (int p = 0; p < pixels; p++)
-        r[p] = what == SLIDE_WEIGHTED ? vec_load(s->start + lane)
-               : what == SLIDE_SUM    ? vec_set(0)
-                                      : vec_set(-INFINITY);
+        r[p] = slide_weighted(what) ? vec_load(s->start + lane)
+               : what == SLIDE_SUM  ? vec_set(0)
+                                    : vec_set(-INFINITY);
     for (int ky = 0; ky < s->rows; ky++, row += s->in_y, w += taps * BLOCK) {
         vec weight[8];
         VEC_UNROLL
         for (int k = 0; k < taps; k++)
-            weight[k] = what == SLIDE_WEIGHTED ? vec_load(w + k * BLOCK) : vec_set(0);
+            weight[k] = slide_weighted(what) ? vec_load(w + k * BLOCK) : vec_set(0);
         VEC_UNROLL
         for (int i = 0; i < (pixels - 1) * stride + taps; i++) {
             const float *at = row + i * BLOCK;
@@ -78,8 +89,7 @@ static ALWAYS_INLINE void slide_tile(const struct slide *s, const enum slide_wha
     const vec low = vec_set(s->low), high = vec_set(s->high);
     VEC_UNROLL
     for (int p = 0; p < pixels; p++)
-        vec_store(s->out + (x + p) * BLOCK + lane,
-                  what == SLIDE_WEIGHTED ? vec_min(high, vec_max(low, r[p])) : r[p]);
+        vec_store(s->out + (x + p) * BLOCK + lane, slide_result(what, r[p], low, high));
 }
 
 static ALWAYS_INLINE void slide_tiles(const struct slide *args, const enum slide_what what,
