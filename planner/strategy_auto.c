@@ -31,11 +31,12 @@
 #define PRICE_TRIES 4
 /* Searches for less memory: so many, each within this share of what the best plan needs (after one
  * in vain the next half as far below). */
-#define LESS_ROUNDS 2
-#define LESS_SHARE  0.8
-#define LESS_STATES 12
-#define AGAIN_NODES 60 /* in networks of up to so many operators a second search is worth it */
-#define AGAIN_WAIT  0.5
+#define LESS_ROUNDS  2
+#define LESS_SHARE   0.8
+#define LESS_STATES  6
+#define LESS_LONGEST 8
+#define AGAIN_NODES  60 /* in networks of up to so many operators a second search is worth it */
+#define AGAIN_WAIT   0.5
 /* Simulations times boards times operators that polishing may take, in networks of up to so many
  * operators and in larger ones, … */
 #define POLISH_COST      100000
@@ -323,6 +324,25 @@ out:
     return code;
 }
 
+/* Where nothing fits: what needs least. */
+static enum cohort_code enter_least(struct rivals *c, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct planner_options options = *c->run->options;
+    struct strategy_run run = {.m = c->run->m, .options = &options, .own_ms = -1};
+    if (c->best.plan != NULL && c->best.excess <= 0)
+        return COHORT_OK;
+    options.inner++;
+    options.objective = PLANNER_MEMORY;
+    TRY(plan_create(&run.plan, run.m, "auto", err));
+    TRY(strategy_auto(&run, err));
+    c->run->states += run.states;
+    TRY(rivals_enter(c, "auto", &run.plan, err));
+out:
+    plan_destroy(&run.plan);
+    mem_free(run.notes);
+    return code;
+}
+
 static enum cohort_code search_small(struct rivals *c, struct auto_limits limits,
                                      struct plan *const *plans, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -338,10 +358,12 @@ static enum cohort_code search_small(struct rivals *c, struct auto_limits limits
         TRY(raise_prices(c, s, &p, DBL_MAX, err));
         TRY(refine_prices(c, s, &p, DBL_MAX, err));
         TRY(search_labels(c, s, INFINITY, true, err));
+        TRY(enter_least(c, err));
         goto out;
     }
     TRY(raise_prices(c, s, &p, 0, err));
     s->limits.states = s->limits.states < LESS_STATES ? s->limits.states : LESS_STATES;
+    s->limits.longest = s->limits.longest < LESS_LONGEST ? s->limits.longest : LESS_LONGEST;
     TRY(search_less(c, s, err));
     rivals_settle(c);
     TRY(refine_prices(c, s, &p, c->band, err));
