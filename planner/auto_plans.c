@@ -82,6 +82,8 @@ enum cohort_code auto_write_plans(const struct search *x, int most, struct auto_
     if (x->limited)
         return write_labels(x, most, f, err);
     const int cuts = x->cuts->count;
+    if (x->states.kept[cuts - 1] == 0) /* what was left out had the only ways on */
+        return COHORT_OK;
     const int last = x->states.order[x->states.kept_first[cuts - 1]];
     struct detour *detours = mem_zalloc((size_t)cuts + 1, sizeof *detours);
     int count = 0;

@@ -139,6 +139,10 @@ static bool ends_group(const struct survey *s, int k, int64_t height) {
            (is_pool(&s->g->nodes[k]) && s->live[k] <= LIVE_MAX);
 }
 
+static int64_t width_behind(const struct survey *s, int k) {
+    return value_geometry(node_out(s->g, &s->g->nodes[k], 0)).width;
+}
+
 static double bytes_behind(const struct survey *s, int k) {
     const struct geometry geo = value_geometry(node_out(s->g, &s->g->nodes[k], 0));
     return (double)(geo.images * geo.height) * (double)geo.row_bytes;
@@ -146,7 +150,7 @@ static double bytes_behind(const struct survey *s, int k) {
 
 /* A better place for the end of a group than node k, which is one: further on at the same height,
  * where one tensor goes on that is at most half as large (behind an expanded block's projection, a
- * squeezing convolution). */
+ * squeezing convolution); not the few numbers of a global pool's rows. */
 static int smaller_end(const struct survey *s, int k, int tail) {
     const int64_t height = height_behind(s, k);
     int best = k;
@@ -154,6 +158,7 @@ static int smaller_end(const struct survey *s, int k, int tail) {
         return k;
     for (int i = k + 1; i < tail && !ends_group(s, i, height); i++)
         if (alone(s, i) && height_behind(s, i) == height &&
+            width_behind(s, i) == width_behind(s, k) &&
             2 * bytes_behind(s, i) <= bytes_behind(s, best))
             best = i;
     return best;

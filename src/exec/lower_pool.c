@@ -1,4 +1,4 @@
-/* Pooling in windows and over the whole image. */
+/* Pooling in windows, over the whole image, and over each row of it. */
 #include "exec/lower.h"
 
 #include <math.h>
@@ -89,6 +89,24 @@ static void reduce_part(void *context, int64_t y0, int64_t y1, int block0, int b
                                      &w->out, y0, block0, block1);
 }
 
+/* One output row from each input row; see src/graph/pass_row_reduce.c. */
+static bool reduces_rows(const struct graph *g, const struct node *n) {
+    return lower_is_map(g, n) &&
+           value_geometry(node_in(g, n, 0)).height == value_geometry(node_out(g, n, 0)).height;
+}
+
+static void row_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
+    (void)thread;
+    const struct part_work *w = context;
+    const enum reduce_op how = reduction_of(w->op->bound->node->op->name);
+    struct view row = w->in;
+    row.row0 = 0;
+    for (int64_t y = y0; y < y1; y++) {
+        row.data = view_at(&w->in, y, 0, 0);
+        w->program->plain->global_reduce(how, &row, 1, &w->out, y, block0, block1);
+    }
+}
+
 /* The p-norm of an image's channels; sums in double, as the reference has them. */
 static void norm_part(void *context, int64_t y0, int64_t y1, int block0, int block1, int thread) {
     (void)y1;
@@ -120,6 +138,9 @@ const struct lowering lowerings_pool[] = {
     {"GlobalAveragePool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"GlobalMaxPool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"GlobalLpPool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, norm_part)},
+    {"ReduceMean", reduces_rows, NULL, NULL, IN_STRIPS(WALK_ROWS_BLOCKS, row_part)},
+    {"ReduceMax", reduces_rows, NULL, NULL, IN_STRIPS(WALK_ROWS_BLOCKS, row_part)},
+    {"ReduceSum", reduces_rows, NULL, NULL, IN_STRIPS(WALK_ROWS_BLOCKS, row_part)},
     {"ReduceMean", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"ReduceMax", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"ReduceSum", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},

@@ -14,6 +14,7 @@ static enum cohort_code improve(struct graph *g, struct cohort_error *err) {
     TRY(pass_fuse_scale(g, err));
     TRY(pass_remove_dead(g, err));
     TRY(pass_choose_forms(g, err));
+    TRY(pass_reduce_rows(g, err));
 out:
     return code;
 }

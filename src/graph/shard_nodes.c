@@ -34,8 +34,9 @@ static bool is_gemm(const struct node *n) {
 }
 
 static bool is_window(const struct node *n) {
-    static const char *const names[] = {"MaxPool", "AveragePool", "GlobalAveragePool",
-                                        "GlobalMaxPool"};
+    static const char *const names[] = {"MaxPool",       "AveragePool", "GlobalAveragePool",
+                                        "GlobalMaxPool", "ReduceMean",  "ReduceMax",
+                                        "ReduceSum"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (named(n, names[i]))
             return true;

@@ -74,6 +74,28 @@ struct graph *case_skips(uint64_t *seed, int nodes, int height) {
     return g;
 }
 
+struct graph *case_gates(uint64_t *seed, int nodes, int height) {
+    struct graph *g = toy_create("gates");
+    int x = toy_input(g, "x", 3, height), number = 0;
+    while (number < nodes) {
+        char name[16];
+        int y = add_one(g, seed, x, number++);
+        snprintf(name, sizeof name, "rows%d", number++);
+        int pixel = toy_rows(g, name, y);
+        snprintf(name, sizeof name, "pool%d", number++);
+        pixel = toy_global(g, name, pixel);
+        snprintf(name, sizeof name, "gate%d", number++);
+        y = toy_gate(g, name, y, pixel);
+        if (height_of(g, y) == height_of(g, x)) { /* three tensors went on within the block */
+            snprintf(name, sizeof name, "add%d", number++);
+            y = toy_add(g, name, y, x);
+        }
+        x = y;
+    }
+    toy_output(g, x);
+    return g;
+}
+
 struct graph *case_any(uint64_t *seed, int nodes, int height) {
     struct graph *g = toy_create("any");
     int open[40], count = 0, pixel = -1;
@@ -84,7 +106,13 @@ struct graph *case_any(uint64_t *seed, int nodes, int height) {
         snprintf(name, sizeof name, "n%d", i);
         switch (case_draw(seed, 8)) {
         case 0:
-            pixel = toy_global(g, name, in);
+            pixel = in;
+            if (i % 2 == 0 && height_of(g, in) > 1) {
+                char rows[16];
+                snprintf(rows, sizeof rows, "rows%d", i);
+                pixel = toy_rows(g, rows, in);
+            }
+            pixel = toy_global(g, name, pixel);
             snprintf(name, sizeof name, "gate%d", i);
             open[count++] = toy_gate(g, name, in, pixel);
             break;

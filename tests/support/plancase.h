@@ -14,6 +14,8 @@ double case_range(uint64_t *seed, double a, double b);
 struct graph *case_chain(uint64_t *seed, int nodes, int height, bool tail);
 /* A chain of such, with skips over one to three operators. */
 struct graph *case_skips(uint64_t *seed, int nodes, int height);
+/* Blocks of squeeze-and-excite: a gate from the rows' own pixels, and a skip where that fits. */
+struct graph *case_gates(uint64_t *seed, int nodes, int height);
 /* Anything: heads, gates, dense ends. */
 struct graph *case_any(uint64_t *seed, int nodes, int height);
 

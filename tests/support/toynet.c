@@ -25,6 +25,7 @@ static const struct op_desc op_toys[] = {
     {.name = "Relu", .domain = "", .flags = OP_UNARY},
     {.name = "Add", .domain = "", .flags = OP_BINARY},
     {.name = "GlobalAveragePool", .domain = ""},
+    {.name = "ReduceMean", .domain = ""},
     {.name = "Mul", .domain = "", .flags = OP_BINARY},
     {.name = "Gemm", .domain = ""},
     {.name = "ToMap", .domain = "cohort"},
@@ -183,6 +184,13 @@ int toy_global(struct graph *g, const char *name, int in) {
     return out;
 }
 
+int toy_rows(struct graph *g, const char *name, int in) {
+    const int64_t *dim = graph_value(g, in)->shape.dim;
+    const int out = add_map(g, name, dim[1], dim[2], 1);
+    add_node(g, "ReduceMean", &in, 1, &out, 1);
+    return out;
+}
+
 int toy_gate(struct graph *g, const char *name, int in, int pixel) {
     const struct shape s = graph_value(g, in)->shape;
     const int out = add_value(g, name, FORM_MAP, s);
@@ -259,7 +267,13 @@ struct graph *toy_random(uint64_t *seed) {
             if (height > 1) {
                 char pool[16];
                 snprintf(pool, sizeof pool, "g%d", made);
-                out = toy_gate(g, name, in, toy_global(g, pool, in));
+                int x = in;
+                if (made % 2 == 0) {
+                    char rows[16];
+                    snprintf(rows, sizeof rows, "r%d", made);
+                    x = toy_rows(g, rows, in);
+                }
+                out = toy_gate(g, name, in, toy_global(g, pool, x));
                 break;
             } /* fall through */
         default:

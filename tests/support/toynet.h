@@ -21,6 +21,8 @@ int toy_relu(struct graph *g, const char *name, int in);
 int toy_add(struct graph *g, const char *name, int a, int b);
 /* One pixel per channel, from all rows. */
 int toy_global(struct graph *g, const char *name, int in);
+/* One pixel per channel and row, from that row. */
+int toy_rows(struct graph *g, const char *name, int in);
 /* A map times one pixel per channel. */
 int toy_gate(struct graph *g, const char *name, int in, int pixel);
 /* [1, count], plain, from all rows. */

@@ -231,10 +231,10 @@ static void test_map_attributes(void **state) {
         int64_t axes[3];
         int count, keep;
         bool ok;
-    } reduce[] = {{"ReduceMean", {2, 3}, 2, 1, true}, {"ReduceMax", {-1, 2}, 2, 1, true},
-                  {"ReduceSum", {2, 3}, 2, 1, true},  {"ReduceMean", {2, 3}, 2, 0, false},
-                  {"ReduceMean", {3}, 1, 1, false},   {"ReduceMean", {1, 2, 3}, 3, 1, false},
-                  {"ReduceL2", {2, 3}, 2, 1, false}};
+    } reduce[] = {{"ReduceMean", {2, 3}, 2, 1, true},     {"ReduceMax", {-1, 2}, 2, 1, true},
+                  {"ReduceSum", {2, 3}, 2, 1, true},      {"ReduceMean", {2, 3}, 2, 0, false},
+                  {"ReduceMean", {3}, 1, 1, true},        {"ReduceMax", {2}, 1, 1, false},
+                  {"ReduceMean", {1, 2, 3}, 3, 1, false}, {"ReduceL2", {2, 3}, 2, 1, false}};
     for (size_t k = 0; k < sizeof reduce / sizeof reduce[0]; k++) {
         one = build(reduce[k].op, 11, &map, 1, "keepdims", reduce[k].keep);
         assert_int_equal(node_set_ints(one.n, "axes", reduce[k].axes, reduce[k].count, NULL),

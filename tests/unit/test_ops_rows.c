@@ -252,6 +252,18 @@ static void whole_images(void **state) {
     }
 }
 
+/* Of each row alone. */
+static void rows_reduced(void **state) {
+    (void)state;
+    for (int c = 0; c < 6; c++) {
+        static const char *const names[] = {"ReduceMax", "ReduceMean", "ReduceSum"};
+        optest_begin(&t, names[c % 3], 11);
+        optest_ints(&t, "axes", INTS(3));
+        optest_input(&t, DT_F32, DIMS(2, 3, 2 + c, 5), NULL);
+        check_rows(1, 1, 0);
+    }
+}
+
 static void slices(void **state) {
     (void)state;
     for (int c = 0; c < 60; c++) {
@@ -478,6 +490,7 @@ int main(void) {
         cmocka_unit_test(fused_residual),
         cmocka_unit_test(row_by_row),
         cmocka_unit_test(whole_images),
+        cmocka_unit_test(rows_reduced),
         cmocka_unit_test(slices),
         cmocka_unit_test(pads),
         cmocka_unit_test(blocks),

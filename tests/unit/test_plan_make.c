@@ -580,40 +580,36 @@ static const struct {
      "pool1:0,38,75,112 pool2:0,19,38,56 pool3:0,10,19,28 pool4:0,5,10,14 "
      "pool5:0,3,5,7"},
     {"resnet18", false,
-     "maxpool:0,19,38,56 layer2.0:0,10,19,28 layer3.0:0,5,10,14 "
-     "layer4.0:0,3,5,7 layer4.1:0,3,5,7 logits@0"},
+     "maxpool:0,19,38,56 layer2.0:0,10,19,28 layer3.0:0,5,10,14 layer4.0:0,3,5,7 "
+     "avgpool.rows:0,3,5,7 logits@0"},
     {"mobilenetv2", false,
-     "stem.relu6:0,38,75,112 block2.project.bn:0,19,38,56 "
-     "block4.project.bn:0,10,19,28 block7.project.bn:0,5,10,14 "
-     "block14.project.bn:0,3,5,7 head.relu6:0,3,5,7 logits@0"},
+     "stem.relu6:0,38,75,112 block2.project.bn:0,19,38,56 block4.project.bn:0,10,19,28 "
+     "block7.project.bn:0,5,10,14 block14.project.bn:0,3,5,7 avgpool.rows:0,3,5,7 logits@0"},
     {"yolov2", false,
      "pool1:0,70,139,208 pool2:0,35,70,104 pool3:0,18,35,52 pool4:0,9,18,26 "
      "pool5:0,5,9,13 grid:0,5,9,13"},
     {"googlenet", false,
-     "maxpool1:0,19,38,56 maxpool2:0,10,19,28 maxpool3:0,5,10,14 "
-     "maxpool4:0,3,5,7 inception5b:0,3,5,7 logits@0"},
+     "maxpool1:0,19,38,56 maxpool2:0,10,19,28 maxpool3:0,5,10,14 maxpool4:0,3,5,7 "
+     "avgpool.rows:0,3,5,7 logits@0"},
     {"squeezenet1.0", false,
-     "fire2.squeeze.relu:0,18,36,54 fire5.squeeze.relu:0,9,18,27 "
-     "fire9.squeeze.relu:0,5,9,13 relu10:0,5,9,13 logits@0"},
+     "fire2.squeeze.relu:0,18,36,54 fire5.squeeze.relu:0,9,18,27 fire9.squeeze.relu:0,5,9,13 "
+     "pool10.rows:0,5,9,13 logits@0"},
     {"alexnet", true, "pool1:0,9,18,27 pool2:0,5,9,13 pool5:0,2,4,6"},
     {"mobilenetv3", false,
-     "stem.hardswish:0,38,75,112 block2.project.bn:0,19,38,56 "
-     "block4.depthwise.relu:0,10,19,28 logits@0"},
-    {"densenet121", false,
-     "pool0:0,19,38,56 transition1.pool:0,10,19,28 "
-     "transition2.pool:0,5,10,14 transition3.pool:0,3,5,7 relu5:0,3,5,7 "
+     "stem.hardswish:0,38,75,112 block2.project.bn:0,19,38,56 block4.se.avgpool.rows:0,10,19,28 "
      "logits@0"},
+    {"densenet121", false,
+     "pool0:0,19,38,56 transition1.pool:0,10,19,28 transition2.pool:0,5,10,14 "
+     "transition3.pool:0,3,5,7 avgpool.rows:0,3,5,7 logits@0"},
     {"resnet50", false,
-     "maxpool:0,19,38,56 layer2.0:0,10,19,28 layer3.0:0,5,10,14 "
-     "layer4.0:0,3,5,7 layer4.2:0,3,5,7 logits@0"},
+     "maxpool:0,19,38,56 layer2.0:0,10,19,28 layer3.0:0,5,10,14 layer4.0:0,3,5,7 "
+     "avgpool.rows:0,3,5,7 logits@0"},
     {"shufflenetv2", false,
-     "maxpool:0,19,38,56 stage2.0.concat:0,10,19,28 "
-     "stage3.0.concat:0,5,10,14 stage4.0.concat:0,3,5,7 "
-     "conv5.0.relu:0,3,5,7 logits@0"},
+     "maxpool:0,19,38,56 stage2.0.concat:0,10,19,28 stage3.0.concat:0,5,10,14 "
+     "stage4.0.concat:0,3,5,7 mean.pooled.rows:0,3,5,7 logits@0"},
     {"inceptionv3", false,
-     "Conv2d_2a_3x3.relu:0,49,98,147 maxpool1:0,25,49,73 "
-     "maxpool2:0,12,24,35 Mixed_6a:0,6,12,17 Mixed_7a:0,3,6,8 "
-     "Mixed_7c:0,3,6,8 logits@0"},
+     "Conv2d_2a_3x3.relu:0,49,98,147 maxpool1:0,25,49,73 maxpool2:0,12,24,35 Mixed_6a:0,6,12,17 "
+     "Mixed_7a:0,3,6,8 avgpool.rows:0,3,6,8 logits@0"},
 };
 
 static void test_networks(void **state) {

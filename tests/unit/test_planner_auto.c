@@ -237,6 +237,7 @@ static void test_limited(void **state) {
     for (int round = 0; round < 240; round++) {
         const int nodes = 2 + case_draw(&seed, 4), height = 5 + case_draw(&seed, 8);
         struct graph *g = round % 3 == 0   ? case_chain(&seed, nodes, height, case_draw(&seed, 2))
+                          : round % 6 == 1 ? case_gates(&seed, 3, height)
                           : round % 3 == 1 ? case_skips(&seed, nodes, height)
                                            : case_any(&seed, nodes, height);
         const int boards = 1 + case_draw(&seed, 3);
@@ -293,6 +294,7 @@ static void test_exact(void **state) {
     for (int round = 0; round < 360; round++) {
         const int nodes = 2 + case_draw(&seed, 4), height = 5 + case_draw(&seed, 8);
         struct graph *g = round % 3 == 0   ? case_chain(&seed, nodes, height, case_draw(&seed, 2))
+                          : round % 6 == 1 ? case_gates(&seed, 3, height)
                           : round % 3 == 1 ? case_skips(&seed, nodes, height)
                                            : case_any(&seed, nodes, height);
         const int boards = 1 + case_draw(&seed, 4);
@@ -461,6 +463,7 @@ static void test_never_slower(void **state) {
     for (int round = 0; round < 200; round++) {
         const int nodes = 3 + case_draw(&seed, 10), height = 6 + case_draw(&seed, 20);
         struct graph *g = round % 3 == 0   ? case_chain(&seed, nodes, height, true)
+                          : round % 6 == 1 ? case_gates(&seed, 3, height)
                           : round % 3 == 1 ? case_skips(&seed, nodes, height)
                                            : case_any(&seed, nodes, height);
         if (round % 4 == 3) {

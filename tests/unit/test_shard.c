@@ -433,12 +433,16 @@ static void products(void **state) {
 static void windows(void **state) {
     (void)state;
     struct gt t;
-    static const char *const ops[] = {"MaxPool", "AveragePool", "GlobalAveragePool",
-                                      "GlobalMaxPool"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const window = "kernel_shape=3,3 strides=2,2 pads=1,1,1,1";
+    static const char *const ops[] = {"MaxPool",       "AveragePool", "GlobalAveragePool",
+                                      "GlobalMaxPool", "ReduceMean",  "ReduceMax"};
+    for (int i = 0; i < 6; i++) {
         gt_begin(&t, 13);
-        gt_node(&t, ops[i], i < 2 ? "kernel_shape=3,3 strides=2,2 pads=1,1,1,1" : "", 1,
-                gt_input(&t, "x", DIMS(2, 72, 9, 7)));
+        gt_node(&t, ops[i],
+                i < 2   ? window
+                : i < 4 ? ""
+                        : "axes=[3]",
+                1, gt_input(&t, "x", DIMS(2, 72, 9, 7)));
         each_kernel(&t, ops[i], SHARD_CHANNELWISE, 16);
     }
     gt_begin(&t, 13);

@@ -253,8 +253,9 @@ static enum cohort_code reduce_eval(const struct node *n, const struct tensor *c
 
 /* ---- maps ------------------------------------------------------------------------------------ */
 
-/* Over exactly the spatial axes of a map, which stay as 1.  Rank 3 is left out: there it is mostly
- * the features of tokens that are averaged, and as maps those would be laid out badly. */
+/* Over both spatial axes of a map, which stay as 1, or over the last one: then every row of the
+ * input gives one of the output.  Rank 3 is left out: there it is mostly the features of tokens
+ * that are averaged, and as maps those would be laid out badly. */
 static bool reduce_map_ok(const struct graph *g, const struct node *n) {
     if (!map_unary_ok(g, n) || node_attr_int(n, "keepdims", 1) == 0 ||
         graph_value(g, n->in[0])->shape.rank != 4)
@@ -263,7 +264,16 @@ static bool reduce_map_ok(const struct graph *g, const struct node *n) {
     const struct tensor *const in[2] = {NULL, node_const(g, n, 1)};
     if (reduced_axes(n, in, 4, &axes, NULL) != COHORT_OK || !axes.known)
         return false;
-    return axes.count == 2 && axes.has[2] && axes.has[3];
+    return axes.has[3] && axes.count == 1 + axes.has[2];
+}
+
+static void reduce_rows(const struct graph *g, const struct node *n, int i, struct rowmap *map) {
+    const struct value *x = node_in(g, n, 0), *y = node_out(g, n, 0);
+    if (i != 0 || x->form != FORM_MAP || y->form != FORM_MAP || map->in_height != map->out_height)
+        return;
+    map->kind = ROWMAP_AFFINE;
+    map->num = map->den = 1;
+    map->lo = map->hi = 0;
 }
 
 static double reduce_flops(const struct graph *g, const struct node *n) {
@@ -275,7 +285,7 @@ static double reduce_flops(const struct graph *g, const struct node *n) {
     {                                                                                              \
         .name = onnx, .domain = "", .since = 1, .until = OPSET_LAST, .min_inputs = 1,              \
         .max_inputs = 2, .max_outputs = 1, .infer = reduce_infer, .eval = reduce_eval,             \
-        .map_ok = map_fn, .flops = reduce_flops                                                    \
+        .map_ok = map_fn, .rows = reduce_rows, .flops = reduce_flops                               \
     }
 
 const struct op_desc op_reduce_l1 = ROW("ReduceL1", NULL);
