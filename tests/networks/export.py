@@ -6,7 +6,9 @@ usage: export.py FOLDER NAME [NAME ...] [--opset 17] [--size PIXELS]   (13 for d
        export.py --list            the names of all families that it knows, one a line
 
 Writes FOLDER/NAME/model.onnx and FOLDER/NAME/test_data_set_0/{input,output}_I.pb, as ONNX's own
-operator tests are laid out.  Weights are made from a seed, nothing is downloaded.  What torchvision
+operator tests are laid out.  Answers are computed in float64 where torch can (not those of quantised
+networks, detectors and optical flow), and FOLDER/NAME/rounding says by how much torch's own in
+float32 differ from them.  Weights are made from a seed, nothing is downloaded.  What torchvision
 starts at a constant (scales at 1 or 1e-6, biases and the last layer of ViT at 0) is made random
 too, or half the network would not show in the answer, and BatchNorm gets the statistics of a few
 pictures.  A network whose answers to two pictures hardly differ is an error: it would test nothing.
@@ -14,6 +16,7 @@ pictures.  A network whose answers to two pictures hardly differ is an error: it
 Needs torch, torchvision and onnx (Debian: python3-torch python3-torchvision python3-onnx).
 """
 import argparse
+import copy
 import os
 import sys
 import warnings
@@ -179,6 +182,13 @@ def difference(a, b):
     return worst
 
 
+def exact(net, x, kind):
+    """Answers in float64, as float32; None where torch has none."""
+    if kind not in ("classification", "segmentation", "video"):
+        return None
+    return tuple(t.float() for t in copy.deepcopy(net).double()(*(t.double() for t in x)))
+
+
 def write(path, name, tensor):
     with open(path, "wb") as f:
         f.write(numpy_helper.from_array(numpy.ascontiguousarray(tensor), name).SerializeToString())
@@ -208,6 +218,10 @@ def export(folder, name, opset, size):
     attention = any(isinstance(m, nn.MultiheadAttention) for m in net.modules())
     with torch.set_grad_enabled(attention):
         torch.onnx.export(net, x, os.path.join(folder, name, "model.onnx"), opset_version=opset)
+    reference = exact(net, x, kind)
+    with open(os.path.join(folder, name, "rounding"), "w") as f:
+        print(f"{difference(reference, y):.2e}" if reference else "0", file=f)
+    y = reference or y
     flat = x[0] if kind == "detection" else x
     for what, tensors in (("input", flat), ("output", y)):
         for i, t in enumerate(tensors):

@@ -24,6 +24,10 @@ left_out() { # NAME
     esac
 }
 
+# A deep network sums up the rounding of a hundred layers, in whatever order: torch's own answers in
+# float32 are 6.8e-5 from those in float64 (ResNet-101), 1.5e-4 (FCN-ResNet-101).  So answers are
+# compared with those in float64, and may differ by four times what torch's do where that is more
+# than 1e-4.
 # Quantised networks: torch rounds to steps of 8 bits in whole numbers, the file in float32, so a
 # value between two steps falls on either, and what follows differs by steps: ResNet-18 by 4.4e-2 of
 # the largest, in ONNX Runtime 1.30 too.  Detectors with random weights round more: Mask R-CNN's masks
@@ -32,7 +36,7 @@ tolerance() { # NAME
     case $1 in
     quantized_*) echo 0.1 ;;
     *rcnn_* | ssd* | fcos_* | retinanet_*) echo 2e-3 ;;
-    *) echo 1e-4 ;;
+    *) awk '{ print(4 * $1 > 1e-4 ? 4 * $1 : 1e-4) }' "$scratch/nets/$1/rounding" ;;
     esac
 }
 
