@@ -155,8 +155,9 @@ struct conv_kernel {
                   int block1, void *to);
 };
 
-/* Transposed convolution: the same structs; shape->pad_* are ONNX's pads of the output, `w` for
- * packing is ONNX order [in_c][out_c/groups][kh][kw] in one piece (oc0 0, count out_c). */
+/* Transposed convolution: the same structs; shape->pad_* are ONNX's pads of the output, and packing
+ * goes by *input* channels: `w` is ONNX order [count][out_c/groups][kh][kw], those of [oc0,
+ * oc0+count) of all input channels, any number of them. */
 
 /* ---- matrix product: tokens [rows][k] times constant [k][n] ------------------------------ */
 
@@ -207,11 +208,11 @@ struct gemm_kernel {
     void (*pack)(const struct gemm_shape *s, const float *w, int n0, int count, void *packed);
     size_t (*workspace_bytes)(const struct gemm_shape *s);
     void (*run)(const struct gemm_args *a);
-    /* The same from a matrix as it lies, for products of two computed matrices: element (k, n0+j)
-     * is w[k * pitch + j].  The memory need not have been zeroed before: what lies in lanes
-     * beyond n is nobody's.  NULL: there is only pack(). */
-    void (*pack_matrix)(const struct gemm_shape *s, const float *w, ptrdiff_t pitch, int n0,
-                        int count, void *packed);
+    /* The same from some rows of a matrix as it lies, [k0, k1) of all k: element (k, n0+j) is
+     * w[(k - k0) * pitch + j].  For products of two computed matrices the memory need not have been
+     * zeroed before: what lies in lanes beyond n is nobody's.  NULL: there is only pack(). */
+    void (*pack_matrix)(const struct gemm_shape *s, const float *w, ptrdiff_t pitch, int k0, int k1,
+                        int n0, int count, void *packed);
 };
 
 /* ---- pooling ----------------------------------------------------------------------------- */

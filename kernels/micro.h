@@ -211,7 +211,7 @@ extern const struct micro micro_avx2, micro_avx512, micro_neon32, micro_neon64;
 void window_run(const struct conv_args *a, bool transposed, const struct micro *m);
 size_t window_weights_bytes(const struct conv_shape *s);
 void window_pack(const struct conv_shape *s, const float *w, int oc0, int count, void *packed);
-void window_pack_transposed(const struct conv_shape *s, const float *w, int oc0, int count,
+void window_pack_transposed(const struct conv_shape *s, const float *w, int ic0, int count,
                             void *packed);
 void window_scale(const struct conv_shape *s, const void *packed, const float *factors, int block0,
                   int block1, void *to);
@@ -250,8 +250,8 @@ static inline double window_rate_dense(const struct conv_shape *s, double dense)
 void panel_run(const struct gemm_args *a, const struct micro *m);
 size_t panel_weights_bytes(const struct gemm_shape *s);
 void panel_pack(const struct gemm_shape *s, const float *w, int n0, int count, void *packed);
-void panel_pack_matrix(const struct gemm_shape *s, const float *w, ptrdiff_t pitch, int n0,
-                       int count, void *packed);
+void panel_pack_matrix(const struct gemm_shape *s, const float *w, ptrdiff_t pitch, int k0, int k1,
+                       int n0, int count, void *packed);
 
 /* An instruction set's gemm_kernel.  Multiply-adds a cycle of MANY rows, and of ONE, which is bound
  * by memory. */

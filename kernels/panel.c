@@ -24,15 +24,15 @@ void panel_pack(const struct gemm_shape *s, const float *w, int n0, int count, v
             to[(size_t)k * BLOCK + (size_t)j] = w[(size_t)j * (size_t)s->k + (size_t)k];
 }
 
-void panel_pack_matrix(const struct gemm_shape *s, const float *w, ptrdiff_t pitch, int n0,
-                       int count, void *packed) {
-    float *to = (float *)packed + (size_t)n0 * (size_t)s->k;
+void panel_pack_matrix(const struct gemm_shape *s, const float *w, ptrdiff_t pitch, int k0, int k1,
+                       int n0, int count, void *packed) {
+    float *to = (float *)packed + (size_t)n0 * (size_t)s->k + (size_t)k0 * BLOCK;
     if (count == BLOCK) { /* whole panels, a cache line at a time */
-        for (int k = 0; k < s->k; k++, to += BLOCK, w += pitch)
+        for (int k = k0; k < k1; k++, to += BLOCK, w += pitch)
             memcpy(to, w, BLOCK * sizeof *to);
         return;
     }
-    for (int k = 0; k < s->k; k++, to += BLOCK, w += pitch)
+    for (int k = k0; k < k1; k++, to += BLOCK, w += pitch)
         memcpy(to, w, (size_t)count * sizeof *to);
 }
 

@@ -93,12 +93,13 @@ static size_t packed_at(const struct pass *p, int room, int taps, int c, int tap
     return ((size_t)(at / BLOCK * taps + tap) * (size_t)room + (size_t)lane) * BLOCK;
 }
 
-/* One lane of a pass from its channel's weights: element (c, tap) is w[c * c_step + tap]. */
-static void pack_lane(const struct pass *p, int room, int taps, const float *w, size_t c_step,
-                      float *packed) {
-    for (int c = 0; c < p->channels; c++)
+/* Channels [c, c_end) of the group, of one lane of a pass: their weights are c_step apart, the
+ * first at w. */
+static void pack_lane(const struct pass *p, int room, int taps, int c, int c_end, const float *w,
+                      size_t c_step, float *packed) {
+    for (; c < c_end; c++, w += c_step)
         for (int t = 0; t < taps; t++)
-            packed[packed_at(p, room, taps, c, t)] = w[(size_t)c * c_step + (size_t)t];
+            packed[packed_at(p, room, taps, c, t)] = w[t];
 }
 
 void window_pack(const struct conv_shape *s, const float *w, int oc0, int count, void *packed) {
@@ -110,21 +111,26 @@ void window_pack(const struct conv_shape *s, const float *w, int oc0, int count,
         struct pass p = pass_of(s, block, first + g, index + (size_t)g);
         float *to = (float *)packed + p.index * pass_floats(s);
         for (int j = p.lane0; j < p.lane1 && j < count; j++)
-            pack_lane(&p, segment_room(s), taps, w + (size_t)j * per_channel, (size_t)taps, to + j);
+            pack_lane(&p, segment_room(s), taps, 0, p.channels, w + (size_t)j * per_channel,
+                      (size_t)taps, to + j);
     }
 }
 
-void window_pack_transposed(const struct conv_shape *s, const float *w, int oc0, int count,
+void window_pack_transposed(const struct conv_shape *s, const float *w, int ic0, int count,
                             void *packed) {
     int taps = s->kernel_h * s->kernel_w, per_group = s->out_c / s->groups;
+    const int in_each = s->in_c / s->groups;
     size_t c_step = (size_t)per_group * (size_t)taps;
-    for (int oc = oc0; oc < oc0 + count; oc++) {
+    const int oc_end = ((ic0 + count - 1) / in_each + 1) * per_group;
+    for (int oc = ic0 / in_each * per_group; oc < oc_end; oc++) {
         int block = oc / BLOCK, first, group = oc / per_group;
         size_t before = passes_before(s, block);
         block_groups(s, block, &first);
         struct pass p = pass_of(s, block, group, before + (size_t)(group - first));
-        const float *from = w + (size_t)p.c0 * c_step + (size_t)(oc % per_group) * (size_t)taps;
-        pack_lane(&p, segment_room(s), taps, from, c_step,
+        const int c = most(ic0 - p.c0, 0), c_end = least(ic0 + count - p.c0, p.channels);
+        const float *from =
+            w + (size_t)(p.c0 + c - ic0) * c_step + (size_t)(oc % per_group) * (size_t)taps;
+        pack_lane(&p, segment_room(s), taps, c, c_end, from, c_step,
                   (float *)packed + p.index * pass_floats(s) + oc % BLOCK);
     }
 }

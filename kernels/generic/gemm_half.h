@@ -29,18 +29,29 @@ static size_t half_workspace_bytes(const struct gemm_shape *s) {
     return s->rows == 1 ? 0 : sizeof(float) * HALF_CHUNK * BLOCK * HALF_BLOCKS;
 }
 
-/* Too large numbers saturate. */
-static void half_pack(const struct gemm_shape *s, const float *w, int n0, int count, void *packed) {
+/* Rows [k0, k1) of k from element (k, n0+j) at w[(k - k0) * k_step + j * n_step].  Too large
+ * numbers saturate. */
+static void half_pack_any(const struct gemm_shape *s, const float *w, ptrdiff_t k_step,
+                          ptrdiff_t n_step, int k0, int k1, int n0, int count, void *packed) {
     uint16_t *to = (uint16_t *)packed + (size_t)n0 * (size_t)s->k;
-    for (int k = 0; k < s->k; k++) {
+    for (int k = k0; k < k1; k++) {
         float row[BLOCK] = {0};
         for (int j = 0; j < count; j++) {
-            float x = w[(size_t)j * (size_t)s->k + (size_t)k];
+            float x = w[(k - k0) * k_step + j * n_step];
             x = x > HALF_MOST ? HALF_MOST : x;
             row[j] = x < -HALF_MOST ? -HALF_MOST : x;
         }
         float_to_half(row, to + (size_t)k * BLOCK, BLOCK);
     }
+}
+
+static void half_pack(const struct gemm_shape *s, const float *w, int n0, int count, void *packed) {
+    half_pack_any(s, w, 1, s->k, 0, s->k, n0, count, packed);
+}
+
+static void half_pack_matrix(const struct gemm_shape *s, const float *w, ptrdiff_t pitch, int k0,
+                             int k1, int n0, int count, void *packed) {
+    half_pack_any(s, w, pitch, 1, k0, k1, n0, count, packed);
 }
 
 static const uint16_t *half_panel(const struct gemm_args *a, int panel, int k) {
@@ -179,5 +190,6 @@ static void half_run(const struct gemm_args *a, const struct micro *m) {
                                        .rate = rate,                                               \
                                        .weights_bytes = half_weights_bytes,                        \
                                        .pack = half_pack,                                          \
+                                       .pack_matrix = half_pack_matrix,                            \
                                        .workspace_bytes = half_workspace_bytes,                    \
                                        .run = run};

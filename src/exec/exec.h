@@ -126,7 +126,7 @@ bool exec_uses_constant(const struct program *p, int id);
 /* Binds every operator whose constants all have data, packing its weights.  Errors: as
  * exec_prepare(). */
 enum cohort_code exec_bind(struct program *p, struct cohort_error *err);
-/* Can this constant's weights be packed some of its rows (axis 0, output channels) at a time?  One
+/* Can this constant's weights be packed some of its rows (axis 0) at a time?  One
  * operator alone reads them, and all else that it reads of constants has data. */
 bool exec_takes_pieces(const struct program *p, int id);
 /* Packs rows [begin, begin + part's) of such a constant, which need have no data itself: one piece

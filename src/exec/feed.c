@@ -1,7 +1,7 @@
 /* Binding operators while their constants come in, so that a board holds each weight once.
  *
  * An operator is bound as soon as all of its constants are there; weights of a convolution or a
- * product are packed block by block while they arrive, into the place where they stay. */
+ * product are packed some rows at a time while they arrive, into the place where they stay. */
 #include "exec/lower.h"
 
 #include <string.h>
@@ -62,7 +62,7 @@ bool exec_takes_pieces(const struct program *p, int id) {
         return false;
     const struct node *n = &p->graph->nodes[p->ops[op].node];
     const struct lowering_pieces *pieces = lowering_find(p->graph, n)->pieces;
-    return pieces != NULL && pieces->can(p->graph, n) && has_constants(p->graph, n, 1);
+    return pieces != NULL && pieces->can(p, n) && has_constants(p->graph, n, 1);
 }
 
 enum cohort_code exec_take_piece(struct program *p, int id, int64_t begin,

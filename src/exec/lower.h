@@ -44,7 +44,7 @@ struct bound {
     int64_t rows_least;     /* that its part should get at once, where there are as many */
     struct exec_half half;  /* of its weights */
     bool fp16;              /* the kernel's arithmetic is float16 */
-    int64_t awaited;        /* output channels whose weights are still to come, piece by piece */
+    int64_t awaited;        /* rows of its weights that are still to come, piece by piece */
     bool in_pieces;         /* its weights come so */
     bool borrowed;          /* its weights are in the program's made_up */
     int *sharers; /* other programs that have this state too (rival.c); NULL: none ever had */
@@ -125,11 +125,11 @@ typedef void (*work_fn)(void *context, int64_t y0, int64_t y1, int block0, int b
  * global rows.  IMAGES: image by image, rows in the image's numbers. */
 enum walk { WALK_OWN, WALK_ROWS, WALK_ROWS_BLOCKS, WALK_IMAGES, WALK_IMAGES_BLOCKS };
 
-/* Packing weights that come some output channels at a time, along axis 0 of input 1 (feed.c). */
+/* Packing weights that come some rows at a time, along axis 0 of input 1 (feed.c). */
 struct lowering_pieces {
-    bool (*can)(const struct graph *g, const struct node *n);
-    /* part: output channels from `begin` on, whole blocks of 16 but for the last.  When all came, b
-     * is as if they had come at once. */
+    bool (*can)(const struct program *p, const struct node *n);
+    /* part: rows from `begin` on, whole blocks of 16 but for the last.  When all came, b is as if
+     * they had come at once. */
     enum cohort_code (*pack)(struct program *p, struct bound *b, const struct tensor *part,
                              int64_t begin, struct cohort_error *err);
 };
@@ -157,9 +157,9 @@ struct lowering {
 #define BY_PART(walk, part)          walk, part, NULL, false, NULL, false
 #define IN_STRIPS(walk, part)        walk, part, NULL, true, NULL, false
 #define BY_ITSELF(run)               WALK_OWN, NULL, run, false, NULL, false
-#define BY_CHANNELS(run)             WALK_OWN, NULL, run, false, NULL, true
 #define PACKED(run, pieces)          WALK_OWN, NULL, run, false, pieces, false
 #define PACKED_OR(run, part, pieces) WALK_OWN, part, run, true, pieces, true /* and by channels */
+#define PACKED_PARTS(run, pieces)    WALK_OWN, NULL, run, false, pieces, true
 
 /* Runs an operator: by its own run(), or its part over the walk. */
 enum cohort_code lowering_run(struct program *p, const struct exec_op *op,

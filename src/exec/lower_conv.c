@@ -12,6 +12,7 @@ struct conv_state {
     float *bias;
     struct cut cut;      /* what its items need */
     bool scaled;         /* with factors (ScaledConv) */
+    bool transposed;     /* ConvTranspose */
     size_t scaled_bytes; /* of a thread's workspace: its copy of the weights */
 };
 
@@ -55,39 +56,50 @@ void conv_signature(const struct graph *g, const struct node *n, struct signatur
                             .conv = conv_shape_of(g, n)};
 }
 
+/* Weights are packed by rows of the constant: output channels; a transposed convolution's,
+ * [in_c][out_c/groups][kh][kw], are input channels. */
 struct conv_packing {
     const struct program *program;
     const struct conv_state *state;
     const struct tensor *weights;
     const float *factors; /* one per output channel, or NULL */
     float *scratch;       /* of each thread: [16][each] */
-    int64_t each;         /* weights of one output channel */
-    int64_t begin, end;   /* output channels that `weights` has */
+    int64_t each;         /* weights of one row */
+    int64_t begin, end;   /* rows that `weights` has */
 };
+
+/* Of rows from `row` on, times their output channels' factors. */
+static void multiply(const struct conv_packing *w, float *chunk, int64_t row, int count) {
+    const struct conv_shape *c = &w->state->shape;
+    const int64_t taps = (int64_t)c->kernel_h * c->kernel_w, outs = c->out_c / c->groups;
+    for (int j = 0; j < count; j++)
+        for (int64_t k = 0; k < w->each; k++)
+            chunk[j * w->each + k] *=
+                w->factors[w->state->transposed
+                               ? (row + j) / (c->in_c / c->groups) * outs + k / taps
+                               : row + j];
+}
 
 static void pack_block(void *context, int64_t block, int thread) {
     const struct conv_packing *w = context;
-    const struct conv_shape *c = &w->state->shape;
     float *chunk = w->scratch + thread * w->each * BLOCK;
-    const int64_t oc = w->begin + block * BLOCK, at = block * BLOCK;
-    const int count = (int)(w->end - oc < BLOCK ? w->end - oc : BLOCK);
+    const int64_t at = block * BLOCK, row = w->begin + at;
+    const int count = (int)(w->end - row < BLOCK ? w->end - row : BLOCK);
     tensor_load_f32(w->weights, at * w->each, count * w->each, chunk);
-    for (int j = 0; w->factors != NULL && j < count; j++)
-        for (int64_t k = 0; k < w->each; k++)
-            chunk[j * w->each + k] *= w->factors[oc + j];
-    w->state->kernel->pack(c, chunk, (int)oc, count, w->state->weights);
+    if (w->factors != NULL)
+        multiply(w, chunk, row, count);
+    w->state->kernel->pack(&w->state->shape, chunk, (int)row, count, w->state->weights);
     constant_done(w->program, w->weights, at * w->each, count * w->each);
 }
 
-/* Packs weights of a convolution's output channels from `begin` on, 16 channels at a time, so that
- * the file's weights are never copied whole. */
+/* Packs weights from row `begin` on, 16 rows at a time, so that the file's weights are never copied
+ * whole. */
 static enum cohort_code pack_conv(const struct program *p, struct conv_state *s,
                                   const struct tensor *t, int64_t begin, const float *factors,
                                   struct cohort_error *err) {
-    const struct conv_shape *c = &s->shape;
     struct conv_packing w = {
         .program = p, .state = s, .weights = t, .factors = factors, .begin = begin};
-    w.each = (int64_t)(c->in_c / c->groups) * c->kernel_h * c->kernel_w;
+    w.each = shape_product(&t->shape, 1, t->shape.rank);
     w.end = begin + t->shape.dim[0];
     size_t bytes = (size_t)pool_threads(p->pool) * (size_t)w.each * BLOCK * sizeof(float);
     w.scratch = mem_alloc(bytes);
@@ -95,30 +107,6 @@ static enum cohort_code pack_conv(const struct program *p, struct conv_state *s,
         return error_memory(err, bytes, "packing weights");
     pool_run(p->pool, (w.end - begin + BLOCK - 1) / BLOCK, pack_block, &w);
     mem_free(w.scratch);
-    return COHORT_OK;
-}
-
-/* A transposed convolution's weights are [in_c][out_c/groups][kh][kw]: taken in one piece. */
-static enum cohort_code pack_deconv(const struct program *p, struct conv_state *s,
-                                    const struct tensor *w, const float *factors,
-                                    struct cohort_error *err) {
-    (void)p;
-    const struct conv_shape *c = &s->shape;
-    int64_t taps = (int64_t)c->kernel_h * c->kernel_w;
-    int64_t outs = c->out_c / c->groups; /* per group */
-    int64_t count = (int64_t)c->in_c * outs * taps;
-    float *all = mem_alloc((size_t)count * sizeof *all);
-    if (all == NULL)
-        return error_memory(err, (size_t)count * sizeof *all, "packing weights");
-    tensor_load_f32(w, 0, count, all);
-    int64_t in_each = c->in_c / c->groups;
-    for (int64_t i = 0; factors != NULL && i < count; i++) {
-        int64_t ic = i / (outs * taps);
-        int64_t oc = ic / in_each * outs + i / taps % outs;
-        all[i] *= factors[oc];
-    }
-    s->kernel->pack(c, all, 0, c->out_c, s->weights);
-    mem_free(all);
     return COHORT_OK;
 }
 
@@ -161,6 +149,7 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     const struct node *n = b->node;
     TRY(bound_state(b, sizeof(struct conv_state), err));
     struct conv_state *s = b->state;
+    s->transposed = transposed;
     s->shape = conv_shape_of(g, n);
     s->shape.board = p->options.board;
     const struct conv_kernel *(*choose)(const struct conv_shape *, unsigned, const char *) =
@@ -211,10 +200,7 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
     if (p->options.zero_weights || b->in_pieces)
         goto out;
     TRY(factors_for(&factors, p, b, err));
-    if (transposed)
-        TRY(pack_deconv(p, s, node_const(g, n, 1), factors, err));
-    else
-        TRY(pack_conv(p, s, node_const(g, n, 1), 0, factors, err));
+    TRY(pack_conv(p, s, node_const(g, n, 1), 0, factors, err));
 out:
     mem_free(factors);
     return code;
@@ -228,8 +214,8 @@ static enum cohort_code bind_deconv(struct program *p, struct bound *b, struct c
     return bind_any(p, b, true, err);
 }
 
-static bool conv_in_pieces(const struct graph *g, const struct node *n) {
-    (void)g;
+static bool conv_in_pieces(const struct program *p, const struct node *n) {
+    (void)p;
     (void)n;
     return true;
 }
@@ -338,6 +324,6 @@ const struct lowering lowerings_conv[] = {
     {"Conv", conv_accepts, bind_conv, unbind_conv, PACKED_OR(run_conv, conv_strip, &conv_pieces)},
     {"ScaledConv", scaled_accepts, bind_conv, unbind_conv,
      PACKED_OR(run_conv, conv_strip, &conv_pieces)},
-    {"ConvTranspose", conv_accepts, bind_deconv, unbind_conv, BY_CHANNELS(run_conv)},
+    {"ConvTranspose", conv_accepts, bind_deconv, unbind_conv, PACKED_PARTS(run_conv, &conv_pieces)},
     {0},
 };

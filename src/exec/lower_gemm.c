@@ -26,6 +26,7 @@ struct gemm_state {
 struct matrix {
     const struct tensor *b;
     int64_t k, n, k_step, n_step;
+    bool transposed; /* [n][k]: a feature's weights lie together */
 };
 
 static bool is_gemm(const struct node *n) {
@@ -37,7 +38,7 @@ static bool matrix_of(const struct graph *g, const struct node *n, struct matrix
     if (b == NULL || b->shape.rank != 2)
         return false;
     bool transposed = is_gemm(n) && node_attr_int(n, "transB", 0) != 0;
-    *m = (struct matrix){.b = b};
+    *m = (struct matrix){.b = b, .transposed = transposed};
     m->k = b->shape.dim[transposed ? 1 : 0];
     m->n = b->shape.dim[transposed ? 0 : 1];
     m->k_step = transposed ? 1 : m->n;
@@ -106,12 +107,13 @@ static int64_t *column_offsets(const struct geometry *geo) {
 struct gemm_packing {
     const struct program *program;
     const struct gemm_state *state;
-    const struct matrix *matrix; /* some features: from `begin` on */
+    const struct matrix *matrix; /* some features, or rows of k: from `begin` on */
     int64_t begin;
     const float *factors; /* one per feature of the product, or NULL */
     float alpha;
     const int64_t *offsets; /* a map input's columns, or NULL */
-    float *scratch;         /* of each thread: [16][k of B], and for a map [16][k of the product] */
+    float *scratch; /* features: of each thread [16][k of B], for a map [16][k of the product] */
+    int64_t k0, k1; /* rows: of the matrix, to be packed now */
     struct rounding *rounding; /* of each thread, when weights become float16; else NULL */
 };
 
@@ -177,13 +179,73 @@ static void pack_features(void *context, int64_t block, int thread) {
         constant_done(w->program, m->b, n0 * m->k, count * m->k);
 }
 
-/* Packs features of the product from `begin` on: those that the matrix has. */
+static enum cohort_code pack_all_features(struct gemm_packing *w, struct cohort_error *err) {
+    const struct program *p = w->program;
+    w->scratch = mem_zalloc((size_t)pool_threads(p->pool), packing_floats(w) * sizeof(float));
+    if (w->scratch == NULL)
+        return error_memory(err, packing_floats(w) * sizeof(float), "packing weights");
+    pool_run(p->pool, (w->matrix->n + BLOCK - 1) / BLOCK, pack_features, w);
+    mem_free(w->scratch);
+    return COHORT_OK;
+}
+
+#define ROWS_AT_ONCE   64
+#define ROWS_FILE_MOST ((int64_t)1 << 20) /* bytes that all threads read before they go on */
+
+/* Sixteen features of rows [k0, k1). */
+static void pack_rows(void *context, int64_t block, int thread) {
+    const struct gemm_packing *w = context;
+    const struct matrix *m = w->matrix;
+    const struct gemm_kernel *kernel = w->state->kernel;
+    const struct gemm_shape *shape = &w->state->shape;
+    const int n0 = (int)block * BLOCK, count = (int)(m->n - n0 < BLOCK ? m->n - n0 : BLOCK);
+    float scale[BLOCK], rows[ROWS_AT_ONCE * BLOCK] = {0};
+    for (int j = 0; j < count; j++)
+        scale[j] = w->alpha * (w->factors != NULL ? w->factors[n0 + j] : 1.0f);
+    for (int64_t k = w->k0, next; k < w->k1; k = next) {
+        next = w->k1 - k < ROWS_AT_ONCE ? w->k1 : k + ROWS_AT_ONCE;
+        for (int64_t i = 0; i < next - k; i++) {
+            float *row = rows + i * BLOCK;
+            tensor_load_f32(m->b, (k + i) * m->k_step + n0, count, row);
+            for (int j = 0; j < count; j++)
+                row[j] *= scale[j];
+        }
+        if (w->rounding != NULL)
+            note_rounding(w->program->plain, &w->rounding[thread], rows, (next - k) * BLOCK);
+        const int at = (int)(w->begin + k), end = (int)(w->begin + next);
+        if (w->offsets == NULL)
+            kernel->pack_matrix(shape, rows, BLOCK, at, end, n0, count, w->state->weights);
+        for (int i = at; w->offsets != NULL && i < end; i++)
+            kernel->pack_matrix(shape, rows + (ptrdiff_t)(i - at) * BLOCK, BLOCK,
+                                (int)w->offsets[i], (int)w->offsets[i] + 1, n0, count,
+                                w->state->weights);
+    }
+}
+
+/* In the file's order, so that it need be read but once. */
+static void pack_all_rows(struct gemm_packing *w) {
+    const struct matrix *m = w->matrix;
+    const int64_t row_bytes = m->n * (int64_t)sizeof(float);
+    const int64_t rows = ROWS_FILE_MOST / row_bytes + 1;
+    for (w->k0 = 0; w->k0 < m->k; w->k0 = w->k1) {
+        w->k1 = m->k - w->k0 < rows ? m->k : w->k0 + rows;
+        pool_run(w->program->pool, (m->n + BLOCK - 1) / BLOCK, pack_rows, w);
+        constant_done(w->program, m->b, w->k0 * m->n, (w->k1 - w->k0) * m->n);
+    }
+}
+
+static bool packs_rows(const struct gemm_kernel *kernel, const struct matrix *m) {
+    return !m->transposed && kernel->pack_matrix != NULL;
+}
+
+/* Packs what the matrix has of the product's: features from `begin` on, or rows of k. */
 static enum cohort_code pack_gemm(const struct program *p, struct bound *b, const struct matrix *m,
                                   int64_t begin, struct cohort_error *err) {
     const struct value *a = node_in(p->graph, b->node, 0);
     struct gemm_state *s = b->state;
     struct geometry geo = value_geometry(a);
     enum cohort_code code = COHORT_OK;
+    const size_t threads = (size_t)pool_threads(p->pool);
     int64_t *offsets = NULL;
     float *factors = NULL;
     const int scale = b->node->weight_scale;
@@ -196,20 +258,18 @@ static enum cohort_code pack_gemm(const struct program *p, struct bound *b, cons
         code = error_memory(err, (size_t)m->k * sizeof *offsets, "packing weights");
         goto out;
     }
-    size_t threads = (size_t)pool_threads(p->pool);
-    w.scratch = mem_zalloc(threads, packing_floats(&w) * sizeof(float));
-    if (s->shape.half)
-        w.rounding = mem_zalloc(threads, sizeof *w.rounding);
-    if (w.scratch == NULL || (s->shape.half && w.rounding == NULL)) {
-        code = error_memory(err, packing_floats(&w) * sizeof(float), "packing weights");
+    if (s->shape.half && (w.rounding = mem_zalloc(threads, sizeof *w.rounding)) == NULL) {
+        code = error_memory(err, threads * sizeof *w.rounding, "packing weights");
         goto out;
     }
-    pool_run(p->pool, (m->n + BLOCK - 1) / BLOCK, pack_features, &w);
+    if (packs_rows(s->kernel, m))
+        pack_all_rows(&w);
+    else
+        TRY(pack_all_features(&w, err));
     if (s->shape.half)
         add_rounding(b, &s->rounding, w.rounding, (int)threads, m->n * m->k);
 out:
     mem_free(w.rounding);
-    mem_free(w.scratch);
     mem_free(offsets);
     mem_free(factors);
     return code;
@@ -312,20 +372,34 @@ out:
     return code;
 }
 
-/* A feature's weights lie together. */
-static bool gemm_in_pieces(const struct graph *g, const struct node *n) {
-    (void)g;
-    return is_gemm(n) && node_attr_int(n, "transB", 0) != 0;
+/* Some features at a time, or some rows of k where the kernel can: one that computes in float16
+ * must see all of a feature's weights before it packs one of them. */
+static bool gemm_in_pieces(const struct program *p, const struct node *n) {
+    struct matrix m;
+    struct signature whole;
+    struct cohort_error ignored;
+    if (!matrix_of(p->graph, n, &m) || !gemm_signature(p->graph, n, &whole))
+        return false;
+    if (m.transposed)
+        return true;
+    struct gemm_state s = {.shape = whole.gemm};
+    s.shape.half = p->options.half_weights;
+    s.shape.board = p->options.board;
+    return choose_kernel(p, n, &s, &ignored) == COHORT_OK && packs_rows(s.kernel, &m);
 }
 
 static enum cohort_code pack_gemm_piece(struct program *p, struct bound *b,
                                         const struct tensor *part, int64_t begin,
                                         struct cohort_error *err) {
-    const struct matrix m = {.b = part,
-                             .k = part->shape.dim[1],
-                             .n = part->shape.dim[0],
-                             .k_step = 1,
-                             .n_step = part->shape.dim[1]};
+    const int64_t rows = part->shape.dim[0], columns = part->shape.dim[1];
+    struct matrix m;
+    matrix_of(p->graph, b->node, &m);
+    m.b = part;
+    if (m.transposed)
+        m.n = rows;
+    else
+        m.k = rows;
+    BUG_UNLESS(columns == (m.transposed ? m.k : m.n));
     return pack_gemm(p, b, &m, begin, err);
 }
 

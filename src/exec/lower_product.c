@@ -167,7 +167,7 @@ static void pack_item(void *context, int64_t item, int thread) {
     const float *b = view_at(&w->b, matrix * s->b_rows, 0, 0);
     void *packed = packed_matrix(w, matrix);
     if (s->kernel->pack_matrix != NULL && !s->transposed && s->alpha == 1.0f)
-        s->kernel->pack_matrix(&s->shape, b + n0, w->b.row_pitch, n0, count, packed);
+        s->kernel->pack_matrix(&s->shape, b + n0, w->b.row_pitch, 0, s->shape.k, n0, count, packed);
     else
         pack_columns(s, b, w->b.row_pitch, n0, count, thread_workspace(w->program, thread), packed);
 }

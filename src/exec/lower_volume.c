@@ -153,7 +153,7 @@ static void pack_pixels(const struct volume_state *s, const struct gemm_shape *s
     for (int j = 0; s->bias && j < count; j++)
         columns[(k - 1) * BLOCK + j] = 1;
     if (s->kernel->pack_matrix != NULL) {
-        s->kernel->pack_matrix(shape, columns, BLOCK, n0, count, packed);
+        s->kernel->pack_matrix(shape, columns, BLOCK, 0, shape->k, n0, count, packed);
         return;
     }
     float *turned = columns + k * BLOCK;

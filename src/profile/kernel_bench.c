@@ -129,7 +129,7 @@ static void pack_conv(struct runner *r, const struct signature *s, const struct 
     const struct conv_shape *c = &s->conv;
     size_t each = (size_t)(c->in_c / c->groups) * (size_t)c->kernel_h * (size_t)c->kernel_w;
     if (s->family == SIGNATURE_DECONV) {
-        r->conv->pack(c, o->weights, 0, c->out_c, r->packed);
+        r->conv->pack(c, o->weights, 0, c->in_c, r->packed);
         return;
     }
     for (int oc = 0; oc < c->out_c; oc += BLOCK)

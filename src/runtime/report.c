@@ -67,6 +67,13 @@ static void fill_rows(const struct report *r) {
     }
 }
 
+/* < 0: the system does not tell. */
+static double memory_bytes(const struct cohort_session *s) {
+    if (s->memory_before == 0)
+        return -1;
+    return s->memory_most > s->memory_before ? (double)(s->memory_most - s->memory_before) : 0;
+}
+
 void session_note_memory(struct cohort_session *s) {
     const size_t now = mem_anonymous_bytes();
     s->memory_most = now > s->memory_most ? now : s->memory_most;
@@ -77,28 +84,27 @@ static struct board_row board_of(const struct cohort_session *s) {
     struct exec_half half = exec_half(s->program);
     struct exec_fp16 fp16 = exec_fp16(s->program);
     struct dilation_counts dilation = pool_dilation(s->pool);
-    struct board_row b = {
-        .threads = s->board.threads,
-        .arena_bytes = (double)m.arena_bytes,
-        .weights_bytes = (double)m.weights_bytes,
-        .other_bytes = (double)(m.pinned_bytes + m.workspace_bytes + s->wire_bytes),
-        .memory_bytes =
-            s->memory_most > s->memory_before ? (double)(s->memory_most - s->memory_before) : 0,
-        .wire_saturated = (double)s->wire_saturated,
-        .received_bytes = (double)s->weights_received_bytes,
-        .run_ms = s->run_ms,
-        .cpu_share = pool_share(s->pool),
-        .blocks = (double)dilation.blocks,
-        .late_blocks = (double)dilation.late,
-        .cpu_ms = s->cpu_ms,
-        .profiled = s->times != NULL,
-        .half_weights = (double)half.weights,
-        .half_saturated = (double)half.saturated,
-        .half_error = half.error,
-        .fp16_on = fp16.on,
-        .fp16_operators = fp16.operators,
-        .fp16_share = fp16.all_macs > 0 ? fp16.macs / fp16.all_macs : 0,
-        .fp16_saturated = (double)fp16.saturated};
+    struct board_row b = {.threads = s->board.threads,
+                          .arena_bytes = (double)m.arena_bytes,
+                          .weights_bytes = (double)m.weights_bytes,
+                          .other_bytes =
+                              (double)(m.pinned_bytes + m.workspace_bytes + s->wire_bytes),
+                          .memory_bytes = memory_bytes(s),
+                          .wire_saturated = (double)s->wire_saturated,
+                          .received_bytes = (double)s->weights_received_bytes,
+                          .run_ms = s->run_ms,
+                          .cpu_share = pool_share(s->pool),
+                          .blocks = (double)dilation.blocks,
+                          .late_blocks = (double)dilation.late,
+                          .cpu_ms = s->cpu_ms,
+                          .profiled = s->times != NULL,
+                          .half_weights = (double)half.weights,
+                          .half_saturated = (double)half.saturated,
+                          .half_error = half.error,
+                          .fp16_on = fp16.on,
+                          .fp16_operators = fp16.operators,
+                          .fp16_share = fp16.all_macs > 0 ? fp16.macs / fp16.all_macs : 0,
+                          .fp16_saturated = (double)fp16.saturated};
     memcpy(b.host, s->board.name, sizeof b.host);
     memcpy(b.cpu, s->board.cpu_model, sizeof b.cpu);
     return b;
@@ -296,7 +302,7 @@ static void add_boards(cJSON *root, const struct report *r, const struct board_r
         cJSON_AddNumberToObject(o, "activation_bytes", rows[b].arena_bytes);
         cJSON_AddNumberToObject(o, "weights_bytes", rows[b].weights_bytes);
         cJSON_AddNumberToObject(o, "other_bytes", rows[b].other_bytes);
-        if (rows[b].memory_bytes > 0)
+        if (rows[b].memory_bytes >= 0)
             cJSON_AddNumberToObject(o, "memory_bytes", rows[b].memory_bytes);
         add_known(o, "planned_bytes", forecast_memory_bytes(s, b));
         cJSON_AddNumberToObject(o, "weights_received_bytes", rows[b].received_bytes);

@@ -284,6 +284,7 @@ enum cohort_code session_new(struct cohort_session **session, MPI_Comm comm,
         goto out;
     if (options != NULL)
         s->options = *options;
+    mem_trim(); /* what former sessions gave back is not this one's to take unseen */
     s->memory_before = mem_anonymous_bytes();
     s->comm = c;
     s->rank = c != NULL ? comm_rank(c) : 0;

@@ -1,7 +1,7 @@
 /* Constants that come one by one: weights packed some output channels at a time are those packed
  * from all of them, and what is there is bound at once. */
-#include "tests/support/graphtest.h"
 #include "tests/support/testpool.h"
+#include "tests/support/testprogram.h"
 
 #include "base/mem.h"
 #include "board/pool.h"
@@ -14,9 +14,11 @@
 
 #include <cmocka.h>
 
-/* Convolutions of one group and of several, a normalisation in front of one's weights, products
- * with both orders of weights, and weights that two operators share. */
-static void make_graph(struct gt *t) {
+/* Convolutions of one group and of several, transposed ones too, a normalisation in front of one's
+ * weights, products with both orders of weights, of a map and not, and weights that two operators
+ * share. */
+#define IN_PIECES 6 /* of a map: two convolutions, two transposed ones, two products */
+static void make_graph(struct gt *t, const char *products) {
     gt_begin(t, 13);
     t->seed = 4;
     int x = gt_input(t, "x", DIMS(1, 20, 6, 6)), shared = gt_random(t, DIMS(72, 72, 1, 1));
@@ -26,8 +28,14 @@ static void make_graph(struct gt *t) {
                 gt_random(t, DIMS(72)), gt_positive(t, DIMS(72)));
     x = gt_node(t, "Conv", "kernel_shape=3,3 group=72", 2, x, gt_random(t, DIMS(72, 1, 3, 3)));
     x = gt_node(t, "Conv", "", 2, gt_node(t, "Conv", "", 2, x, shared), shared);
+    x = gt_node(t, "ConvTranspose", "strides=2,2", 3, x, gt_random(t, DIMS(72, 40, 2, 2)),
+                gt_random(t, DIMS(40)));
+    x = gt_node(t, "BatchNormalization", "", 5, x, gt_random(t, DIMS(40)), gt_random(t, DIMS(40)),
+                gt_random(t, DIMS(40)), gt_positive(t, DIMS(40)));
+    x = gt_node(t, "ConvTranspose", "group=2", 2, x, gt_random(t, DIMS(40, 9, 3, 3)));
     x = gt_node(t, "Flatten", "axis=1", 1, x);
-    x = gt_node(t, "Gemm", "transB=1 alpha=0.5", 3, x, gt_random(t, DIMS(50, 72 * 16)),
+    x = gt_node(t, "Gemm", products, 3, x,
+                gt_random(t, products[7] == '1' ? DIMS(50, 1800) : DIMS(1800, 50)),
                 gt_random(t, DIMS(50)));
     gt_output(
         t, gt_node(t, "MatMul", "", 2, gt_node(t, "Relu", "", 1, x), gt_random(t, DIMS(50, 33))));
@@ -83,41 +91,30 @@ static int feed(struct gt *t, struct program *p, int blocks) {
 
 /* blocks: 0: all constants are there. */
 static void run(struct gt *t, bool half, int blocks, struct tensor *out, struct exec_half *report) {
-    const struct exec_options o = {.half_weights = half};
-    struct program *p = NULL;
-    struct tensor in = {0};
-    const struct value *v = graph_value(t->g, t->g->inputs[0]);
-    int *slots = mem_zalloc((size_t)t->g->value_count, sizeof *slots);
-    assert_non_null(slots);
-    test_must(tensor_init(&in, v->type, &v->shape, &t->err), &t->err);
-    for (int64_t k = 0; k < shape_count(&v->shape); k++)
-        tensor_f32(&in)[k] = (float)(k % 17) / 8.0f - 1.0f;
-    test_must(exec_create(&p, t->g, test_pool, &o, &t->err), &t->err);
-    test_must(exec_add_graph(p, 0, slots, &t->err), &t->err);
+    int *slots;
+    struct program *p = test_program(t, &(struct exec_options){.half_weights = half}, 0, &slots);
     if (blocks > 0)
-        assert_int_equal(feed(t, p, blocks), 3); /* two convolutions, a product */
+        assert_int_equal(feed(t, p, blocks), IN_PIECES);
     else
         test_must(exec_prepare(p, &t->err), &t->err);
-    test_must(exec_slot_store(p, slots[t->g->inputs[0]], &in, &t->err), &t->err);
-    test_must(exec_run(p, 0, exec_op_count(p), &t->err), &t->err);
-    *out = (struct tensor){0};
-    test_must(exec_slot_fetch(p, slots[t->g->outputs[0]], out, &t->err), &t->err);
+    test_program_run(t, p, slots, 1, out);
     *report = exec_half(p);
     exec_destroy(&p);
-    tensor_release(&in);
     mem_free(slots);
 }
 
 static void test_pieces(void **state) {
     (void)state;
-    for (int half = 0; half < 2; half++) {
+    const char *const products[] = {"transB=1 alpha=0.5", "transB=0 alpha=0.5"};
+    for (int kind = 0; kind < 4; kind++) {
+        const bool half = kind % 2 != 0;
         struct gt t;
         struct tensor want, got;
         struct exec_half whole, pieces;
-        make_graph(&t);
-        run(&t, half != 0, 0, &want, &whole);
+        make_graph(&t, products[kind / 2]);
+        run(&t, half, 0, &want, &whole);
         for (int blocks = 1; blocks <= 6; blocks += blocks) {
-            run(&t, half != 0, blocks, &got, &pieces);
+            run(&t, half, blocks, &got, &pieces);
             assert_memory_equal(got.data, want.data, tensor_bytes(&want));
             assert_true(pieces.weights == whole.weights && pieces.saturated == whole.saturated &&
                         !(pieces.error < whole.error) && !(pieces.error > whole.error));
@@ -132,13 +129,10 @@ static void test_pieces(void **state) {
 static void test_given_up(void **state) {
     (void)state;
     struct gt t;
-    struct program *p = NULL;
+    int *slots;
     const long before = mem_live_blocks(); /* the pool's */
-    make_graph(&t);
-    int *slots = mem_zalloc((size_t)t.g->value_count, sizeof *slots);
-    assert_non_null(slots);
-    test_must(exec_create(&p, t.g, test_pool, &(struct exec_options){0}, &t.err), &t.err);
-    test_must(exec_add_graph(p, 0, slots, &t.err), &t.err);
+    make_graph(&t, "transB=0");
+    struct program *p = test_program(&t, &(struct exec_options){0}, 0, &slots);
     for (int id = 0; id < t.g->value_count; id++)
         if (graph_value(t.g, id)->is_constant && exec_takes_pieces(p, id)) {
             struct tensor part = graph_value(t.g, id)->constant;

@@ -1,7 +1,7 @@
 /* Programs with float16 arithmetic: what they compute, for any division into rows, and what they
  * say of it; where the CPU has none, they are those of float32. */
-#include "tests/support/graphtest.h"
 #include "tests/support/testpool.h"
+#include "tests/support/testprogram.h"
 
 #include "base/mem.h"
 #include "exec/lower.h"
@@ -35,26 +35,12 @@ static void make_graph(struct gt *t) {
 
 static void run(struct gt *t, const struct exec_options *o, int64_t tile, float size,
                 struct tensor *out, struct exec_fp16 *report) {
-    struct program *p = NULL;
-    struct tensor in = {0};
-    const struct value *v = graph_value(t->g, t->g->inputs[0]);
-    int *slots = mem_zalloc((size_t)t->g->value_count, sizeof *slots);
-    assert_non_null(slots);
-    test_must(tensor_init(&in, v->type, &v->shape, &t->err), &t->err);
-    for (int64_t k = 0; k < shape_count(&v->shape); k++)
-        tensor_f32(&in)[k] = size * ((float)(k % 17) / 8.0f - 1.0f);
-    test_must(exec_create(&p, t->g, test_pool, o, &t->err), &t->err);
-    test_must(exec_add_graph(p, tile, slots, &t->err), &t->err);
+    int *slots;
+    struct program *p = test_program(t, o, tile, &slots);
     test_must(exec_prepare(p, &t->err), &t->err);
-    test_must(exec_slot_store(p, slots[t->g->inputs[0]], &in, &t->err), &t->err);
-    long before = mem_live_blocks();
-    test_must(exec_run(p, 0, exec_op_count(p), &t->err), &t->err);
-    assert_int_equal(mem_live_blocks(), before);
-    *out = (struct tensor){0};
-    test_must(exec_slot_fetch(p, slots[t->g->outputs[0]], out, &t->err), &t->err);
+    test_program_run(t, p, slots, size, out);
     *report = exec_fp16(p);
     exec_destroy(&p);
-    tensor_release(&in);
     mem_free(slots);
 }
 

@@ -1,7 +1,7 @@
 /* Products with weights kept as float16: what they compute, what is said about the rounding, and
  * half the memory. */
-#include "tests/support/graphtest.h"
 #include "tests/support/testpool.h"
+#include "tests/support/testprogram.h"
 
 #include "base/mem.h"
 #include "board/pool.h"
@@ -40,26 +40,13 @@ static void make_graph(struct gt *t, int rows, bool map, float scale, bool round
 
 static void run(struct gt *t, bool half, int64_t tile, struct tensor *out, struct exec_half *report,
                 size_t *bytes) {
-    struct exec_options o = {.half_weights = half};
-    struct program *p = NULL;
-    struct tensor in = {0};
-    const struct value *v = graph_value(t->g, t->g->inputs[0]);
-    int *slots = mem_zalloc((size_t)t->g->value_count, sizeof *slots);
-    assert_non_null(slots);
-    test_must(tensor_init(&in, v->type, &v->shape, &t->err), &t->err);
-    for (int64_t k = 0; k < shape_count(&v->shape); k++)
-        tensor_f32(&in)[k] = (float)(k % 17) / 8.0f - 1.0f;
-    test_must(exec_create(&p, t->g, test_pool, &o, &t->err), &t->err);
-    test_must(exec_add_graph(p, tile, slots, &t->err), &t->err);
+    int *slots;
+    struct program *p = test_program(t, &(struct exec_options){.half_weights = half}, tile, &slots);
     test_must(exec_prepare(p, &t->err), &t->err);
-    test_must(exec_slot_store(p, slots[t->g->inputs[0]], &in, &t->err), &t->err);
-    test_must(exec_run(p, 0, exec_op_count(p), &t->err), &t->err);
-    *out = (struct tensor){0};
-    test_must(exec_slot_fetch(p, slots[t->g->outputs[0]], out, &t->err), &t->err);
+    test_program_run(t, p, slots, 1, out);
     *report = exec_half(p);
     *bytes = exec_memory(p).weights_bytes;
     exec_destroy(&p);
-    tensor_release(&in);
     mem_free(slots);
 }
 

@@ -212,9 +212,13 @@ static void *packed_weights(const struct conv_kernel *k, const struct conv_case 
     size_t per_oc = (size_t)(s->in_c / s->groups) * (size_t)s->kernel_h * (size_t)s->kernel_w;
     unsigned char *packed = must(mem_zalloc(bytes + 64, 1));
     memset(packed + bytes, 0xa5, 64);
-    if (t->transposed)
-        k->pack(s, t->weights, 0, s->out_c, packed);
-    else
+    const size_t per_ic =
+        (size_t)(s->out_c / s->groups) * (size_t)s->kernel_h * (size_t)s->kernel_w;
+    const int some = 1 + s->in_c / 3; /* input channels: any number at a time */
+    for (int ic = 0; t->transposed && ic < s->in_c; ic += some)
+        k->pack(s, t->weights + (size_t)ic * per_ic, ic, s->in_c - ic < some ? s->in_c - ic : some,
+                packed);
+    if (!t->transposed)
         for (int oc = 0; oc < s->out_c; oc += BLOCK)
             k->pack(s, t->weights + (size_t)oc * per_oc, oc,
                     s->out_c - oc < BLOCK ? s->out_c - oc : BLOCK, packed);

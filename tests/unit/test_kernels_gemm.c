@@ -177,6 +177,26 @@ static void round_weights(struct gemm_case *t) {
         t->weights[i] = half_to_float(float_to_half(t->weights[i]));
 }
 
+/* From some rows of the matrix at a time the packed weights are the same. */
+static void check_rows(const struct gemm_kernel *k, const struct gemm_case *t, const void *want) {
+    const size_t bytes = k->weights_bytes(&t->s);
+    const int some = 1 + t->s.k / 3;
+    unsigned char *packed = must(mem_zalloc(bytes, 1));
+    float *rows = must(mem_alloc((size_t)some * (size_t)t->s.n * sizeof *rows));
+    for (int k0 = 0; k0 < t->s.k; k0 += some) {
+        const int k1 = t->s.k - k0 < some ? t->s.k : k0 + some;
+        for (int i = k0; i < k1; i++)
+            for (int n = 0; n < t->s.n; n++)
+                rows[(i - k0) * t->s.n + n] = t->weights[(ptrdiff_t)n * t->s.k + i];
+        for (int n = 0; n < t->s.n; n += BLOCK)
+            k->pack_matrix(&t->s, rows + n, t->s.n, k0, k1, n,
+                           t->s.n - n < BLOCK ? t->s.n - n : BLOCK, packed);
+    }
+    assert_memory_equal(packed, want, bytes);
+    mem_free(rows);
+    mem_free(packed);
+}
+
 static void check_kernel(const struct gemm_kernel *k, const struct gemm_case *t, struct random *r) {
     size_t bytes = k->weights_bytes(&t->s);
     int blocks = (t->s.n + BLOCK - 1) / BLOCK;
@@ -187,6 +207,8 @@ static void check_kernel(const struct gemm_kernel *k, const struct gemm_case *t,
                 t->s.n - n < BLOCK ? t->s.n - n : BLOCK, packed);
     for (int i = 0; i < 64; i++)
         assert_int_equal(packed[bytes + (size_t)i], 0xa5);
+    if (k->pack_matrix != NULL)
+        check_rows(k, t, packed);
     struct test_map out = test_map_tokens(0, t->s.rows, t->s.n, 3);
     struct test_map before = test_map_copy(&out);
     run_kernel(k, t, packed, &t->in, &out, 0, t->s.rows, 0, t->s.n);
