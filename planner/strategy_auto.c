@@ -366,7 +366,9 @@ static enum cohort_code search_small(struct rivals *c, struct auto_limits limits
     s->limits.longest = s->limits.longest < LESS_LONGEST ? s->limits.longest : LESS_LONGEST;
     TRY(search_less(c, s, err));
     rivals_settle(c);
+    s->limits.states = limits.states;
     TRY(refine_prices(c, s, &p, c->band, err));
+    s->limits.states = limits.states < LESS_STATES ? limits.states : LESS_STATES;
     TRY(search_labels(c, s, c->band, true, err));
 out:
     sigma_destroy(&s);

@@ -348,6 +348,41 @@ static void test_exact_channels(void **state) {
     assert_true(channels > 10000 && used > 30);
 }
 
+/* The one state that is kept at a cut may lead nowhere: what conv2 adds up by channels lies divided
+ * when conv3, which is not behind its maker, comes to read it.  Then no plan is found, and that is
+ * all. */
+static void test_dead_end(void **state) {
+    (void)state;
+    struct graph *g = toy_create("dead_end");
+    const int x = toy_conv(g, "conv1", toy_input(g, "x", 64, 4), 64, 3);
+    const int y = toy_conv(g, "conv2", x, 64, 3), z = toy_conv(g, "conv3", x, 64, 3);
+    toy_output(g, toy_add(g, "add", y, z));
+    uint64_t seed = 81;
+    struct profile *p = case_profile(g, 2, 0.001, &seed);
+    struct cost_model *m = case_model(g, p, (struct cost_options){0});
+    struct auto_limits limits = auto_limits_for(m);
+    int found = 0;
+    for (int states = 1; states <= 64; states *= 64) {
+        struct sigma *s = NULL;
+        struct auto_found f;
+        struct cohort_error err = {0};
+        limits.states = states;
+        limits.longest = limits.channel_units = 1;
+        limits.price = 1;
+        limits.channel_weights = 0;
+        assert_int_equal(sigma_create(&s, m, &limits, NULL, 0, &err), COHORT_OK);
+        assert_int_equal(auto_search(&f, s, 3, &err), COHORT_OK);
+        assert_true(states == 1 ? f.count == 0 && f.pruned > 0 : f.count > 0);
+        found += f.count > 0;
+        auto_release(&f);
+        sigma_destroy(&s);
+    }
+    assert_int_equal(found, 1);
+    cost_destroy(&m);
+    profile_destroy(&p);
+    graph_destroy(&g);
+}
+
 /* ---- all splits ----------------------------------------------------------------------------- */
 
 /* Every split of `rows` rows among the boards, into s. */
@@ -635,17 +670,12 @@ static void test_short_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_exact_channels),
-        cmocka_unit_test(test_limited),
-        cmocka_unit_test(test_limited_channels),
-        cmocka_unit_test(test_gap),
-        cmocka_unit_test(test_never_slower),
-        cmocka_unit_test(test_leaving_out),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_memory_by_channels),
-        cmocka_unit_test(test_large),
-        cmocka_unit_test(test_short_memory),
+        cmocka_unit_test(test_exact),        cmocka_unit_test(test_exact_channels),
+        cmocka_unit_test(test_limited),      cmocka_unit_test(test_limited_channels),
+        cmocka_unit_test(test_dead_end),     cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_never_slower), cmocka_unit_test(test_leaving_out),
+        cmocka_unit_test(test_memory),       cmocka_unit_test(test_memory_by_channels),
+        cmocka_unit_test(test_large),        cmocka_unit_test(test_short_memory),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);
 }
