@@ -419,7 +419,7 @@ static void test_routes(void **state) {
     uint64_t seed = 41;
     int chosen_routes[PLAN_ROUTES] = {0};
     (void)state;
-    for (int round = 0; round < 24; round++) {
+    for (int round = 0; round < 48; round++) {
         const int i = round % NETWORKS;
         struct bench b;
         struct cohort_error err = {0};
