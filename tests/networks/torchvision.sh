@@ -30,10 +30,12 @@ left_out() { # NAME
 # than 1e-4.
 # Quantised networks: torch rounds to steps of 8 bits in whole numbers, the file in float32, so a
 # value between two steps falls on either, and what follows differs by steps: ResNet-18 by 4.4e-2 of
-# the largest, in ONNX Runtime 1.30 too.  Detectors with random weights round more: Mask R-CNN's masks
-# differ by 8e-4 there.
+# the largest, in ONNX Runtime 1.30 too; MobileNetV2, with more layers and coarser steps, by 0.17,
+# ONNX Runtime by 0.20 (0.17 when it optimises), and the two by 0.09 from one another.
+# Detectors with random weights round more: Mask R-CNN's masks differ by 8e-4 there.
 tolerance() { # NAME
     case $1 in
+    quantized_mobilenet_v2) echo 0.25 ;;
     quantized_*) echo 0.1 ;;
     *rcnn_* | ssd* | fcos_* | retinanet_*) echo 2e-3 ;;
     *) awk '{ print(4 * $1 > 1e-4 ? 4 * $1 : 1e-4) }' "$scratch/nets/$1/rounding" ;;
