@@ -44,36 +44,45 @@ static uint16_t float_to_half_one(float f) {
     return (uint16_t)(sign | r);
 }
 
-static void half_to_float(const uint16_t *in, float *out, ptrdiff_t n) {
-    ptrdiff_t i = 0;
+/* Elements that the CPU's own conversion takes at once. */
 #if defined(__AVX512F__)
-    for (; i + 16 <= n; i += 16)
+#define HALF_LANES 16
+#elif defined(__F16C__)
+#define HALF_LANES 8
+#else
+#define HALF_LANES (HALF_IN_HARDWARE ? 4 : 1)
+#endif
+
+static void half_to_float(const uint16_t *in, float *out, ptrdiff_t n) {
+    const ptrdiff_t whole = n - n % HALF_LANES;
+    for (ptrdiff_t i = 0; i < whole; i += HALF_LANES)
+#if defined(__AVX512F__)
         _mm512_storeu_ps(out + i, _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(in + i))));
 #elif defined(__F16C__)
-    for (; i + 8 <= n; i += 8)
         _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const void *)(in + i))));
 #elif HALF_IN_HARDWARE
-    for (; i + 4 <= n; i += 4)
         vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(in + i))));
+#else
+        out[i] = half_to_float_one(in[i]);
 #endif
-    for (; i < n; i++)
+    for (ptrdiff_t i = whole; i < n; i++)
         out[i] = half_to_float_one(in[i]);
 }
 
 static void float_to_half(const float *in, uint16_t *out, ptrdiff_t n) {
-    ptrdiff_t i = 0;
+    const ptrdiff_t whole = n - n % HALF_LANES;
+    for (ptrdiff_t i = 0; i < whole; i += HALF_LANES)
 #if defined(__AVX512F__)
-    for (; i + 16 <= n; i += 16)
         _mm256_storeu_si256((void *)(out + i),
                             _mm512_cvtps_ph(_mm512_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT));
 #elif defined(__F16C__)
-    for (; i + 8 <= n; i += 8)
         _mm_storeu_si128((void *)(out + i),
                          _mm256_cvtps_ph(_mm256_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT));
 #elif HALF_IN_HARDWARE
-    for (; i + 4 <= n; i += 4)
         vst1_u16(out + i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(in + i))));
+#else
+        out[i] = float_to_half_one(in[i]);
 #endif
-    for (; i < n; i++)
+    for (ptrdiff_t i = whole; i < n; i++)
         out[i] = float_to_half_one(in[i]);
 }
