@@ -6,7 +6,9 @@
 #include <math.h>
 
 bool rivals_limited(const struct strategy_run *run) {
-    return run->options->inner == 0 && cost_memory_limited(run->m);
+    /* Within `auto`, only where it looks for what needs least, which has to keep to the limit. */
+    return (run->options->inner == 0 || run->options->objective == PLANNER_MEMORY) &&
+           cost_memory_limited(run->m);
 }
 
 bool rivals_minds_memory(const struct strategy_run *run) {

@@ -147,7 +147,7 @@ static int parts_moved(int boards, int d) {
     return d < boards - d ? d : boards - d;
 }
 static int longest_distance(int boards) {
-    return 1 << (route_stages(boards, PLAN_ROUTE_HALVING) - 1);
+    return boards < 2 ? 0 : 1 << (route_stages(boards, PLAN_ROUTE_HALVING) - 1);
 }
 
 /* Every board sends what it has, from its own part on, to the board d before it. */
@@ -251,17 +251,6 @@ static double add_all(const struct cost_model *m, const struct channel_move *v, 
     return bytes * (addends + 1); /* copied from the first board's, and to where the sum goes */
 }
 
-/* By halves: what came is added; the first half of the own addend is copied where the sum does not
- * go. */
-static double add_halves(const struct cost_model *m, const struct channel_move *v, int stage,
-                         int b) {
-    const int n = m->boards, longest = longest_distance(n);
-    double bytes = longest >> stage > 0 ? halved_bytes(m, v, b, longest >> stage) : 0;
-    for (int i = 0; i < longest && stage == 0 && b > 0 && !v->to_all && has_share(v, b); i++)
-        bytes += sum_share(m, v, (b + i) % n);
-    return bytes;
-}
-
 double channel_stage_ms(const struct cost_model *m, const struct channel_move *v, int stage,
                         int b) {
     const int n = m->boards;
@@ -272,7 +261,9 @@ double channel_stage_ms(const struct cost_model *m, const struct channel_move *v
     else if (!in_shares(v))
         bytes = b == 0 ? add_all(m, v, whole_bytes(m, v->value)) : 0;
     else if (v->route == PLAN_ROUTE_HALVING)
-        bytes = add_halves(m, v, stage, b);
+        bytes = longest_distance(n) >> stage > 0
+                    ? halved_bytes(m, v, b, longest_distance(n) >> stage)
+                    : 0;
     else if (!ring && stage == 0)
         bytes = add_all(m, v, sum_share(m, v, b));
     else if (ring && stage < n - 1 && has_share(v, b))
@@ -292,8 +283,8 @@ double channel_buffer_bytes(const struct cost_model *m, const struct channel_mov
             bytes += !has_share(v, k) ? 0 : v->to_all ? own : b == 0 ? whole_bytes(m, v->value) : 0;
         return bytes;
     }
-    if (v->route == PLAN_ROUTE_HALVING) /* what comes; all sums, where they do not go */
-        return whole_bytes(m, v->value) * (v->to_all || b == 0 ? 1 : 2);
+    if (v->route == PLAN_ROUTE_HALVING) /* what comes; sums, on a board that has no addend */
+        return whole_bytes(m, v->value) * (v->to_all || b == 0 || has_share(v, b) ? 1 : 2);
     for (int stage = 1; stage < n; stage++) /* what comes */
         bytes += sum_share(m, v, round_share(n, b, stage));
     return bytes + (v->to_all || b == 0 ? 0 : own); /* and the sum, where only the root wants it */

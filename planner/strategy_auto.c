@@ -260,7 +260,7 @@ static enum cohort_code refine_prices(struct rivals *c, struct sigma *s, const s
     s->limits.memory = 0;
     while (i < p->count && !(p->least[i] <= bytes))
         i++;
-    if (i == 0 || i == p->count)
+    if (i == p->count)
         return COHORT_OK;
     double low = price_at(p, i - 1), high = price_at(p, i), least;
     for (int k = 0; k < PRICE_TRIES; k++) {
@@ -301,7 +301,12 @@ static enum cohort_code search_labels(struct rivals *c, struct sigma *s, double 
                           "memory: states are labels of time and bytes, %s; the least that "
                           "a found plan needs is %.1f MB",
                           f.pruned > 0 ? "pruned" : "none was pruned", f.least_bytes * 1e-6));
-    else if (!bound)
+    else if (bound)
+        TRY(strategy_note(run, err,
+                          "memory: of states as labels of time and bytes, %s, none leads to a plan "
+                          "in %.2f times what the best takes",
+                          f.pruned > 0 ? "pruned" : "none pruned", LABELS_LONGER));
+    else
         TRY(strategy_note(run, err, "memory: the search knows no plan within the boards' limits%s",
                           f.pruned > 0 ? ", but labels were pruned" : ""));
 out:
@@ -310,10 +315,18 @@ out:
     return code;
 }
 
+/* For searches with labels that are made beside others. */
+static void make_smaller(struct auto_limits *l) {
+    l->states = l->states < LESS_STATES ? l->states : LESS_STATES;
+    l->longest = l->longest < LESS_LONGEST ? l->longest : LESS_LONGEST;
+}
+
 /* Ever less than the plan that needs least. */
 static enum cohort_code search_less(struct rivals *c, struct sigma *s, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
+    const struct auto_limits whole = s->limits;
     double share = LESS_SHARE;
+    make_smaller(&s->limits);
     for (int i = 0; i < LESS_ROUNDS; i++) {
         const double before = rivals_least(c);
         TRY(search_labels(c, s, share * before, false, err));
@@ -321,6 +334,8 @@ static enum cohort_code search_less(struct rivals *c, struct sigma *s, struct co
             share = (1 + share) / 2;
     }
 out:
+    s->limits.states = whole.states;
+    s->limits.longest = whole.longest;
     return code;
 }
 
@@ -362,13 +377,10 @@ static enum cohort_code search_small(struct rivals *c, struct auto_limits limits
         goto out;
     }
     TRY(raise_prices(c, s, &p, 0, err));
-    s->limits.states = s->limits.states < LESS_STATES ? s->limits.states : LESS_STATES;
-    s->limits.longest = s->limits.longest < LESS_LONGEST ? s->limits.longest : LESS_LONGEST;
     TRY(search_less(c, s, err));
     rivals_settle(c);
-    s->limits.states = limits.states;
     TRY(refine_prices(c, s, &p, c->band, err));
-    s->limits.states = limits.states < LESS_STATES ? limits.states : LESS_STATES;
+    make_smaller(&s->limits);
     TRY(search_labels(c, s, c->band, true, err));
 out:
     sigma_destroy(&s);

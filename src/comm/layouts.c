@@ -433,7 +433,9 @@ static enum cohort_code reduce_shares(struct reduction *r, enum comm_route route
     r->parts = shares;
     r->mine.part = whole_of(&row);
     r->sum = to;
-    if (is_empty(&whole[me]))
+    if (is_empty(&whole[me]) && route == COMM_HALVING && r->gives[me] && result == r->mine.data)
+        r->sum = r->mine;
+    else if (is_empty(&whole[me]))
         r->sum = scratch(r->s, route == COMM_HALVING ? &r->mine.part : &shares[me]);
     if (r->sum.data == NULL) {
         code = no_memory(&shares[me], err);

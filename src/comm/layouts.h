@@ -24,8 +24,8 @@ struct comm_part {
 enum comm_route {
     COMM_LINEAR, /* straight from each rank that has something to each that wants it */
     COMM_RING,   /* round the ranks, each talking to two neighbours only */
-    /* In as few stages as the ranks' number has doublings: in each a rank passes on, in one
-     * message, all it has so far of what another wants. */
+    /* In as few stages as the ranks' number has doublings: in each a rank passes on to another
+     * all it has so far of what that one wants. */
     COMM_HALVING,
 };
 
@@ -48,7 +48,8 @@ enum cohort_code comm_spread_create(struct comm_transfer **t, struct comm *c, en
  * `result` where `mine` is.  All ranks get the same bits.  COMM_LINEAR adds in the order of the
  * ranks; COMM_RING in the order of the ring, from another rank on for each part; COMM_HALVING in a
  * tree, another one for each part, where all ranks or only rank 0 want everything, elsewhere as
- * COMM_LINEAR.
+ * COMM_LINEAR; there the addend of a rank that wants nothing is lost where `result` is `mine`, and
+ * is copied where it is not.
  *
  * Collective.  Errors: as above; internal also where nobody gives anything. */
 enum cohort_code comm_reduce_create(struct comm_transfer **t, struct comm *c, enum comm_route route,

@@ -101,8 +101,11 @@ static enum cohort_code add_part_moves(struct compiler *c, const struct plan_par
         if ((t->kind != TRANSITION_JOIN && t->kind != TRANSITION_SUM) || t->made != part->segment)
             continue;
         TRY(find_part_move(c, part, i, err));
-        /* Else others' shares go by boards that have nothing of their own. */
-        const bool idle = m->slot < 0 && m->root_slot < 0 && t->route == PLAN_ROUTE_LINEAR;
+        /* By other routes what others have goes through boards that have nothing to do with it;
+         * what is joined on the root goes straight by all. */
+        const bool straight =
+            t->route == PLAN_ROUTE_LINEAR || (t->kind == TRANSITION_JOIN && !t->to_all);
+        const bool idle = m->slot < 0 && m->root_slot < 0 && straight;
         TRY(compiler_add_move_step(c, STEP_BEGIN, i, part->segment, idle, err));
         TRY(compiler_add_move_step(c, STEP_WAIT, i, part->segment, idle, err));
     }

@@ -256,7 +256,7 @@ static void sums(struct comm *c) {
                     struct comm_part wants[MAX_RANKS];
                     bool gives[MAX_RANKS];
                     random_parts((enum kind)to, &maps[i].map, maps[i].block, wants);
-                    if (to == AT && again == 0) /* to the root, as a plan has it */
+                    if (to == AT && again < 2) /* to the root, as a plan has it */
                         for (int r = 0; r < mt_size; r++)
                             wants[r] = (struct comm_part){0, r == 0 ? maps[i].map.rows : 0, 0,
                                                           maps[i].map.row_bytes};

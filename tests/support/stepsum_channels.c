@@ -118,24 +118,22 @@ static void hand_out_doubling(struct stepsum *s, const double *part, const doubl
 }
 
 /* The same backwards, sums instead of copies. */
-static void add_up_halving(struct stepsum *s, const double *share, const bool *gives, bool all) {
+static void add_up_halving(struct stepsum *s, const double *share, const bool *gives) {
     const int n = s->boards;
     bool has[64][64] = {{false}};
-    int d = 1, longest;
+    int d = 1;
     for (int b = 0; b < n; b++)
         for (int i = 0; i < n; i++)
             has[b][i] = gives[b];
     while (2 * d < n)
         d *= 2;
-    for (longest = d; d > 0; d /= 2) {
+    for (; d > 0; d /= 2) {
         struct stepsum_move m;
         double added[64] = {0};
         stepsum_move_begin(s, &m);
         for (int b = 0; b < n; b++)
             for (int i = 0; i < n; i++) {
                 const int to = (b + d) % n;
-                if (d == longest && b > 0 && !all && gives[b] && (i - b + n) % n < d)
-                    added[b] += share[i]; /* to where it may be added to */
                 if (!is_away(n, b, i, d) || !has[b][i])
                     continue;
                 send_bytes(s, &m, b, to, share[i]);
@@ -220,7 +218,7 @@ static void bring_together(struct stepsum *s, const struct plan_segment *g, int 
         return;
     }
     if (halving)
-        add_up_halving(s, part, gives, all);
+        add_up_halving(s, part, gives);
     else
         (ring ? add_up_ring : add_up_straight)(s, part, gives);
     if (halving && all)

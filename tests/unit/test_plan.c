@@ -343,6 +343,13 @@ static void test_schema(void **state) {
     assert_int_equal(compare_keys(cJSON_GetObjectItem(defs, "channels"),
                                   cJSON_GetArrayItem(segments, 0), text, true, 0),
                      7);
+    const cJSON *route = cJSON_GetObjectItem(
+        cJSON_GetObjectItem(cJSON_GetObjectItem(defs, "channels"), "properties"), "route");
+    const cJSON *names = cJSON_GetObjectItem(route, "enum");
+    assert_int_equal(cJSON_GetArraySize(names), PLAN_ROUTES);
+    for (int i = 0; i < PLAN_ROUTES; i++)
+        assert_string_equal(cJSON_GetArrayItem(names, i)->valuestring,
+                            plan_route_name((enum plan_route)i));
     json_free(&schema);
     json_free(&document);
     mem_free(text);
