@@ -3,10 +3,12 @@
  *
  * 3 and 5 taps wide, stride 1 and 2, and 7 wide, stride 1 (the nets' depthwise layers) go by
  * slide.h; any other window by runs of outputs that have the same taps (axis.h).  Bias first, then
- * taps in row order; a clamp or SiLU behind them in registers. Packed weights: [block][kh][kw][16
- * lanes]. Measured (bench/kernels, Zen 4, one core of a shared machine, November 2026), GFLOP/s
- * portable, AVX2, AVX-512: 3x3 on 56x56 28, 69, 76; on 14x14 15, 34, 47; 5x5 on 28x28 25, 65, 85;
- * 7x7 on 14x14 26, 47, 57. */
+ * taps in row order; a clamp or SiLU behind them in registers.  Packed weights:
+ * [block][kh][kw][16 lanes].
+ *
+ * Measured (bench/kernels, Zen 4, one core of a shared machine, November 2026), GFLOP/s portable,
+ * AVX2, AVX-512: 3x3 on 56x56 28, 69, 76; on 14x14 15, 34, 47; 5x5 on 28x28 25, 65, 85; 7x7 on
+ * 14x14 26, 47, 57. */
 #include "kernels/axis.h"
 #include "kernels/generic/epilogue.h"
 #include "kernels/generic/slide.h"

@@ -1,10 +1,10 @@
 /* Conv over three axes or more (video, volumes), on plain tensors, as products.
  *
- * X [N, C, spatial…] and Y [N, M, spatial…] are dense.  For TILE pixels of Y, the C/group * taps
- * elements of X that each of them reaches are gathered as the columns of a matrix, packed for a
- * gemm kernel, and multiplied by the weights' rows, one an output channel: the product's rows lie
- * in Y as they come.  A bias is one more column of weights, which meets ones.  A pixel's bits do
- * not depend on which other pixels are asked for. */
+ * X [N, C, spatial…] and Y [N, M, spatial…] are dense.  For a tile of pixels of Y, the
+ * C/group * taps elements of X that each of them reaches are gathered as the columns of a matrix,
+ * packed for a gemm kernel, and multiplied by the weights' rows, one an output channel: the
+ * product's rows lie in Y as they come.  A bias is one more column of weights, which meets ones.
+ * A pixel's bits do not depend on which other pixels are asked for. */
 #include "exec/lower.h"
 #include "graph/ops/ops_window.h"
 
@@ -15,12 +15,13 @@
 
 struct volume_state {
     struct window_nd window;
-    struct gemm_shape shape; /* k: a pixel's elements of X, and the bias; n: pixels of a tile */
+    struct gemm_shape shape; /* k: a pixel's elements of X, and the bias; n: a tile's pixels */
     const struct gemm_kernel *kernel;
     float *weights;                    /* [M][k] */
     int64_t groups, in_group, m_group; /* channels of X and Y in a group */
     int64_t in_pixels, pixels;         /* of X and Y */
     bool bias;
+    size_t columns;      /* floats of a thread's block of pixels, as gathered */
     size_t packed_bytes; /* of a tile */
 };
 
@@ -59,6 +60,16 @@ static enum cohort_code load_weights(struct program *p, struct bound *b, struct 
     return COHORT_OK;
 }
 
+/* Pixels of a tile where `pixels` of `groups` groups (of all images) are wanted: at most
+ * s->shape.n, and with several threads so few that each finds two items.  Whole blocks. */
+static int tile_pixels(const struct program *p, const struct volume_state *s, int64_t groups,
+                       int64_t pixels) {
+    const int64_t threads = pool_threads(p->pool);
+    const int64_t parts = threads > 1 ? (2 * threads + groups - 1) / groups : 1;
+    const int64_t tile = ((pixels + parts - 1) / parts + BLOCK - 1) / BLOCK * BLOCK;
+    return tile < s->shape.n ? (int)tile : s->shape.n;
+}
+
 static enum cohort_code bind_volume(struct program *p, struct bound *b, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     const struct graph *g = p->graph;
@@ -83,9 +94,12 @@ static enum cohort_code bind_volume(struct program *p, struct bound *b, struct c
     TRY(choose_gemm(&s->kernel, p->isa_mask & ~ISAS_FP16, &s->shape, p->options.kernel, err));
     b->kernel = s->kernel->name;
     b->rate = s->kernel->rate(&s->shape);
+    /* Only now: the choice of a kernel must not depend on the threads. */
+    s->shape.n = tile_pixels(p, s, x->dim[0] * s->groups, s->pixels);
     s->packed_bytes = (s->kernel->weights_bytes(&s->shape) + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
-    /* A thread's columns of a block, as gathered and as pixels' own, its tile, the kernel's. */
-    b->workspace_bytes = 2 * (size_t)s->shape.k * BLOCK * sizeof(float) + s->packed_bytes;
+    /* A thread's columns of a block, for pack() as pixels' own, too; its tile; the kernel's. */
+    s->columns = (s->kernel->pack_matrix != NULL ? 1 : 2) * (size_t)s->shape.k * BLOCK;
+    b->workspace_bytes = s->columns * sizeof(float) + s->packed_bytes;
     if (s->kernel->workspace_bytes != NULL)
         b->workspace_bytes += s->kernel->workspace_bytes(&s->shape);
     TRY(load_weights(p, b, err));
@@ -101,18 +115,22 @@ static void unbind_volume(struct bound *b) {
 
 /* ---- gathering ------------------------------------------------------------------------------- */
 
-/* Where a run of pixels along the last axis reads with one tap: element `at` of a channel of X for
- * its first pixel, or -1 where all of them are padding. */
-static int64_t tap_begins(const struct window_nd *w, int64_t pixel, int64_t tap) {
+/* Where a run of pixels along the last axis reads with one tap: the line of a channel of X that
+ * begins with element `at`, or -1 where all of it is padding; *first: where the first pixel reads
+ * in that line, which may be beyond its ends. */
+static int64_t tap_begins(const struct window_nd *w, int64_t pixel, int64_t tap, int64_t *first) {
     int64_t at = 0, step = 1;
     for (int i = w->rank - 1; i >= 0; i--) {
         int64_t y = pixel % w->out[i], t = tap % w->kernel[i];
         int64_t x = y * w->stride[i] + t * w->dilation[i] - w->pad_begin[i];
         pixel /= w->out[i];
         tap /= w->kernel[i];
-        if (i < w->rank - 1 && (x < 0 || x >= w->in[i]))
+        if (i == w->rank - 1)
+            *first = x;
+        else if (x < 0 || x >= w->in[i])
             return -1;
-        at += i < w->rank - 1 ? x * step : 0;
+        else
+            at += x * step;
         step *= w->in[i];
     }
     return at;
@@ -126,9 +144,7 @@ static void gather_line(const struct volume_state *s, const float *x, int64_t pi
     const int last = w->rank - 1;
     const int64_t taps = window_taps(w), width = w->in[last], step = w->stride[last];
     for (int64_t t = 0; t < taps; t++) {
-        int64_t line = tap_begins(w, pixel, t);
-        int64_t from = pixel % w->out[last] * step + t % w->kernel[last] * w->dilation[last] -
-                       w->pad_begin[last];
+        int64_t from = 0, line = tap_begins(w, pixel, t, &from);
         for (int64_t c = 0; c < s->in_group; c++) {
             const float *row = x + c * s->in_pixels + line;
             float *to = columns + (c * taps + t) * BLOCK;
@@ -165,72 +181,73 @@ static void pack_pixels(const struct volume_state *s, const struct gemm_shape *s
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-/* Channels [m0, m1) of pixels [p0, p1) of one image and group. */
+/* Pixels [p0, p1) of channels [c0, c1), counted through all images. */
 struct volume_work {
     const struct program *program;
     const struct exec_op *op;
     const struct volume_state *state;
-    const float *x;  /* of the group's first channel */
-    const float *w;  /* of its first output channel */
-    int64_t channel; /* that, counted through all images */
-    int64_t m0, m1, p0, p1;
+    const float *x; /* of all images */
+    int64_t c0, c1, p0, p1;
+    int tile;
+    int64_t tiles; /* of a group, whose items follow one another */
 };
 
 static void volume_tile(void *context, int64_t item, int thread) {
     const struct volume_work *v = context;
     const struct volume_state *s = v->state;
-    int64_t k = s->shape.k, pixel = v->p0 + item * s->shape.n;
+    /* The group and its first output channel, counted through all images too. */
+    const int64_t group = v->c0 / s->m_group + item / v->tiles, channel = group * s->m_group;
+    const int64_t pixel = v->p0 + item % v->tiles * v->tile, k = s->shape.k;
+    const float *x = v->x + group * s->in_group * s->in_pixels;
     struct gemm_shape shape = s->shape;
-    shape.n = (int)(v->p1 - pixel < shape.n ? v->p1 - pixel : shape.n);
+    shape.n = v->p1 - pixel < v->tile ? (int)(v->p1 - pixel) : v->tile;
     float *columns = thread_workspace(v->program, thread);
-    char *packed = (char *)(columns + 2 * k * BLOCK);
+    char *packed = (char *)(columns + s->columns);
     struct view out = slot_view(v->program, v->op->out_slots[0]), residual = {0};
     for (int n0 = 0; n0 < shape.n; n0 += BLOCK)
-        pack_pixels(s, &shape, v->x, pixel + n0, n0, columns, packed);
+        pack_pixels(s, &shape, x, pixel + n0, n0, columns, packed);
     /* Element (row, column) of the slot is element row * width + column of Y. */
-    const int64_t width = out.channels, first = v->channel * s->pixels + pixel;
+    const int64_t width = out.channels, first = channel * s->pixels + pixel;
     struct gemm_args a = {.shape = &shape,
                           .weights = packed,
-                          .in = v->w,
+                          .in = s->weights + group % s->groups * s->m_group * k,
                           .out = out.data - out.row0 * width + first,
                           .in_pitch = (ptrdiff_t)k,
                           .out_pitch = (ptrdiff_t)s->pixels,
                           .epilogue = op_epilogue(v->program, v->op, 0, &residual),
-                          .y0 = v->m0,
-                          .y1 = v->m1,
+                          .y0 = channel < v->c0 ? v->c0 - channel : 0,
+                          .y1 = channel + s->m_group < v->c1 ? s->m_group : v->c1 - channel,
                           .n1 = shape.n,
                           .workspace = packed + s->packed_bytes};
     if (a.epilogue.residual != NULL) {
         residual.data += first - residual.row0 * width;
         residual.row0 = 0;
-        residual.rows = v->m1;
+        residual.rows = a.y1;
         residual.channels = shape.n;
         residual.row_pitch = residual.pixel_pitch = (ptrdiff_t)s->pixels;
     }
     s->kernel->run(&a);
 }
 
-/* Pixels [p0, p1) of channels [c0, c1), counted through all images, a group at a time. */
+/* Pixels [p0, p1) of channels [c0, c1), counted through all images; none where either is empty. */
 static void run_channels(struct program *p, const struct exec_op *op, int64_t c0, int64_t c1,
                          int64_t p0, int64_t p1) {
     const struct volume_state *s = op->bound->state;
     struct view x = slot_view(p, op->in_slots[0]);
-    const float *in = x.data - x.row0 * x.row_pitch;
-    for (int64_t c = c0, end; c < c1 && p0 < p1; c = end) {
-        int64_t group = c / s->m_group; /* counted through all images too */
-        end = (group + 1) * s->m_group < c1 ? (group + 1) * s->m_group : c1;
-        struct volume_work v = {.program = p,
-                                .op = op,
-                                .state = s,
-                                .x = in + group * s->in_group * s->in_pixels,
-                                .w = s->weights + group % s->groups * s->m_group * s->shape.k,
-                                .channel = group * s->m_group,
-                                .m0 = c - group * s->m_group,
-                                .m1 = end - group * s->m_group,
-                                .p0 = p0,
-                                .p1 = p1};
-        pool_run(p->pool, (p1 - p0 + s->shape.n - 1) / s->shape.n, volume_tile, &v);
-    }
+    if (c0 >= c1 || p0 >= p1)
+        return;
+    const int64_t groups = (c1 - 1) / s->m_group - c0 / s->m_group + 1;
+    struct volume_work v = {.program = p,
+                            .op = op,
+                            .state = s,
+                            .x = x.data - x.row0 * x.row_pitch,
+                            .c0 = c0,
+                            .c1 = c1,
+                            .p0 = p0,
+                            .p1 = p1,
+                            .tile = tile_pixels(p, s, groups, p1 - p0)};
+    v.tiles = (p1 - p0 + v.tile - 1) / v.tile;
+    pool_run(p->pool, groups * v.tiles, volume_tile, &v);
 }
 
 /* The rows that are wanted are the end of a channel, whole channels, the beginning of another. */
