@@ -140,7 +140,6 @@ const struct lowering lowerings_pool[] = {
     {"GlobalLpPool", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, norm_part)},
     {"ReduceMean", reduces_rows, NULL, NULL, IN_STRIPS(WALK_ROWS_BLOCKS, row_part)},
     {"ReduceMax", reduces_rows, NULL, NULL, IN_STRIPS(WALK_ROWS_BLOCKS, row_part)},
-    {"ReduceSum", reduces_rows, NULL, NULL, IN_STRIPS(WALK_ROWS_BLOCKS, row_part)},
     {"ReduceMean", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"ReduceMax", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},
     {"ReduceSum", lower_is_map, NULL, NULL, BY_PART(WALK_IMAGES_BLOCKS, reduce_part)},

@@ -48,8 +48,8 @@ enum cohort_code pass_remove_dead(struct graph *g, struct cohort_error *err);
  * Flatten/Reshape before a Gemm or MatMul with constant weights is absorbed (the Gemm then reads
  * the map and the weight's columns are permuted when it is packed). */
 enum cohort_code pass_choose_forms(struct graph *g, struct cohort_error *err);
-/* A reduction of a map's pixels (GlobalAveragePool, ReduceMean over H and W, …) becomes one of each
- * row, which is divided like any operator, and one of the rows' results. */
+/* A mean or maximum of a map's pixels (GlobalAveragePool, ReduceMean over H and W, …) becomes one
+ * of each row, which is divided like any operator, and one of the rows' results. */
 enum cohort_code pass_reduce_rows(struct graph *g, struct cohort_error *err);
 /* Fills in node->rowmap. */
 enum cohort_code pass_row_maps(struct graph *g, struct cohort_error *err);

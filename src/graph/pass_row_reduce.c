@@ -5,8 +5,8 @@
  * C numbers a row.  So the map may stay where its rows are, and only these vectors are brought
  * together (global pools, squeeze-and-excite).  The second step takes them in the rows' order
  * wherever it runs, so any division has the bits of one board.  A mean is a mean of means, not of
- * sums, which as float16 on their way might be too large.  After pass_choose_forms(): a plain
- * tensor would gain nothing. */
+ * sums, which as float16 on their way might be too large; for the same reason ReduceSum stays in
+ * one piece.  After pass_choose_forms(): a plain tensor would gain nothing. */
 #include "graph/pass_common.h"
 
 #include "base/mem.h"
@@ -16,8 +16,7 @@ static const char *of_each_row(const struct node *n) {
     static const char *const names[][2] = {{"GlobalAveragePool", "ReduceMean"},
                                            {"GlobalMaxPool", "ReduceMax"},
                                            {"ReduceMean", "ReduceMean"},
-                                           {"ReduceMax", "ReduceMax"},
-                                           {"ReduceSum", "ReduceSum"}};
+                                           {"ReduceMax", "ReduceMax"}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (node_is(n, names[i][0]))
             return names[i][1];

@@ -125,11 +125,8 @@ static void check_range(int input, int64_t y0, int64_t y1, int64_t slack) {
                  (long long)slack);
 }
 
-/* Infers, evaluates and checks all ranges of rows; inputs [0, data) are maps. */
-static void check_rows(int data, int outputs, int64_t slack) {
-    optest_run(&t, outputs);
-    if (!runs_on_maps(data))
-        fail_msg("%s cannot run on maps", t.node.op->name);
+/* Checks all ranges of rows of what make_graph() made; ends t. */
+static void check_ranges(int data, int64_t slack) {
     assert_int_equal(pass_row_maps(&graph, &t.err), COHORT_OK);
     for (int i = 0; i < data; i++) {
         find_touched(i);
@@ -141,6 +138,14 @@ static void check_rows(int data, int outputs, int64_t slack) {
     mem_free(t.node.rowmap);
     t.node.rowmap = NULL;
     optest_end(&t);
+}
+
+/* Infers, evaluates and checks all ranges of rows; inputs [0, data) are maps. */
+static void check_rows(int data, int outputs, int64_t slack) {
+    optest_run(&t, outputs);
+    if (!runs_on_maps(data))
+        fail_msg("%s cannot run on maps", t.node.op->name);
+    check_ranges(data, slack);
 }
 
 /* [N, C, H, W] or [N, C, L]. */
@@ -252,15 +257,16 @@ static void whole_images(void **state) {
     }
 }
 
-/* Of each row alone. */
+/* Of each row alone: on maps in graphs of pass_row_reduce.c only. */
 static void rows_reduced(void **state) {
     (void)state;
     for (int c = 0; c < 6; c++) {
-        static const char *const names[] = {"ReduceMax", "ReduceMean", "ReduceSum"};
-        optest_begin(&t, names[c % 3], 11);
+        optest_begin(&t, c % 2 == 0 ? "ReduceMax" : "ReduceMean", 11);
         optest_ints(&t, "axes", INTS(3));
         optest_input(&t, DT_F32, DIMS(2, 3, 2 + c, 5), NULL);
-        check_rows(1, 1, 0);
+        optest_run(&t, 1);
+        assert_false(runs_on_maps(1));
+        check_ranges(1, 0);
     }
 }
 

@@ -1,8 +1,11 @@
 /* Reductions over a map's pixels become one of each row and one of the rows: which ones, right for
- * all shapes and special values, and in row tiles of every size the same bits. */
+ * all shapes and special values, with the portable kernels too, and in row tiles and strips the
+ * same bits. */
 #include "tests/support/graphtest.h"
 #include "tests/support/testpool.h"
+#include "tests/support/testprogram.h"
 
+#include "base/mem.h"
 #include "exec/exec.h"
 #include "graph/rows.h"
 
@@ -23,7 +26,7 @@ static const struct {
              {"GlobalMaxPool", "", "ReduceMax", MOST},
              {"ReduceMean", "axes=2,3", "ReduceMean", MEAN},
              {"ReduceMax", "axes=-1,2", "ReduceMax", MOST},
-             {"ReduceSum", "axes=2,3", "ReduceSum", SUM}};
+             {"ReduceSum", "axes=2,3", NULL, SUM}}; /* in one piece */
 
 #define CASES ((int)(sizeof cases / sizeof cases[0]))
 
@@ -64,11 +67,24 @@ static void fill(struct gt *t, struct tensor *x, bool special) {
         tensor_f32(x)[3 * each] = -INFINITY;
 }
 
+/* The definition's numbers by these kernels, and the same bits in tiles of rows. */
+static void check_kernels(struct gt *t, const char *kernel, int how, const struct tensor *in) {
+    struct tensor whole = {0}, again = {0};
+    const struct exec_options o = {.kernel = kernel};
+    test_must(exec_run_graph(t->g, test_pool, &o, 0, in, &whole, &t->err), &t->err);
+    same_numbers(in, &whole, how);
+    for (int64_t tile = 1; tile < 6; tile++) {
+        test_must(exec_run_graph(t->g, test_pool, &o, tile, in, &again, &t->err), &t->err);
+        assert_memory_equal(whole.data, again.data, tensor_bytes(&whole));
+        tensor_release(&again);
+    }
+    tensor_release(&whole);
+}
+
 static void check(int which, struct shape shape, bool special) {
     struct gt t;
-    struct tensor in = {0}, got = {0}, tiles = {0};
-    const struct exec_options o = {0};
-    const bool divided = shape.dim[2] > 1 && shape.dim[3] > 1;
+    struct tensor in = {0};
+    const bool divided = cases[which].rows != NULL && shape.dim[2] > 1 && shape.dim[3] > 1;
     gt_begin(&t, 11);
     const int x = gt_input(&t, "x", shape);
     gt_output(&t, gt_node(&t, cases[which].op, cases[which].attrs, 1, x));
@@ -83,16 +99,8 @@ static void check(int which, struct shape shape, bool special) {
     }
     test_must(tensor_init(&in, DT_F32, &shape, &t.err), &t.err);
     fill(&t, &in, special);
-    for (int64_t tile = 0; tile < 6; tile++) {
-        test_must(exec_run_graph(t.g, test_pool, &o, tile, &in, &tiles, &t.err), &t.err);
-        if (tile == 0) {
-            test_must(tensor_copy(&got, &tiles, &t.err), &t.err);
-            same_numbers(&in, &got, cases[which].how);
-        }
-        assert_memory_equal(got.data, tiles.data, tensor_bytes(&got));
-        tensor_release(&tiles);
-    }
-    tensor_release(&got);
+    check_kernels(&t, NULL, cases[which].how, &in);
+    check_kernels(&t, "generic", cases[which].how, &in);
     tensor_release(&in);
     gt_end(&t);
 }
@@ -114,6 +122,48 @@ static void test_special_values(void **state) {
         check(which, DIMS(1, 20, 5, 6), true);
         check(which, DIMS(1, 7, 4, 3), true);
     }
+}
+
+/* The answer of a convolution and a reduction behind it; *chained: operators that ran in strips. */
+static struct tensor behind_conv(int which, const char *kernel, int64_t strip, int64_t tile,
+                                 int *chained) {
+    struct gt t;
+    struct tensor out = {0};
+    int *slots;
+    const struct exec_options o = {.kernel = kernel, .strip_rows = strip};
+    gt_begin(&t, 11);
+    const int x = gt_input(&t, "x", DIMS(1, 3, 13, 9));
+    const int y = gt_node(&t, "Conv", "pads=1,1,1,1", 2, x, gt_random(&t, DIMS(20, 3, 3, 3)));
+    gt_output(&t, gt_node(&t, cases[which].op, cases[which].attrs, 1, y));
+    test_must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
+    struct program *p = test_program(&t, &o, tile, &slots);
+    test_must(exec_prepare(p, &t.err), &t.err);
+    test_program_run(&t, p, slots, 1, &out);
+    *chained = exec_chained(p);
+    exec_destroy(&p);
+    mem_free(slots);
+    gt_end(&t);
+    return out;
+}
+
+/* The rows' vectors are made with the map above them, strip by strip. */
+static void test_strips(void **state) {
+    (void)state;
+    int chained, in_strips = 0;
+    for (int which = 0; which < CASES; which++)
+        for (int portable = 0; portable < 2; portable++) {
+            const char *kernel = portable ? "generic" : NULL;
+            struct tensor whole = behind_conv(which, kernel, 0, 0, &chained);
+            for (int64_t strip = 1; strip < 5; strip++)
+                for (int64_t tile = 0; tile < 8; tile += 7) {
+                    struct tensor got = behind_conv(which, kernel, strip, tile, &chained);
+                    assert_memory_equal(whole.data, got.data, tensor_bytes(&whole));
+                    in_strips += chained > 0;
+                    tensor_release(&got);
+                }
+            tensor_release(&whole);
+        }
+    assert_true(in_strips >= 2 * (CASES - 1) * 4); /* the sum stays in one piece */
 }
 
 /* Values that are no maps, and outputs that are none, stay as they are. */
@@ -147,9 +197,8 @@ static void test_two_of_one_map(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),
-        cmocka_unit_test(test_special_values),
-        cmocka_unit_test(test_left_alone),
+        cmocka_unit_test(test_shapes),         cmocka_unit_test(test_special_values),
+        cmocka_unit_test(test_strips),         cmocka_unit_test(test_left_alone),
         cmocka_unit_test(test_two_of_one_map),
     };
     return cmocka_run_group_tests(tests, test_pool_start, test_pool_stop);

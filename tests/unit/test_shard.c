@@ -435,13 +435,14 @@ static void windows(void **state) {
     struct gt t;
     static const char *const window = "kernel_shape=3,3 strides=2,2 pads=1,1,1,1";
     static const char *const ops[] = {"MaxPool",       "AveragePool", "GlobalAveragePool",
-                                      "GlobalMaxPool", "ReduceMean",  "ReduceMax"};
-    for (int i = 0; i < 6; i++) {
+                                      "GlobalMaxPool", "ReduceMean",  "ReduceMax",
+                                      "ReduceSum"};
+    for (int i = 0; i < 7; i++) {
         gt_begin(&t, 13);
         gt_node(&t, ops[i],
                 i < 2   ? window
                 : i < 4 ? ""
-                        : "axes=[3]",
+                        : "axes=2,3",
                 1, gt_input(&t, "x", DIMS(2, 72, 9, 7)));
         each_kernel(&t, ops[i], SHARD_CHANNELWISE, 16);
     }

@@ -253,9 +253,10 @@ static enum cohort_code reduce_eval(const struct node *n, const struct tensor *c
 
 /* ---- maps ------------------------------------------------------------------------------------ */
 
-/* Over both spatial axes of a map, which stay as 1, or over the last one: then every row of the
- * input gives one of the output.  Rank 3 is left out: there it is mostly the features of tokens
- * that are averaged, and as maps those would be laid out badly. */
+/* Over exactly the spatial axes of a map, which stay as 1.  Rank 3 and the last axis alone are left
+ * out: there it is mostly the features of tokens or heads that are averaged, and as maps those
+ * would be laid out badly.  (The reductions over the rows of a map that pass_row_reduce.c adds are
+ * maps without being asked.) */
 static bool reduce_map_ok(const struct graph *g, const struct node *n) {
     if (!map_unary_ok(g, n) || node_attr_int(n, "keepdims", 1) == 0 ||
         graph_value(g, n->in[0])->shape.rank != 4)
@@ -264,9 +265,10 @@ static bool reduce_map_ok(const struct graph *g, const struct node *n) {
     const struct tensor *const in[2] = {NULL, node_const(g, n, 1)};
     if (reduced_axes(n, in, 4, &axes, NULL) != COHORT_OK || !axes.known)
         return false;
-    return axes.has[3] && axes.count == 1 + axes.has[2];
+    return axes.count == 2 && axes.has[2] && axes.has[3];
 }
 
+/* A map's last axis alone is reduced: every row of the input gives one of the output. */
 static void reduce_rows(const struct graph *g, const struct node *n, int i, struct rowmap *map) {
     const struct value *x = node_in(g, n, 0), *y = node_out(g, n, 0);
     if (i != 0 || x->form != FORM_MAP || y->form != FORM_MAP || map->in_height != map->out_height)
