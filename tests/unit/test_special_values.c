@@ -107,9 +107,7 @@ static const struct op_case cases[] = {
     {"PRelu", 13, "", "x1,20,6,7 c20,1,1", 1e-6},
     {"Reciprocal", 13, "", "x", 1e-6},
     {"ReduceMax", 13, "axes=2,3", "x", 0},
-    {"ReduceMax", 13, "axes=[3]", "x", 0},
     {"ReduceMean", 13, "axes=2,3", "x", 1e-5},
-    {"ReduceMean", 13, "axes=[3]", "x", 1e-5},
     {"ReduceSum", 13, "", "x i2,3", 1e-5},
     {"Relu", 13, "", "x", 0},
     {"Resize", 13, "mode=linear", "x1,20,4,5 - c0 i1,20,8,10", 1e-5},
@@ -227,7 +225,9 @@ static void build(struct gt *t, const struct op_case *c, const struct shape *who
     gt_node_outputs(t, c->op, c->attrs, strcmp(c->op, "Split") == 0 ? 2 : 1, out, count, in[0],
                     in[1], in[2], in[3], in[4]);
     int y = out[0];
-    if (then != NULL)
+    if (then != NULL && strcmp(then, "SiLU") == 0)
+        y = gt_node(t, "Mul", "", 2, y, gt_node(t, "Sigmoid", "", 1, y));
+    else if (then != NULL)
         y = gt_node(t, then, strcmp(then, "HardSigmoid") == 0 ? "alpha=0.2 beta=0.5" : "", 1, y);
     gt_output(t, y);
     if (out[1] >= 0)
@@ -425,8 +425,8 @@ static void test_maps(void **state) {
  * beside an infinity: a convolution over all channels behind them would notice. */
 static void test_epilogues(void **state) {
     (void)state;
-    static const char *const acts[] = {"Relu", "LeakyRelu",   "Sigmoid",
-                                       "Tanh", "HardSigmoid", "HardSwish"};
+    static const char *const acts[] = {"Relu",        "LeakyRelu", "Sigmoid", "Tanh",
+                                       "HardSigmoid", "HardSwish", "SiLU"};
     int64_t runs = 0;
     for (int i = 0; i < CASES; i++)
         for (size_t a = 0; a < sizeof acts / sizeof acts[0]; a++) {
