@@ -20,9 +20,8 @@ struct exec_options {
     unsigned isa_mask;  /* allowed ISAs (1 << kernel_isa); 0: all available */
     const char *kernel; /* --kernel: an ISA's or kernel's name, or NULL */
     bool zero_weights;  /* pack made-up numbers: for memory and timing without weights */
-    /* With zero_weights: operators' weights lie one behind the other in so much memory, from its
-     * begin again where it ends; those that are larger share memory beside it; 0: each has its own.
-     */
+    /* With zero_weights: operators' weights lie one behind the other in so much memory (or as the
+     * largest needs), from its begin again where it ends; 0: each has its own. */
     size_t made_up_bytes;
     bool half_weights; /* of products with constant matrices: kept as float16 */
     bool fp16;         /* dense convolutions, and products with constant matrices (unless those

@@ -247,61 +247,6 @@ enum cohort_code vector_from_constant(float **out, const struct tensor *t, int64
     return COHORT_OK;
 }
 
-#define PATTERN_WORDS 1024
-
-static void make_up(char *weights, size_t bytes) {
-    uint32_t pattern[PATTERN_WORDS], state = 1;
-    for (int i = 0; i < PATTERN_WORDS; i++) {
-        state = state * 1664525u + 1013904223u;
-        pattern[i] = 0x3c003c00u | (state & 0x80008000u) | (state >> 9 & 0x007f0000u);
-    }
-    for (size_t at = 0; at < bytes; at += sizeof pattern)
-        memcpy(weights + at, pattern, bytes - at < sizeof pattern ? bytes - at : sizeof pattern);
-}
-
-/* More than the shared memory holds: what was made for another such operator, or new. */
-static char *made_up_large(struct program *p, struct bound *b, size_t bytes) {
-    struct made_up *m = &p->made_up;
-    int i = 0;
-    while (i < MADE_UP_LARGE && m->large[i].data != NULL && m->large[i].bytes < bytes)
-        i++;
-    b->borrowed = i < MADE_UP_LARGE;
-    if (i < MADE_UP_LARGE && m->large[i].data != NULL)
-        return m->large[i].data;
-    char *weights = b->borrowed ? mem_alloc(bytes) : packed_alloc(p, bytes);
-    if (weights != NULL)
-        make_up(weights, bytes);
-    if (i < MADE_UP_LARGE && weights != NULL) {
-        m->large[i].data = weights;
-        m->large[i].bytes = bytes;
-    }
-    return weights;
-}
-
-void *made_up_weights(struct program *p, struct bound *b, size_t bytes) {
-    const size_t shared = p->options.made_up_bytes / MEM_ALIGN * MEM_ALIGN;
-    const size_t padded = (bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
-    struct made_up *m = &p->made_up;
-    if (shared == 0) {
-        char *weights = packed_alloc(p, padded);
-        if (weights != NULL)
-            make_up(weights, padded);
-        return weights;
-    }
-    if (padded > shared)
-        return made_up_large(p, b, padded);
-    if (m->data == NULL && (m->data = mem_alloc(shared)) == NULL)
-        return NULL;
-    const size_t at = m->next + padded <= shared ? m->next : 0;
-    if (at + padded > m->filled) {
-        make_up(m->data + m->filled, at + padded - m->filled);
-        m->filled = at + padded;
-    }
-    m->next = at + padded;
-    b->borrowed = true;
-    return m->data + at;
-}
-
 #define DONE_BYTES 65536 /* less is not worth a system call */
 
 void constant_done(const struct program *p, const struct tensor *t, int64_t first, int64_t count) {

@@ -46,7 +46,7 @@ struct bound {
     bool fp16;              /* the kernel's arithmetic is float16 */
     int64_t awaited;        /* rows of its weights that are still to come, piece by piece */
     bool in_pieces;         /* its weights come so */
-    bool borrowed;          /* its weights are in the program's made_up */
+    bool borrowed;          /* its weights are the program's: weights_free() */
     int *sharers; /* other programs that have this state too (rival.c); NULL: none ever had */
 };
 
@@ -70,15 +70,14 @@ struct packing {
     bool begun;
 };
 
-#define MADE_UP_LARGE 4
-/* Where weights for timing lie: so much of it is filled; the next operator's place. */
+/* Where weights for timing lie (made_up.c): who wants some, and from where on in `data`. */
 struct made_up {
     char *data;
-    size_t filled, next;
-    struct {
-        char *data;
-        size_t bytes;
-    } large[MADE_UP_LARGE]; /* for operators with more weights than that, who share these */
+    struct made_up_place {
+        void **weights;
+        size_t bytes, at;
+    } * wanted;
+    size_t count, capacity;
 };
 
 struct program {
@@ -256,10 +255,16 @@ void packing_ends(struct program *p);
 /* Binds operator `op`, unless it is bound. */
 enum cohort_code op_bind(struct program *p, int op, struct cohort_error *err);
 
-/* Packed weights for timing, new (mem_free) unless they are b->borrowed (options.made_up_bytes;
- * then no other program may have them): numbers of both signs near 0.01 (as float16: of 1), so that
- * every page is there and nothing is denormal.  NULL: memory is short. */
-void *made_up_weights(struct program *p, struct bound *b, size_t bytes);
+/* Memory for b->weights_bytes of packed weights.  For timing (options.zero_weights) it is filled;
+ * with options.made_up_bytes it is the program's, shared with other operators, and comes only with
+ * made_up_weights(), so that *weights must stay where it is until then, and no other program may
+ * have it.  Errors: memory. */
+enum cohort_code weights_alloc(struct program *p, struct bound *b, void **weights,
+                               struct cohort_error *err);
+void weights_free(const struct bound *b, void *weights);
+/* When all operators are bound: gives those their weights that have none yet.  Errors: memory. */
+enum cohort_code made_up_weights(struct program *p, struct cohort_error *err);
+void made_up_release(struct program *p);
 
 /* The node's epilogue for kernels, its residual bound to `residual` (filled in when there is one).
  */

@@ -187,12 +187,7 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
         s->scaled_bytes = (b->weights_bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
         b->workspace_bytes += s->scaled_bytes;
     }
-    s->weights = p->options.zero_weights ? made_up_weights(p, b, b->weights_bytes)
-                                         : packed_alloc(p, b->weights_bytes);
-    if (s->weights == NULL) {
-        code = error_memory(err, b->weights_bytes, "packed weights");
-        goto out;
-    }
+    TRY(weights_alloc(p, b, &s->weights, err));
     int at = s->scaled ? FACTORS + 1 : 2;
     const struct tensor *bias =
         n->in_count > at && n->epilogue.residual != at ? node_const(g, n, at) : NULL;
@@ -235,8 +230,7 @@ static const struct lowering_pieces conv_pieces = {conv_in_pieces, pack_conv_pie
 
 static void unbind_conv(struct bound *b) {
     struct conv_state *s = b->state;
-    if (!b->borrowed)
-        packed_free(s->weights);
+    weights_free(b, s->weights);
     mem_free(s->bias);
 }
 

@@ -352,12 +352,7 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     b->weights_bytes = s->kernel->weights_bytes(&s->shape);
     b->workspace_bytes =
         s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
-    s->weights = p->options.zero_weights ? made_up_weights(p, b, b->weights_bytes)
-                                         : packed_alloc(p, b->weights_bytes);
-    if (s->weights == NULL) {
-        code = error_memory(err, b->weights_bytes, "packed weights");
-        goto out;
-    }
+    TRY(weights_alloc(p, b, &s->weights, err));
     if (p->options.zero_weights)
         goto out;
     if (c != NULL) {
@@ -407,8 +402,7 @@ static const struct lowering_pieces gemm_pieces = {gemm_in_pieces, pack_gemm_pie
 
 static void unbind_gemm(struct bound *b) {
     struct gemm_state *s = b->state;
-    if (!b->borrowed)
-        packed_free(s->weights);
+    weights_free(b, s->weights);
     mem_free(s->bias);
 }
 

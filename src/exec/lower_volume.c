@@ -17,7 +17,7 @@ struct volume_state {
     struct window_nd window;
     struct gemm_shape shape; /* k: a pixel's elements of X, and the bias; n: a tile's pixels */
     const struct gemm_kernel *kernel;
-    float *weights;                    /* [M][k] */
+    void *weights;                     /* float [M][k] */
     int64_t groups, in_group, m_group; /* channels of X and Y in a group */
     int64_t in_pixels, pixels;         /* of X and Y */
     bool bias;
@@ -45,18 +45,17 @@ static enum cohort_code load_weights(struct program *p, struct bound *b, struct 
     const struct tensor *w = node_const(p->graph, b->node, 1);
     const struct tensor *bias = s->bias ? node_const(p->graph, b->node, 2) : NULL;
     int64_t channels = w->shape.dim[0], k = s->shape.k, taps = k - s->bias;
-    b->weights_bytes = (size_t)(channels * k) * sizeof *s->weights;
-    s->weights = p->options.zero_weights ? made_up_weights(p, b, b->weights_bytes)
-                                         : packed_alloc(p, b->weights_bytes);
-    if (s->weights == NULL)
-        return error_memory(err, b->weights_bytes, "packed weights");
-    for (int64_t m = 0; m < channels && !p->options.zero_weights; m++) {
-        tensor_load_f32(w, m * taps, taps, s->weights + m * k);
+    b->weights_bytes = (size_t)(channels * k) * sizeof(float);
+    enum cohort_code code = weights_alloc(p, b, &s->weights, err);
+    if (code != COHORT_OK || p->options.zero_weights)
+        return code;
+    float *to = s->weights;
+    for (int64_t m = 0; m < channels; m++) {
+        tensor_load_f32(w, m * taps, taps, to + m * k);
         if (bias != NULL)
-            tensor_load_f32(bias, m, 1, s->weights + m * k + taps);
+            tensor_load_f32(bias, m, 1, to + m * k + taps);
     }
-    if (!p->options.zero_weights)
-        constant_done(p, w, 0, channels * taps);
+    constant_done(p, w, 0, channels * taps);
     return COHORT_OK;
 }
 
@@ -109,8 +108,7 @@ out:
 
 static void unbind_volume(struct bound *b) {
     struct volume_state *s = b->state;
-    if (!b->borrowed)
-        packed_free(s->weights);
+    weights_free(b, s->weights);
 }
 
 /* ---- gathering ------------------------------------------------------------------------------- */
@@ -198,7 +196,7 @@ static void volume_tile(void *context, int64_t item, int thread) {
     /* The group and its first output channel, counted through all images too. */
     const int64_t group = v->c0 / s->m_group + item / v->tiles, channel = group * s->m_group;
     const int64_t pixel = v->p0 + item % v->tiles * v->tile, k = s->shape.k;
-    const float *x = v->x + group * s->in_group * s->in_pixels;
+    const float *weights = s->weights, *x = v->x + group * s->in_group * s->in_pixels;
     struct gemm_shape shape = s->shape;
     shape.n = v->p1 - pixel < v->tile ? (int)(v->p1 - pixel) : v->tile;
     float *columns = thread_workspace(v->program, thread);
@@ -210,7 +208,7 @@ static void volume_tile(void *context, int64_t item, int thread) {
     const int64_t width = out.channels, first = channel * s->pixels + pixel;
     struct gemm_args a = {.shape = &shape,
                           .weights = packed,
-                          .in = s->weights + group % s->groups * s->m_group * k,
+                          .in = weights + group % s->groups * s->m_group * k,
                           .out = out.data - out.row0 * width + first,
                           .in_pitch = (ptrdiff_t)k,
                           .out_pitch = (ptrdiff_t)s->pixels,

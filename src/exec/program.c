@@ -77,9 +77,7 @@ void exec_destroy(struct program **pp) {
     mem_free(p->strips);
     mem_free(p->strip_states);
     mem_free(p->saturated);
-    mem_free(p->made_up.data);
-    for (int i = 0; i < MADE_UP_LARGE; i++)
-        mem_free(p->made_up.large[i].data);
+    made_up_release(p);
     mem_free(p);
     *pp = NULL;
 }
@@ -251,6 +249,7 @@ enum cohort_code exec_prepare(struct program *p, struct cohort_error *err) {
     TRY(packing_begins(p, err));
     TRY(bind_nodes(p, err));
     packing_ends(p);
+    TRY(made_up_weights(p, err));
     TRY(chains_find(p, err));
     TRY(assign_memory(p, err));
     TRY(find_workspace(p, err));

@@ -18,8 +18,9 @@
 #define SHORT_MS    50.0 /* … or as many as take so long */
 #define PATIENCE    10 /* inferences of the slowest board, or the usual limit where that is longer */
 #define BOARDS_MOST 8  /* that share the passes of a type */
-#define WHOLE_MS    50.0 /* smaller networks are measured more often … */
-#define TIMES_MAX   20   /* … but not more than so often */
+#define WHOLE_MS    50.0  /* smaller networks are measured more often … */
+#define TIMES_MAX   20    /* … but not more than so often */
+#define WARM_MS     200.0 /* larger ones are warm after one pass */
 /* Weights come from memory, as in a network that is larger than all caches, but there is no need to
  * fill all of them; so much of them, and at least two third-level caches. */
 #define WEIGHTS_LEAST ((size_t)32 << 20)
@@ -229,13 +230,16 @@ out:
     return code;
 }
 
-/* Fetches code, weights and pages, and finds out how long the network takes here, about. */
+/* Fetches code, weights and pages, and finds out how long the network takes here, about: a large
+ * one in one pass, beside which fetching counts little. */
 static enum cohort_code warm_up(struct measuring *m, double *whole_ms, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     double *scratch = part_of(m, m->mine, ROUND);
-    TRY(compute_pass(m->compute, COMPUTE_LEVELS - 1, false, scratch, NULL, err));
-    TRY(compute_pass(m->compute, COMPUTE_SHORT, false, scratch, NULL, err));
-    *whole_ms = compute_pass_ms(m->compute) / compute_share(COMPUTE_SHORT);
+    *whole_ms = 0;
+    for (int turn = 0; turn < 2 && *whole_ms < WARM_MS; turn++) {
+        TRY(compute_pass(m->compute, COMPUTE_SHORT, false, scratch, NULL, err));
+        *whole_ms = compute_pass_ms(m->compute) / compute_share(COMPUTE_SHORT);
+    }
     for (int i = 0; i < m->nodes; i++)
         scratch[i] = -1;
 out:
