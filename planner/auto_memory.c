@@ -134,7 +134,7 @@ static bool runs(const struct cost_model *m, const struct rows *need, int node) 
 static void find_alive_channels(struct auto_memory *a, const struct channel_run *r, int b) {
     const struct cost_model *m = a->m;
     const int of = channel_value(m, r->first, r->end, r->mode);
-    const bool share = r->split[b + 1] > r->split[b], sum = r->mode == PLAN_IN_CHANNEL;
+    const bool share = r->split[b + 1] > r->split[b], sum = plan_adds_up(r->mode);
     memset(a->alive + a->begin, 0, (size_t)(a->end - a->begin + 1) * sizeof *a->alive);
     for (int k = a->begin; k < a->end; k++) {
         const int id = m->g->nodes[k].out[0];
@@ -143,6 +143,8 @@ static void find_alive_channels(struct auto_memory *a, const struct channel_run 
         const struct channels c = {r->split[b] * each / all, r->split[b + 1] * each / all};
         const bool inside = !sum && cost_is_inside(m, b, k, a->end, id);
         const double own = !share || inside ? 0 : sum ? whole : channel_bytes(m, id, c);
+        a->alive[k] += channel_copy_bytes(m, r, b);
+        a->alive[k + 1] -= channel_copy_bytes(m, r, b);
         a->alive[k] += own;
         a->alive[last_reader(a, id, k) + 1] -= own;
         if (m->values[id].last_use >= a->end && r->output != PLAN_STAY &&
@@ -212,8 +214,7 @@ static struct rows needed(const struct auto_memory *a, const struct option *o,
     if (!plan_by_channels(o->segment.mode))
         return demand_need(d, b)[id];
     run.output = output;
-    return channel_needs(a->m, &run, id, b) ? (struct rows){0, a->m->values[id].rows}
-                                            : (struct rows){0, 0};
+    return channel_needs(a->m, &run, id, b);
 }
 
 bool auto_memory_add(const struct auto_memory *a, const double *before, const struct layout *where,

@@ -27,6 +27,8 @@ static int64_t gcd(int64_t a, int64_t b) {
 /* The first channels of output 0 that node k could make, or of input 0 that it could add up. */
 static struct channels first_part(const struct cost_model *m, int k, enum shard_mode mode) {
     const struct node *n = &m->g->nodes[k];
+    if (mode == SHARD_ROWS)
+        return (struct channels){0, 1};
     const int64_t count = m->values[mode == SHARD_IN ? n->in[0] : n->out[0]].channels;
     int64_t step = MAP_BLOCK;
     if (mode == SHARD_CHANNELWISE && n->group > 1 && count >= n->group)
@@ -42,10 +44,10 @@ static enum cohort_code try_node(struct cost_model *m, struct shard *s, int k, e
     struct cohort_error why = {0};
     int added;
     *can = false;
-    if (c.end < MAP_BLOCK)
+    if (mode != SHARD_ROWS && c.end < MAP_BLOCK)
         return COHORT_OK;
     enum cohort_code code = shard_divide(s, k, mode, c, &added, &why);
-    if (code == COHORT_OK && mode == SHARD_IN)
+    if (code == COHORT_OK && (mode == SHARD_IN || mode == SHARD_ROWS))
         code =
             shard_finish(s, k, (struct channels){0, m->values[n->out[0]].channels}, &added, &why);
     *can = code == COHORT_OK;
@@ -85,6 +87,8 @@ enum cohort_code channel_fill(struct cost_model *m, struct cohort_error *err) {
         if (!c->makes_channels)
             TRY(try_node(m, s, k, SHARD_CHANNELWISE, &c->keeps_channels, err));
         TRY(try_node(m, s, k, SHARD_IN, &c->sums_channels, err));
+        if (shard_rows(m->g, n->in[0]) > 0)
+            TRY(try_node(m, s, k, SHARD_ROWS, &c->sums_rows, err));
     }
 out:
     shard_destroy(&s);
@@ -92,14 +96,21 @@ out:
 }
 
 int channel_value(const struct cost_model *m, int first, int end, enum plan_mode mode) {
-    return mode == PLAN_IN_CHANNEL ? m->g->nodes[first].in[0] : m->outputs[end - 1];
+    return plan_adds_up(mode) ? m->g->nodes[first].in[0] : m->outputs[end - 1];
+}
+
+int64_t channel_count(const struct cost_model *m, int first, int end, enum plan_mode mode) {
+    const int of = channel_value(m, first, end, mode);
+    if (of < 0)
+        return 0;
+    return mode == PLAN_ROWS_GEMM ? m->values[of].rows : m->values[of].channels;
 }
 
 /* Does node k read input i whole, in this mode? */
 static bool reads_whole(const struct cost_model *m, enum plan_mode mode, int k, int i) {
     const struct node *n = &m->g->nodes[k];
-    if (mode == PLAN_IN_CHANNEL)
-        return i == n->epilogue.residual;
+    if (plan_adds_up(mode))
+        return mode == PLAN_ROWS_GEMM || i == n->epilogue.residual;
     if (mode == PLAN_OUT_CHANNEL && m->nodes[k].makes_channels)
         return i != n->epilogue.residual;
     return m->values[n->in[i]].channels == 1; /* for all of the output's */
@@ -118,8 +129,8 @@ enum channel_reads channel_reads(const struct cost_model *m, int first, int end,
 static bool fits(const struct cost_model *m, int first, enum plan_mode mode, int k) {
     const struct cost_node *c = &m->nodes[k];
     const struct node *n = &m->g->nodes[k];
-    if (mode == PLAN_IN_CHANNEL)
-        return c->sums_channels;
+    if (plan_adds_up(mode))
+        return mode == PLAN_ROWS_GEMM ? c->sums_rows : c->sums_channels;
     if (!c->keeps_channels && !(mode == PLAN_OUT_CHANNEL && c->makes_channels))
         return false;
     for (int i = 0; i < n->in_count; i++)
@@ -139,16 +150,15 @@ static int64_t common_unit(int64_t unit, int64_t of, int64_t count, int64_t step
 }
 
 int64_t channel_unit(const struct cost_model *m, int first, int end, enum plan_mode mode) {
-    if (mode == PLAN_IN_CHANNEL && end - first != 1)
+    if (plan_adds_up(mode) && end - first != 1)
         return 0;
-    const int of = channel_value(m, first, end, mode);
-    const int64_t count = of >= 0 ? m->values[of].channels : 0;
-    int64_t unit = MAP_BLOCK;
+    const int64_t count = channel_count(m, first, end, mode);
+    int64_t unit = mode == PLAN_ROWS_GEMM ? 1 : MAP_BLOCK;
     for (int k = first; k < end && unit > 0; k++) {
         const struct node *n = &m->g->nodes[k];
         if (!fits(m, first, mode, k))
             return 0;
-        if (mode == PLAN_IN_CHANNEL)
+        if (plan_adds_up(mode))
             break;
         const int64_t out = m->values[n->out[0]].channels;
         unit = common_unit(unit, count, out, MAP_BLOCK);
@@ -163,7 +173,7 @@ int64_t channel_unit(const struct cost_model *m, int first, int end, enum plan_m
 
 bool channel_scale_split(const struct cost_model *m, const struct channel_run *r, int id,
                          int64_t *scaled) {
-    const int64_t of = m->values[channel_value(m, r->first, r->end, r->mode)].channels;
+    const int64_t of = channel_count(m, r->first, r->end, r->mode);
     const int64_t count = m->values[id].channels;
     for (int b = 0; b <= m->boards; b++) {
         if (of == 0 || r->split[b] * count % of != 0)
@@ -176,7 +186,7 @@ bool channel_scale_split(const struct cost_model *m, const struct channel_run *r
 /* ---- computing and weights ------------------------------------------------------------------- */
 
 double channel_share(const struct cost_model *m, const struct channel_run *r, int b) {
-    const int64_t of = m->values[channel_value(m, r->first, r->end, r->mode)].channels;
+    const int64_t of = channel_count(m, r->first, r->end, r->mode);
     return of > 0 ? (double)(r->split[b + 1] - r->split[b]) / (double)of : 0;
 }
 
@@ -196,7 +206,7 @@ double channel_part_ms(const struct profile *p, int board, double start_ms, doub
 /* What node k reads, or makes, all of, whatever its share of the channels. */
 static double full_bytes(const struct cost_model *m, enum plan_mode mode, int k) {
     const struct node *n = &m->g->nodes[k];
-    const bool made = mode == PLAN_IN_CHANNEL;
+    const bool made = plan_adds_up(mode);
     const struct cost_value *v = &m->values[made ? n->out[0] : n->in[0]];
     if (!made && (mode != PLAN_OUT_CHANNEL || !m->nodes[k].makes_channels))
         return 0;
@@ -219,7 +229,7 @@ double channel_finish_pass(double bytes, bool residual) {
 }
 
 double channel_finish_ms(const struct cost_model *m, const struct channel_run *r, int b) {
-    if (r->mode != PLAN_IN_CHANNEL || (b != 0 && r->output != PLAN_TO_ALL))
+    if (!plan_adds_up(r->mode) || (b != 0 && r->output != PLAN_TO_ALL))
         return 0;
     const struct cost_value *v = &m->values[m->outputs[r->end - 1]];
     return channel_pass_ms(m->p, b,
@@ -243,7 +253,7 @@ struct rate {
 
 static struct rate rate_of(const struct cost_model *m, int first, int end, enum plan_mode mode,
                            int b, double extra) {
-    const int64_t of = m->values[channel_value(m, first, end, mode)].channels;
+    const int64_t of = channel_count(m, first, end, mode);
     struct rate r = {0, extra};
     for (int k = first; k < end; k++) {
         const double all = cost_op_ms(m, b, k, end, m->nodes[k].rows);
@@ -260,7 +270,7 @@ static struct rate rate_of(const struct cost_model *m, int first, int end, enum 
 enum cohort_code channel_minimax(const struct cost_model *m, int first, int end,
                                  enum plan_mode mode, const bool *who, const double *extra,
                                  int64_t *split, struct cohort_error *err) {
-    const int64_t of = m->values[channel_value(m, first, end, mode)].channels;
+    const int64_t of = channel_count(m, first, end, mode);
     const int64_t unit = channel_unit(m, first, end, mode), units = unit > 0 ? of / unit : 0;
     struct rate *rates = mem_zalloc((size_t)m->boards, sizeof *rates);
     BUG_UNLESS(units > 0);

@@ -10,22 +10,25 @@
 #include "planner/cost.h"
 
 /* Nodes [first, end) as one segment: PLAN_OUT_CHANNEL, PLAN_CHANNELWISE or, one node,
- * PLAN_IN_CHANNEL. */
+ * PLAN_IN_CHANNEL or PLAN_ROWS_GEMM. */
 struct channel_run {
     int first, end;
     enum plan_mode mode;
     /* boards+1 channels of channel_value(): whole units (channel_unit) but for the last share,
-     * which has what is left, too; an empty share leaves a board out.  Borrowed. */
+     * which has what is left, too; an empty share leaves a board out.  ROWS_GEMM: its rows.
+     * Borrowed. */
     const int64_t *split;
-    enum plan_output output; /* PLAN_STAY (not IN_CHANNEL), PLAN_TO_ROOT, PLAN_TO_ALL */
+    enum plan_output output; /* PLAN_STAY (not of addends), PLAN_TO_ROOT, PLAN_TO_ALL */
     enum plan_route route;   /* of the plan; channel_ms() and the like do not look at it */
 };
 
 /* ---- what can be divided --------------------------------------------------------------------- */
 
-/* The value that a split is of: what the last node makes; IN_CHANNEL: what the node reads. */
+/* The value that a split is of: what the last node makes; of addends: what the node reads. */
 int channel_value(const struct cost_model *m, int first, int end, enum plan_mode mode);
-/* Shares of channel_value()'s channels are multiples of this; 0: the nodes cannot be run so, or
+/* How many channels the split is of, or (ROWS_GEMM) rows. */
+int64_t channel_count(const struct cost_model *m, int first, int end, enum plan_mode mode);
+/* Shares of channel_count() are multiples of this; 0: the nodes cannot be run so, or
  * there are not two units to divide.  What it allows plan_check() allows, as long as inputs lie as
  * channel_reads() says. */
 int64_t channel_unit(const struct cost_model *m, int first, int end, enum plan_mode mode);
@@ -46,7 +49,7 @@ bool channel_scale_split(const struct cost_model *m, const struct channel_run *r
 double channel_share(const struct cost_model *m, const struct channel_run *r, int b);
 /* Milliseconds of board b until the segment's output is there: its channels, or its addend. */
 double channel_ms(const struct cost_model *m, const struct channel_run *r, int b);
-/* IN_CHANNEL: what follows when addends were added up, on a board that gets the sum; else 0. */
+/* Of addends: what follows when addends were added up, on a board that gets the sum; else 0. */
 double channel_finish_ms(const struct cost_model *m, const struct channel_run *r, int b);
 /* By a profile alone, for boards that take the time of others: a pass over `bytes` bytes of float32
  * numbers, as adding and copying are; … */
@@ -75,8 +78,9 @@ enum cohort_code channel_minimax(const struct cost_model *m, int first, int end,
 /* Adds to t what boards lack of the segment's inputs, which lie as where[value] says; a value in
  * LAYOUT_CHANNELS is read as it lies.  transition_wait_ms(t, where, NULL, NULL) is its time. */
 void channel_traffic_in(struct traffic *t, const struct channel_run *r, const struct layout *where);
-/* Does board b read value `id`, an input of the segment (whole, or its channels of it)? */
-bool channel_needs(const struct cost_model *m, const struct channel_run *r, int id, int b);
+/* The rows of value `id`, an input of the segment, that board b reads (of all channels, or of its
+ * own): all of them, or, ROWS_GEMM, its own of what is added up; empty: none. */
+struct rows channel_needs(const struct cost_model *m, const struct channel_run *r, int id, int b);
 /* Bytes of some channels of a value, as they lie. */
 double channel_bytes(const struct cost_model *m, int id, struct channels c);
 /* … of board b's channels of a value that the segment makes. */
@@ -97,6 +101,8 @@ void channel_stage(struct traffic *t, const struct channel_move *v, int stage);
 double channel_stage_ms(const struct cost_model *m, const struct channel_move *v, int stage, int b);
 /* All stages: of each its one-port time and the longest adding.  t is scratch. */
 double channel_move_ms(struct traffic *t, const struct channel_move *v);
+/* ROWS_GEMM: board b's rows of what it reads, which are copied where they are not all; else 0. */
+double channel_copy_bytes(const struct cost_model *m, const struct channel_run *r, int b);
 /* Memory of a sum's transfer on board b, beside its addend. */
 double channel_buffer_bytes(const struct cost_model *m, const struct channel_move *v, int b);
 /* Other routes than the straight one have more stages, and boards wait for one another in each,

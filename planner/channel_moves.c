@@ -8,18 +8,25 @@
 
 /* ---- before ---------------------------------------------------------------------------------- */
 
-/* Does board b need input i of node k, and whole? */
-static bool needs(const struct cost_model *m, const struct channel_run *r, int k, int i, int b) {
-    const bool behind = r->mode == PLAN_IN_CHANNEL && i == m->g->nodes[k].epilogue.residual;
-    return behind ? b == 0 || r->output == PLAN_TO_ALL : r->split[b + 1] > r->split[b];
+/* The rows of input i of node k that board b needs. */
+static struct rows needs(const struct cost_model *m, const struct channel_run *r, int k, int i,
+                         int b) {
+    const struct node *n = &m->g->nodes[k];
+    const bool behind = plan_adds_up(r->mode) && i == n->epilogue.residual;
+    if (behind ? b != 0 && r->output != PLAN_TO_ALL : r->split[b + 1] <= r->split[b])
+        return (struct rows){0, 0};
+    if (r->mode == PLAN_ROWS_GEMM && !behind)
+        return (struct rows){r->split[b], r->split[b + 1]};
+    return (struct rows){0, m->values[n->in[i]].rows};
 }
 
-bool channel_needs(const struct cost_model *m, const struct channel_run *r, int id, int b) {
+struct rows channel_needs(const struct cost_model *m, const struct channel_run *r, int id, int b) {
+    struct rows rows = {0, 0};
     for (int k = r->first; k < r->end; k++)
         for (int i = 0; i < m->g->nodes[k].in_count; i++)
-            if (m->g->nodes[k].in[i] == id && needs(m, r, k, i, b))
-                return true;
-    return false;
+            if (m->g->nodes[k].in[i] == id)
+                rows = rows_hull(rows, needs(m, r, k, i, b));
+    return rows;
 }
 
 /* Is input i of node k the first place that reads an input of the segment? */
@@ -40,9 +47,11 @@ void channel_traffic_in(struct traffic *t, const struct channel_run *r,
     for (int k = r->first; k < r->end; k++)
         for (int i = 0; i < m->g->nodes[k].in_count; i++) {
             const int id = m->g->nodes[k].in[i];
-            for (int b = 0; is_first(m, r, k, i) && b < m->boards; b++)
-                if (channel_needs(m, r, id, b))
-                    traffic_add(t, id, &where[id], b, (struct rows){0, m->values[id].rows});
+            for (int b = 0; is_first(m, r, k, i) && b < m->boards; b++) {
+                const struct rows rows = channel_needs(m, r, id, b);
+                if (!rows_empty(rows))
+                    traffic_add(t, id, &where[id], b, rows);
+            }
         }
 }
 
@@ -67,6 +76,13 @@ double channel_run_bytes(const struct cost_model *m, const struct channel_run *r
     const int64_t count = m->values[id].channels;
     const struct channels c = {r->split[b] * count / of, r->split[b + 1] * count / of};
     return channel_bytes(m, id, c);
+}
+
+double channel_copy_bytes(const struct cost_model *m, const struct channel_run *r, int b) {
+    const int64_t rows = r->split[b + 1] - r->split[b];
+    if (r->mode != PLAN_ROWS_GEMM || rows == r->split[m->boards])
+        return 0;
+    return (double)rows * m->values[channel_value(m, r->first, r->end, r->mode)].row_bytes;
 }
 
 static bool has_share(const struct channel_move *v, int b) {

@@ -23,7 +23,7 @@ int channels_maker(const struct plan *p, const struct graph *g, int id) {
 
 /* The value that the split is of. */
 static int split_value(const struct plan_part *part) {
-    return part->mode == PLAN_IN_CHANNEL ? part->graph->nodes[part->first].in[0] : part->until;
+    return plan_adds_up(part->mode) ? part->graph->nodes[part->first].in[0] : part->until;
 }
 
 static bool has_share(const struct plan_part *part, int b) {
@@ -39,6 +39,10 @@ enum cohort_code channels_share(const struct plan_part *part, int id, int b, str
     *c = (struct channels){0, 0};
     if (!has_share(part, b))
         return COHORT_OK;
+    if (part->mode == PLAN_ROWS_GEMM) {
+        *c = (struct channels){split[b], split[b + 1]};
+        return COHORT_OK;
+    }
     if (of == 0 || split[b] * count % of != 0 || split[b + 1] * count % of != 0 || count == 0)
         return error_set(err, COHORT_ERR_PLAN,
                          "segment %d: '%s' with %lld channels cannot be divided as '%s' with %lld",
@@ -55,7 +59,7 @@ bool channels_gets_result(const struct plan_part *part, int b) {
 /* Is it read, when the addends were added up, by all who get the sum? */
 static bool is_residual(const struct plan_part *part, int id) {
     const struct node *n = &part->graph->nodes[part->first];
-    return part->mode == PLAN_IN_CHANNEL && n->epilogue.residual >= 0 &&
+    return plan_adds_up(part->mode) && n->epilogue.residual >= 0 &&
            n->in[n->epilogue.residual] == id;
 }
 
@@ -65,15 +69,18 @@ static bool is_summed(const struct plan_part *part, int id) {
     for (int i = 0; i < n->in_count; i++)
         if (n->in[i] == id && i != n->epilogue.residual)
             return true;
-    return part->mode != PLAN_IN_CHANNEL;
+    return !plan_adds_up(part->mode);
 }
 
 void channels_rows(const struct plan_part *part, int b, struct rows *need) {
+    const int64_t *split = part->plan->segments[part->segment].split;
     for (int i = 0; i < part->input_count; i++) {
         const int id = part->inputs[i];
-        const bool reads = (has_share(part, b) && is_summed(part, id)) ||
-                           (channels_gets_result(part, b) && is_residual(part, id));
-        if (reads && channels_maker(part->plan, part->graph, id) < 0)
+        const bool sums = has_share(part, b) && is_summed(part, id);
+        const bool reads = sums || (channels_gets_result(part, b) && is_residual(part, id));
+        if (sums && part->mode == PLAN_ROWS_GEMM)
+            need[id] = (struct rows){split[b], split[b + 1]};
+        else if (reads && channels_maker(part->plan, part->graph, id) < 0)
             need[id] = plan_all_rows(part->graph, id);
     }
     for (int i = 0; i < part->output_count; i++)
@@ -148,6 +155,12 @@ static bool sums_channels(const struct graph *g, const struct node *n) {
            COHORT_OK;
 }
 
+static bool sums_rows(const struct graph *g, const struct node *n) {
+    struct channels in;
+    struct cohort_error ignored;
+    return shard_input(g, n, SHARD_ROWS, (struct channels){0, 1}, &in, &ignored) == COHORT_OK;
+}
+
 /* A node of an out-channel or channelwise segment. */
 static enum cohort_code divide_node(struct divider *d, int node, struct cohort_error *err) {
     const struct graph *g = d->part->graph;
@@ -175,19 +188,36 @@ out:
     return code;
 }
 
-/* The one node of an in-channel segment. */
+/* The board's channels of what an in-channel segment adds up are at hand, or its rows. */
+static enum cohort_code have_summed(struct divider *d, const struct node *n, struct channels in,
+                                    struct cohort_error *err) {
+    const struct graph *g = d->part->graph;
+    enum cohort_code code = COHORT_OK;
+    if (d->part->mode == PLAN_ROWS_GEMM) {
+        TRY(have_whole(d, n, n->in[0], err));
+        if (in.begin > 0 || in.end < shard_rows(g, n->in[0]))
+            TRY(shard_take_rows(d->s, n->in[0], in, &d->w->nodes[d->w->count++], err));
+        goto out;
+    }
+    for (int i = 0; i < n->in_count; i++)
+        if (n->in[i] >= 0 && !graph_value(g, n->in[i])->is_constant && i != n->epilogue.residual)
+            TRY(have_slice(d, n->in[i], in, err));
+out:
+    return code;
+}
+
+/* The one node of an in-channel or rows-gemm segment. */
 static enum cohort_code divide_sum(struct divider *d, struct cohort_error *err) {
     const struct plan_part *part = d->part;
     const struct graph *g = part->graph;
     const struct node *n = &g->nodes[part->first];
+    const enum shard_mode mode = part->mode == PLAN_ROWS_GEMM ? SHARD_ROWS : SHARD_IN;
     enum cohort_code code = COHORT_OK;
     struct channels in, out = {0, shard_channels(g, n->out[0])};
     TRY(channels_share(part, n->in[0], d->board, &in, err));
-    for (int i = 0; i < n->in_count && in.begin < in.end; i++)
-        if (n->in[i] >= 0 && !graph_value(g, n->in[i])->is_constant && i != n->epilogue.residual)
-            TRY(have_slice(d, n->in[i], in, err));
     if (in.begin < in.end) {
-        TRY(shard_divide(d->s, part->first, SHARD_IN, in, &d->w->nodes[d->w->count], err));
+        TRY(have_summed(d, n, in, err));
+        TRY(shard_divide(d->s, part->first, mode, in, &d->w->nodes[d->w->count], err));
         d->w->count++;
     }
     d->w->finish = d->w->count;
@@ -201,32 +231,49 @@ out:
     return code;
 }
 
+/* What a segment that makes addends has to be. */
+static enum cohort_code check_sum(const struct plan_part *part, struct cohort_error *err) {
+    const struct graph *g = part->graph;
+    const struct node *n = &g->nodes[part->first];
+    const char *mode = plan_mode_name(part->mode);
+    if (part->last - part->first != 1)
+        return error_set(err, COHORT_ERR_PLAN,
+                         "segment %d is %s, so it must have one operator, not %d", part->segment,
+                         mode, part->last - part->first);
+    if (part->mode == PLAN_IN_CHANNEL && !sums_channels(g, n))
+        return error_set(err, COHORT_ERR_PLAN,
+                         "segment %d is %s, but '%s' (%s) has no sum over channels that can be "
+                         "divided",
+                         part->segment, mode, n->name, n->op->name);
+    if (part->mode == PLAN_ROWS_GEMM && !sums_rows(g, n))
+        return error_set(err, COHORT_ERR_PLAN,
+                         "segment %d is %s, but '%s' (%s) is no fully connected layer behind a map "
+                         "of one image",
+                         part->segment, mode, n->name, n->op->name);
+    if (!part->to_root && !part->to_all)
+        return error_set(err, COHORT_ERR_PLAN,
+                         "segment %d is %s, so its output must be \"root\" or \"all\": an addend "
+                         "cannot stay",
+                         part->segment, mode);
+    return COHORT_OK;
+}
+
 /* What a segment has to be, whatever board runs it. */
 static enum cohort_code check_part(const struct plan_part *part, struct cohort_error *err) {
     const struct graph *g = part->graph;
-    const bool in = part->mode == PLAN_IN_CHANNEL;
-    if (in && part->last - part->first != 1)
-        return error_set(err, COHORT_ERR_PLAN,
-                         "segment %d is in-channel, so it must have one operator, not %d",
-                         part->segment, part->last - part->first);
-    if (in && !sums_channels(g, &g->nodes[part->first]))
-        return error_set(
-            err, COHORT_ERR_PLAN,
-            "segment %d is in-channel, but '%s' (%s) has no sum over channels that can "
-            "be divided",
-            part->segment, g->nodes[part->first].name, g->nodes[part->first].op->name);
-    if (in && !part->to_root && !part->to_all)
-        return error_set(err, COHORT_ERR_PLAN,
-                         "segment %d is in-channel, so its output must be \"root\" or \"all\": an "
-                         "addend cannot stay",
-                         part->segment);
+    const enum cohort_code code = plan_adds_up(part->mode) ? check_sum(part, err) : COHORT_OK;
+    if (code != COHORT_OK)
+        return code;
     const int64_t *split = part->plan->segments[part->segment].split;
     const int of = split_value(part);
-    const int64_t count = shard_channels(g, of), end = split[part->plan->boards];
+    const bool rows = part->mode == PLAN_ROWS_GEMM;
+    const int64_t count = rows ? shard_rows(g, of) : shard_channels(g, of);
+    const int64_t end = split[part->plan->boards];
     if (end != count)
         return error_set(err, COHORT_ERR_PLAN,
-                         "segment %d: the split ends at channel %lld, but '%s' has %lld channels",
-                         part->segment, (long long)end, graph_value(g, of)->name, (long long)count);
+                         "segment %d: the split ends at %s %lld, but '%s' has %lld %ss",
+                         part->segment, rows ? "row" : "channel", (long long)end,
+                         graph_value(g, of)->name, (long long)count, rows ? "row" : "channel");
     return COHORT_OK;
 }
 
@@ -246,7 +293,7 @@ enum cohort_code channels_divide(struct shard *s, const struct plan_part *part, 
         code = error_memory(err, most * sizeof *w->nodes, "a segment by channels");
         goto out;
     }
-    if (part->mode == PLAN_IN_CHANNEL) {
+    if (plan_adds_up(part->mode)) {
         TRY(divide_sum(&d, err));
         goto out;
     }

@@ -5,7 +5,8 @@
  * channel by channel (pools, activations, depthwise convolutions, sums of maps) reads these.
  * `channelwise`: only such operators.  `in-channel`: one operator that sums over channels; each
  * board's channels of its input give an addend, and bias, residual and activation follow when these
- * are added up.
+ * are added up.  `rows-gemm`: a fully connected layer behind a map of one image; the same of each
+ * board's rows of the map, which boards read where a segment in rows left them.
  *
  * Shares are whole blocks of MAP_BLOCK channels, the last one with what is left beside them; an
  * empty share leaves a board out.  A tensor that has k times the channels of the one that the split
@@ -18,7 +19,8 @@
 
 /* The segment that leaves value `id` divided by channels; -1: none does. */
 int channels_maker(const struct plan *p, const struct graph *g, int id);
-/* Board b's channels of a value that the segment makes, or IN_CHANNEL: reads, divided; empty: none.
+/* Board b's channels of a value that the segment makes, or IN_CHANNEL: reads, divided; ROWS_GEMM:
+ * its rows of what the operator reads, whatever value is asked for; empty: none.
  * Errors: plan (no whole channels there). */
 enum cohort_code channels_share(const struct plan_part *part, int id, int b, struct channels *c,
                                 struct cohort_error *err);

@@ -47,7 +47,8 @@ struct cost_node {
     bool wide;             /* can be divided by rows */
     bool makes_channels;   /* … by channels of its output, from all of its input, */
     bool keeps_channels;   /* … from the same of its input, */
-    bool sums_channels;    /* … by channels of its input */
+    bool sums_channels;    /* … by channels of its input, */
+    bool sums_rows;        /* … by rows of it, adding up (a fully connected layer behind a map) */
     double weight_bytes, flops;
     int64_t part_rows; /* transition_part_rows() */
     double unit;       /* time of one of its rows on the first board's type: to weigh rows by */

@@ -108,13 +108,14 @@ static enum cohort_code enter_slices(struct ledger *l, int b, struct cohort_erro
     const struct cost_model *m = r->m;
     enum cohort_code code = COHORT_OK;
     const int64_t *split = r->run.split;
-    const bool sum = r->mode == PLAN_IN_CHANNEL, has = split[b + 1] > split[b];
+    const bool sum = plan_adds_up(r->mode), has = split[b + 1] > split[b];
     const double share = has ? channel_share(m, &r->run, b) : 0;
     for (int k = r->first; k < r->end && code == COHORT_OK; k++) {
         const int id = m->g->nodes[k].out[0];
         const bool leaves = m->values[id].last_use >= r->end;
         const double whole = bytes_of(l, id, (struct rows){0, m->values[id].rows});
         l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k] = share;
+        TRY(enter(&l->boards[b], channel_copy_bytes(m, &r->run, b), k, k, err));
         if (sum ? !has && !gets(&r->run, b) : !has || cost_is_inside(m, b, k, r->end, id))
             continue;
         int last = leaves && r->run.output == PLAN_STAY
@@ -125,6 +126,7 @@ static enum cohort_code enter_slices(struct ledger *l, int b, struct cohort_erro
         code =
             enter(&l->boards[b], sum ? whole : channel_run_bytes(m, &r->run, id, b), k, last, err);
     }
+out:
     return code;
 }
 

@@ -130,6 +130,7 @@ static bool computes(const struct plan_segment *s, int board) {
     case PLAN_OUT_CHANNEL:
     case PLAN_CHANNELWISE:
     case PLAN_IN_CHANNEL:
+    case PLAN_ROWS_GEMM:
         return s->split[board + 1] > s->split[board];
     case PLAN_LOCAL:
         return s->board == board;

@@ -23,9 +23,16 @@ enum plan_mode {
     PLAN_OUT_CHANNEL, /* each board computes its channels of the outputs, from all of the inputs */
     PLAN_CHANNELWISE, /* the same, from the same channels of the inputs */
     PLAN_IN_CHANNEL,  /* each board computes what its channels of the input add to the output */
+    PLAN_ROWS_GEMM,   /* … what its rows of the input add to it: a fully connected layer */
 };
+/* Boards have parts of operators. */
 static inline bool plan_by_channels(enum plan_mode mode) {
-    return mode == PLAN_OUT_CHANNEL || mode == PLAN_CHANNELWISE || mode == PLAN_IN_CHANNEL;
+    return mode == PLAN_OUT_CHANNEL || mode == PLAN_CHANNELWISE || mode == PLAN_IN_CHANNEL ||
+           mode == PLAN_ROWS_GEMM;
+}
+/* They make addends, and there is one operator. */
+static inline bool plan_adds_up(enum plan_mode mode) {
+    return mode == PLAN_IN_CHANNEL || mode == PLAN_ROWS_GEMM;
 }
 
 /* As a plan file has it: "out-channel". */
@@ -67,7 +74,8 @@ struct plan_segment {
     int board;             /* PLAN_LOCAL: which board */
     enum plan_route route; /* by channels: of what goes to the root or to all */
     /* boards+1 numbers, rising from 0.  PLAN_TILE: rows of the `until` tensor.  OUT_CHANNEL,
-     * CHANNELWISE: its channels.  IN_CHANNEL: channels of the operator's input. */
+     * CHANNELWISE: its channels.  IN_CHANNEL: channels of the operator's input.  ROWS_GEMM: rows of
+     * it. */
     int64_t *split;
     double predicted_ms;      /* computing, of the slowest board; < 0: not predicted */
     double predicted_wait_ms; /* before and after it, for what travels; < 0: not predicted */

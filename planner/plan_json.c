@@ -17,7 +17,8 @@ static const char *const mode_names[] = {[PLAN_TILE] = "tile",
                                          [PLAN_REPLICATE] = "replicate",
                                          [PLAN_OUT_CHANNEL] = "out-channel",
                                          [PLAN_CHANNELWISE] = "channelwise",
-                                         [PLAN_IN_CHANNEL] = "in-channel"};
+                                         [PLAN_IN_CHANNEL] = "in-channel",
+                                         [PLAN_ROWS_GEMM] = "rows-gemm"};
 #define MODES (sizeof mode_names / sizeof mode_names[0])
 static const char *const output_names[] = {
     [PLAN_TO_ROOT] = "root", [PLAN_STAY] = "stay", [PLAN_TO_ALL] = "all"};
@@ -99,7 +100,8 @@ static enum cohort_code read_segment(const struct json_at *at, int version, int 
     static const int since[MODES] = {[PLAN_REPLICATE] = 2,
                                      [PLAN_OUT_CHANNEL] = 3,
                                      [PLAN_CHANNELWISE] = 3,
-                                     [PLAN_IN_CHANNEL] = 3};
+                                     [PLAN_IN_CHANNEL] = 3,
+                                     [PLAN_ROWS_GEMM] = 3};
     enum cohort_code code = COHORT_OK;
     struct json_at mode;
     int choice;

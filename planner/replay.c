@@ -170,8 +170,7 @@ static void begin_channels(struct replay *r, const struct plan_segment *s) {
     for (int i = 0; i < r->input_count; i++) {
         const int id = r->inputs[i];
         for (int b = 0; r->where[id].kind != LAYOUT_CHANNELS && b < m->boards; b++)
-            if (channel_needs(m, &r->run, id, b))
-                r->w.need[(size_t)b * stride + (size_t)id] = (struct rows){0, m->values[id].rows};
+            r->w.need[(size_t)b * stride + (size_t)id] = channel_needs(m, &r->run, id, b);
     }
     for (int b = 0; b < m->boards; b++)
         r->w.ms[b] = channel_ms(m, &r->run, b);
@@ -206,7 +205,7 @@ static void place_output(struct replay *r, int id) {
     const struct plan_segment *s = &r->plan->segments[r->segment];
     int64_t *split = r->splits + (size_t)id * ((size_t)m->boards + 1);
     r->made[id] = r->segment;
-    if (r->mode == PLAN_IN_CHANNEL) {
+    if (plan_adds_up(r->mode)) {
         memcpy(split, s->split, ((size_t)m->boards + 1) * sizeof *split);
         r->where[id] = (struct layout){.kind = LAYOUT_PARTIAL};
         return;
@@ -247,7 +246,7 @@ static void begin_join(struct replay *r) {
     r->joined = next_join(r);
     const int id = r->m->g->nodes[r->joined].out[0];
     r->move = (struct channel_move){.value = id,
-                                    .sum = r->mode == PLAN_IN_CHANNEL,
+                                    .sum = plan_adds_up(r->mode),
                                     .to_all = all,
                                     .route = r->run.route,
                                     .split = r->splits + (size_t)id * ((size_t)r->m->boards + 1)};

@@ -226,7 +226,7 @@ static enum cohort_code bring_input(struct walk *w, const struct plan_part *part
 static enum cohort_code place_divided(struct walk *w, const struct plan_part *part, int id,
                                       struct cohort_error *err) {
     struct place *p = &w->places[id];
-    const bool sum = part->mode == PLAN_IN_CHANNEL;
+    const bool sum = plan_adds_up(part->mode);
     enum cohort_code code = COHORT_OK;
     struct transition *t;
     p->made = part->segment;

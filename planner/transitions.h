@@ -17,7 +17,7 @@ enum transition_kind {
     TRANSITION_EXCHANGE, /* the moves */
     /* When a segment by channels has ended; to board 0, or to all boards. */
     TRANSITION_JOIN, /* each board has channels[board] */
-    TRANSITION_SUM,  /* each board with channels[board] has an addend of all of it */
+    TRANSITION_SUM, /* each board with channels[board], or rows there, has an addend of all of it */
 };
 
 struct transition_move {

@@ -24,7 +24,8 @@ static void print_mode(FILE *out, const struct plan_segment *s, int boards) {
     if (s->mode == PLAN_LOCAL)
         fprintf(out, " on board %d", s->board);
     else if (s->mode != PLAN_REPLICATE)
-        print_split(out, s->split, boards, s->mode == PLAN_TILE ? "rows" : "channels");
+        print_split(out, s->split, boards,
+                    s->mode == PLAN_TILE || s->mode == PLAN_ROWS_GEMM ? "rows" : "channels");
     if (s->output != PLAN_STAY)
         fputs(s->output == PLAN_TO_ROOT ? ", to the root" : ", to all", out);
     static const char *const routes[PLAN_ROUTES] = {[PLAN_ROUTE_LINEAR] = "",

@@ -77,6 +77,13 @@ bool shard_fits(struct channels c, int64_t count) {
            (c.end % MAP_BLOCK == 0 || c.end == count) && c.end - c.begin >= MAP_BLOCK;
 }
 
+int64_t shard_rows(const struct graph *g, int id) {
+    const struct value *v = graph_value(g, id);
+    if (shard_channels(g, id) == 0 || v->form != FORM_MAP || v->shape.dim[0] != 1)
+        return 0;
+    return v->shape.dim[2];
+}
+
 static bool is_all(struct channels c, int64_t count) {
     return c.begin == 0 && c.end == count;
 }
@@ -87,7 +94,8 @@ static int find_slice(const struct shard *s, const struct shard_slice *like) {
     for (int i = 0; i < s->slice_count; i++) {
         const struct shard_slice *x = &s->slices[i];
         if (x->kind == like->kind && x->source == like->source && x->axis == like->axis &&
-            x->begin == like->begin && x->end == like->end && x->scale == like->scale)
+            x->begin == like->begin && x->end == like->end && x->period == like->period &&
+            x->scale == like->scale)
             return x->id;
     }
     return -1;
@@ -122,6 +130,19 @@ out:
     return code;
 }
 
+/* The same slice has one number. */
+static enum cohort_code find_or_add(struct shard *s, struct shard_slice want,
+                                    const struct value *shaped, int *slice,
+                                    struct cohort_error *err) {
+    *slice = find_slice(s, &want);
+    if (*slice >= 0)
+        return COHORT_OK;
+    const enum cohort_code code = shard_add_slice(s, want, shaped, err);
+    if (code == COHORT_OK)
+        *slice = s->slices[s->slice_count - 1].id;
+    return code;
+}
+
 enum cohort_code shard_slice(struct shard *s, int id, struct channels c, int *slice,
                              struct cohort_error *err) {
     struct value v = *graph_value(&s->graph, id);
@@ -136,33 +157,52 @@ enum cohort_code shard_slice(struct shard *s, int id, struct channels c, int *sl
                          "channels %lld to %lld of the %lld of '%s' are no whole blocks of %d",
                          (long long)c.begin, (long long)c.end, (long long)count, v.name, MAP_BLOCK);
     want.axis = shard_axis(&v);
-    *slice = find_slice(s, &want);
-    if (*slice >= 0)
-        return COHORT_OK;
     v.shape.dim[want.axis] = c.end - c.begin;
-    enum cohort_code code = shard_add_slice(s, want, &v, err);
-    if (code == COHORT_OK)
-        *slice = s->slices[s->slice_count - 1].id;
-    return code;
+    return find_or_add(s, want, &v, slice, err);
+}
+
+enum cohort_code shard_slice_rows(struct shard *s, int id, struct channels rows, int *slice,
+                                  struct cohort_error *err) {
+    struct value v = *graph_value(&s->graph, id);
+    const int64_t count = shard_rows(&s->graph, id);
+    if (is_all(rows, count)) {
+        *slice = id;
+        return COHORT_OK;
+    }
+    if (rows.begin < 0 || rows.begin >= rows.end || rows.end > count)
+        return error_set(err, COHORT_ERR_PLAN, "rows %lld to %lld are not among the %lld of '%s'%s",
+                         (long long)rows.begin, (long long)rows.end, (long long)count, v.name,
+                         count == 0 ? ", which is no map of one image" : "");
+    v.shape.dim[2] = rows.end - rows.begin;
+    return find_or_add(
+        s,
+        (struct shard_slice){
+            .kind = SLICE_VALUE, .source = id, .axis = 2, .begin = rows.begin, .end = rows.end},
+        &v, slice, err);
+}
+
+enum cohort_code shard_periodic_weight(struct shard *s, int id, int axis, int64_t period,
+                                       struct channels of, int *slice, struct cohort_error *err) {
+    struct value v = *graph_value(&s->graph, id);
+    if (is_all(of, period)) {
+        *slice = id;
+        return COHORT_OK;
+    }
+    v.shape.dim[axis] = v.shape.dim[axis] / period * (of.end - of.begin);
+    return find_or_add(s,
+                       (struct shard_slice){.kind = SLICE_WEIGHT,
+                                            .source = id,
+                                            .axis = axis,
+                                            .begin = of.begin,
+                                            .end = of.end,
+                                            .period = period},
+                       &v, slice, err);
 }
 
 enum cohort_code shard_weight(struct shard *s, int id, int axis, int64_t begin, int64_t end,
                               int *slice, struct cohort_error *err) {
-    struct value v = *graph_value(&s->graph, id);
-    struct shard_slice want = {
-        .kind = SLICE_WEIGHT, .source = id, .axis = axis, .begin = begin, .end = end};
-    if (begin == 0 && end == v.shape.dim[axis]) {
-        *slice = id;
-        return COHORT_OK;
-    }
-    *slice = find_slice(s, &want);
-    if (*slice >= 0)
-        return COHORT_OK;
-    v.shape.dim[axis] = end - begin;
-    enum cohort_code code = shard_add_slice(s, want, &v, err);
-    if (code == COHORT_OK)
-        *slice = s->slices[s->slice_count - 1].id;
-    return code;
+    return shard_periodic_weight(s, id, axis, graph_value(&s->graph, id)->shape.dim[axis],
+                                 (struct channels){begin, end}, slice, err);
 }
 
 static enum cohort_code new_attr(struct attr *a, const char *name, int64_t value,
@@ -177,17 +217,15 @@ static enum cohort_code new_attr(struct attr *a, const char *name, int64_t value
     return COHORT_OK;
 }
 
-enum cohort_code shard_take(struct shard *s, int id, struct channels c, int *node,
-                            struct cohort_error *err) {
+/* Makes `slice` of value `id`: elements c along an axis. */
+static enum cohort_code add_take(struct shard *s, int id, int slice, int axis, struct channels c,
+                                 int *node, struct cohort_error *err) {
     const struct op_desc *op = op_find("", "Slice", 9);
     struct attr attrs[3] = {{0}};
     struct node *n;
-    int slice;
     enum cohort_code code = COHORT_OK;
-    BUG_UNLESS(op != NULL);
-    TRY(shard_slice(s, id, c, &slice, err));
-    BUG_UNLESS(slice != id);
-    TRY(new_attr(&attrs[0], "axes", shard_axis(graph_value(&s->graph, id)), err));
+    BUG_UNLESS(op != NULL && slice != id);
+    TRY(new_attr(&attrs[0], "axes", axis, err));
     TRY(new_attr(&attrs[1], "starts", c.begin, err));
     TRY(new_attr(&attrs[2], "ends", c.end, err));
     TRY(graph_add_node(&s->graph, -1, graph_value(&s->graph, slice)->name, op, &id, 1, &slice, 1,
@@ -200,12 +238,29 @@ out:
     return code;
 }
 
+enum cohort_code shard_take(struct shard *s, int id, struct channels c, int *node,
+                            struct cohort_error *err) {
+    int slice;
+    const enum cohort_code code = shard_slice(s, id, c, &slice, err);
+    return code != COHORT_OK
+               ? code
+               : add_take(s, id, slice, shard_axis(graph_value(&s->graph, id)), c, node, err);
+}
+
+enum cohort_code shard_take_rows(struct shard *s, int id, struct channels rows, int *node,
+                                 struct cohort_error *err) {
+    int slice;
+    const enum cohort_code code = shard_slice_rows(s, id, rows, &slice, err);
+    return code != COHORT_OK ? code : add_take(s, id, slice, 2, rows, node, err);
+}
+
 /* ---- constants ------------------------------------------------------------------------------- */
 
 static enum cohort_code fetch_weight(struct tensor *to, const struct shard_slice *x,
                                      const struct tensor *from, struct cohort_error *err) {
     const size_t each = dtype_bytes(from->type);
-    const int64_t outer = shape_product(&from->shape, 0, x->axis);
+    const int64_t periods = from->shape.dim[x->axis] / x->period;
+    const int64_t outer = shape_product(&from->shape, 0, x->axis) * periods;
     const int64_t inner = shape_product(&from->shape, x->axis + 1, from->shape.rank);
     const char *first = (const char *)from->data + (size_t)(x->begin * inner) * each;
     if (outer == 1) {
@@ -217,8 +272,8 @@ static enum cohort_code fetch_weight(struct tensor *to, const struct shard_slice
     enum cohort_code code = tensor_init(to, from->type, &shape, err);
     const size_t bytes = (size_t)((x->end - x->begin) * inner) * each;
     for (int64_t i = 0; code == COHORT_OK && i < outer; i++)
-        memcpy((char *)to->data + (size_t)i * bytes,
-               first + (size_t)(i * from->shape.dim[x->axis] * inner) * each, bytes);
+        memcpy((char *)to->data + (size_t)i * bytes, first + (size_t)(i * x->period * inner) * each,
+               bytes);
     return code;
 }
 
@@ -282,8 +337,11 @@ bool shard_constant_part(const struct shard *s, int id, struct shard_part *part)
     const struct shard_slice *x = slice_of(s, id);
     if (x == NULL || x->kind != SLICE_WEIGHT)
         return false;
-    *part =
-        (struct shard_part){.source = x->source, .axis = x->axis, .begin = x->begin, .end = x->end};
+    *part = (struct shard_part){.source = x->source,
+                                .axis = x->axis,
+                                .period = x->period,
+                                .begin = x->begin,
+                                .end = x->end};
     return true;
 }
 

@@ -1,4 +1,5 @@
-/* One board's shard of a network that is divided by channels, as a graph of its own.
+/* One board's shard of a network that is divided by channels, as a graph of its own; and of a fully
+ * connected layer that is divided by the rows of the map it reads.
  *
  * A shard has all values and nodes of the network, under their numbers, and behind them slices:
  * some channels of a tensor, some of a weight, and nodes that compute with these.  So whoever runs
@@ -7,13 +8,13 @@
  *
  * Channels are ONNX's axis 1 of a map, and the last axis of a plain tensor.  A slice is whole
  * blocks of MAP_BLOCK channels, the last one what is left beside them: never less than a block, so
- * that it lies in memory as those channels lie in the whole. */
+ * that it lies in memory as those channels lie in the whole.  Of rows it is any. */
 #ifndef COHORT_GRAPH_SHARD_H
 #define COHORT_GRAPH_SHARD_H
 
 #include "graph/graph.h"
 
-/* Half-open. */
+/* Half-open; of SHARD_ROWS rows. */
 struct channels {
     int64_t begin, end;
 };
@@ -29,6 +30,9 @@ enum shard_mode {
     /* What some channels of the input add to all of the output, before bias, residual and
      * activation: convolutions of one group, products with a constant matrix. */
     SHARD_IN,
+    /* The same of some rows of the map that a product with a constant matrix reads, of one image:
+     * a fully connected layer behind a map in rows. */
+    SHARD_ROWS,
 };
 
 struct shard;
@@ -44,8 +48,11 @@ const struct graph *shard_graph(const struct shard *s);
 int64_t shard_channels(const struct graph *g, int id);
 /* May a board have these of `count` channels? */
 bool shard_fits(struct channels c, int64_t count);
+/* How many rows a map of one image has; 0: it is none. */
+int64_t shard_rows(const struct graph *g, int id);
 /* Channels of node input 0 (SHARD_OUT: all) behind channels `out` of output 0.  For SHARD_IN `out`
- * are those of the input.  Errors: plan (the node cannot be divided so; the message says why). */
+ * are those of the input, for SHARD_ROWS its rows.  Errors: plan (the node cannot be divided so;
+ * the message says why). */
 enum cohort_code shard_input(const struct graph *g, const struct node *n, enum shard_mode mode,
                              struct channels out, struct channels *in, struct cohort_error *err);
 
@@ -56,12 +63,19 @@ enum cohort_code shard_slice(struct shard *s, int id, struct channels c, int *sl
 /* Adds a node that takes a slice out of the whole value.  Whole blocks of a map cost nothing. */
 enum cohort_code shard_take(struct shard *s, int id, struct channels c, int *node,
                             struct cohort_error *err);
-/* Adds network node `node`, divided.  c: channels of output 0, for SHARD_IN of input 0.  The new
- * node reads slices (shard_slice) and makes one; of SHARD_IN it makes shard_partial().  Errors:
- * plan (it cannot be divided so), memory. */
+/* The same of some rows of a map of one image.  Errors: plan (it has no such rows), memory. */
+enum cohort_code shard_slice_rows(struct shard *s, int id, struct channels rows, int *slice,
+                                  struct cohort_error *err);
+enum cohort_code shard_take_rows(struct shard *s, int id, struct channels rows, int *node,
+                                 struct cohort_error *err);
+/* Adds network node `node`, divided.  c: channels of output 0, for SHARD_IN of input 0, for
+ * SHARD_ROWS its rows.  The new node reads slices (shard_slice, shard_slice_rows) and makes one; of
+ * SHARD_IN and SHARD_ROWS it makes shard_partial().  Errors: plan (it cannot be divided so),
+ * memory. */
 enum cohort_code shard_divide(struct shard *s, int node, enum shard_mode mode, struct channels c,
                               int *added, struct cohort_error *err);
-/* The value that SHARD_IN of a node makes: an addend of the node's output, before its epilogue. */
+/* The value that SHARD_IN and SHARD_ROWS of a node make: an addend of the node's output, before its
+ * epilogue. */
 enum cohort_code shard_partial(struct shard *s, int node, int *partial, struct cohort_error *err);
 /* Adds what follows when the addends were added up: bias, residual and activation, for channels c
  * of the output.  It reads these of shard_partial(), which may be all, and of the residual. */
@@ -82,10 +96,12 @@ enum cohort_code shard_fetch_constant(struct shard *s, int id, struct cohort_err
 struct tensor *shard_constant(struct shard *s, int id);
 /* The network's constant that constant `id` is a part of; `id` itself where it is none. */
 int shard_constant_source(const struct shard *s, int id);
-/* Elements [begin, end) along an axis of a constant. */
+/* Elements [begin, end) of every `period` along an axis of a constant: of a fully connected layer's
+ * weights behind a map [C, H, W], some rows of every channel, whose H * W elements are the period;
+ * else of all along the axis. */
 struct shard_part {
     int source, axis;
-    int64_t begin, end;
+    int64_t period, begin, end;
 };
 /* Is constant `id` such a part, as it lies there? */
 bool shard_constant_part(const struct shard *s, int id, struct shard_part *part);

@@ -71,13 +71,23 @@ static enum family family_of(const struct graph *g, const struct node *n) {
     return (n->op->flags & (OP_UNARY | OP_BINARY)) != 0 ? FAMILY_EACH : FAMILY_NONE;
 }
 
+/* Does a part make an addend of all of the output? */
+static bool adds_up(enum shard_mode mode) {
+    return mode == SHARD_IN || mode == SHARD_ROWS;
+}
+
 static bool is_dense(enum family f) {
     return f == FAMILY_CONV || f == FAMILY_TRANSPOSED || f == FAMILY_PRODUCT;
 }
 
+static enum cohort_code refuse_by(const struct node *n, const char *what, const char *why,
+                                  struct cohort_error *err) {
+    return error_set(err, COHORT_ERR_PLAN, "node '%s' (%s) cannot be divided by %s: %s", n->name,
+                     n->op->name, what, why);
+}
+
 static enum cohort_code refuse(const struct node *n, const char *why, struct cohort_error *err) {
-    return error_set(err, COHORT_ERR_PLAN, "node '%s' (%s) cannot be divided by channels: %s",
-                     n->name, n->op->name, why);
+    return refuse_by(n, "channels", why, err);
 }
 
 /* ---- channels -------------------------------------------------------------------------------- */
@@ -97,6 +107,14 @@ enum cohort_code shard_input(const struct graph *g, const struct node *n, enum s
                              struct channels out, struct channels *in, struct cohort_error *err) {
     const enum family f = family_of(g, n);
     *in = (struct channels){0, f != FAMILY_NONE ? shard_channels(g, n->in[0]) : 0};
+    if (mode == SHARD_ROWS) {
+        if (f != FAMILY_PRODUCT || shard_rows(g, n->in[0]) == 0 ||
+            shard_channels(g, n->out[0]) == 0)
+            return refuse_by(n, "rows of its input",
+                             "it is no fully connected layer behind a map of one image", err);
+        *in = out;
+        return COHORT_OK;
+    }
     if (f == FAMILY_NONE || shard_channels(g, n->out[0]) == 0 || in->end == 0)
         return refuse(n, "no rule for this operator, or for its shapes", err);
     if (mode != SHARD_CHANNELWISE && !is_dense(f))
@@ -123,7 +141,7 @@ struct division {
     const struct node *n; /* the network's */
     enum family family;
     enum shard_mode mode;
-    struct channels out, in; /* SHARD_IN: in; else both */
+    struct channels out, in; /* SHARD_IN, SHARD_ROWS: in; else both */
     int *inputs;             /* of the new node */
     int scale, group;
 };
@@ -184,6 +202,19 @@ out:
     return code;
 }
 
+/* Of every channel's weights those that meet its rows: [C, H, W] along the input's axis. */
+static enum cohort_code divide_rows(struct division *d, int axis, struct cohort_error *err) {
+    const struct node *n = d->n;
+    const struct geometry geo = value_geometry(graph_value(&d->s->graph, n->in[0]));
+    const struct channels of = {d->in.begin * geo.width, d->in.end * geo.width};
+    enum cohort_code code = COHORT_OK;
+    TRY(shard_slice_rows(d->s, n->in[0], d->in, &d->inputs[0], err));
+    TRY(shard_periodic_weight(d->s, n->in[1], axis, geo.height * geo.width, of, &d->inputs[1],
+                              err));
+out:
+    return code;
+}
+
 static enum cohort_code divide_inputs(struct division *d, struct cohort_error *err) {
     const struct node *n = d->n;
     enum cohort_code code = COHORT_OK;
@@ -192,9 +223,13 @@ static enum cohort_code divide_inputs(struct division *d, struct cohort_error *e
     const struct value *w = graph_value(&d->s->graph, n->in[1]);
     if (w->shape.dim[axis] != shard_channels(&d->s->graph, n->in[0]) * each)
         return refuse(n, "its weights do not match its input", err);
-    TRY(shard_slice(d->s, n->in[0], d->in, &d->inputs[0], err));
-    TRY(shard_weight(d->s, n->in[1], axis, d->in.begin * each, d->in.end * each, &d->inputs[1],
-                     err));
+    if (d->mode == SHARD_ROWS) {
+        TRY(divide_rows(d, axis, err));
+    } else {
+        TRY(shard_slice(d->s, n->in[0], d->in, &d->inputs[0], err));
+        TRY(shard_weight(d->s, n->in[1], axis, d->in.begin * each, d->in.end * each, &d->inputs[1],
+                         err));
+    }
     if (is_scaled(n)) /* its factors */
         TRY(shard_slice(d->s, n->in[2], d->in, &d->inputs[2], err));
     if (bias >= 0)
@@ -242,7 +277,7 @@ static enum cohort_code add_part(struct division *d, int made, struct cohort_err
     added->group = d->group;
     added->weight_scale = d->scale;
     added->rowmap = d->n->rowmap;
-    if (d->mode != SHARD_IN)
+    if (!adds_up(d->mode))
         added->epilogue = d->n->epilogue;
     return COHORT_OK;
 }
@@ -266,7 +301,7 @@ enum cohort_code shard_divide(struct shard *s, int node, enum shard_mode mode, s
         goto out;
     }
     memcpy(d.inputs, n->in, (size_t)n->in_count * sizeof *d.inputs);
-    if (mode == SHARD_IN) {
+    if (adds_up(mode)) {
         TRY(shard_partial(s, node, &made, err));
         TRY(divide_inputs(&d, err));
     } else {

@@ -11,14 +11,15 @@ enum slice_kind {
     SLICE_PARTIAL, /* an addend of the output of node `source` */
 };
 
-/* Elements [begin, end) of `source` along an axis. */
+/* Elements [begin, end) of `source` along an axis; of a weight, of every `period` of them. */
 struct shard_slice {
     enum slice_kind kind;
     int id;     /* the value that it is */
     int source; /* -1: a bias of zeros */
     int axis;
     int64_t begin, end;
-    float scale; /* SLICE_BIAS */
+    int64_t period; /* SLICE_WEIGHT */
+    float scale;    /* SLICE_BIAS */
 };
 
 struct shard {
@@ -39,5 +40,8 @@ enum cohort_code shard_add_slice(struct shard *s, struct shard_slice slice,
 /* Of a constant; itself when it is all of it. */
 enum cohort_code shard_weight(struct shard *s, int id, int axis, int64_t begin, int64_t end,
                               int *slice, struct cohort_error *err);
+/* Of every `period` elements along the axis, which are a whole number of periods. */
+enum cohort_code shard_periodic_weight(struct shard *s, int id, int axis, int64_t period,
+                                       struct channels of, int *slice, struct cohort_error *err);
 
 #endif

@@ -116,10 +116,13 @@ out:
 enum cohort_code compiler_add_parts(struct compiler *c, const struct plan_part *part,
                                     struct cohort_error *err) {
     const struct channel_work *w = &c->s->work[part->segment];
+    const int64_t *share = c->s->plan->segments[part->segment].split + c->s->rank;
     enum cohort_code code = COHORT_OK;
+    if (part->mode == PLAN_ROWS_GEMM)
+        c->s->segments[part->segment].rows = share[1] - share[0];
     TRY(add_part_compute(c, part, 0, w->finish, false, err));
     TRY(add_part_moves(c, part, err));
-    if (part->mode == PLAN_IN_CHANNEL)
+    if (plan_adds_up(part->mode))
         TRY(add_part_compute(c, part, w->finish, w->count, true, err));
 out:
     return code;

@@ -180,7 +180,7 @@ static void add_move(cJSON *steps, const struct report *r, int i, int segment) {
 
 static void add_compute(cJSON *steps, const struct report *r, int segment) {
     const struct plan_segment *s = &r->s->plan->segments[segment];
-    const bool channels = r->s->size > 1 && plan_by_channels(s->mode);
+    const bool channels = r->s->size > 1 && plan_by_channels(s->mode) && s->mode != PLAN_ROWS_GEMM;
     cJSON *boards = new_step(steps, segment, "compute", r->s->plan->segments[segment].until, NULL);
     for (int b = 0; b < r->s->size; b++) {
         const struct segment_row *row = &segment_rows(r, b)[segment];

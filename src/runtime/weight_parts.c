@@ -15,18 +15,19 @@
  * pack at once, and none is silent for long. */
 #define TURN_BYTES ((size_t)1 << 20)
 
-struct comm_blob weight_blob(const struct tensor *source, int axis, int64_t begin, int64_t end) {
+struct comm_blob weight_blob(const struct tensor *source, const struct weight_part *p) {
     const struct shape *shape = &source->shape;
     struct comm_blob b = {.data = source->data, .bytes = tensor_bytes(source)};
-    if (axis < 0)
+    if (p->axis < 0)
         return b;
     const size_t inner =
-        (size_t)shape_product(shape, axis + 1, shape->rank) * dtype_bytes(source->type);
-    b.run_bytes = (size_t)(end - begin) * inner;
-    b.run_pitch = (size_t)shape->dim[axis] * inner;
-    b.bytes = (size_t)shape_product(shape, 0, axis) * b.run_bytes;
+        (size_t)shape_product(shape, p->axis + 1, shape->rank) * dtype_bytes(source->type);
+    const int64_t periods = shape->dim[p->axis] / p->period;
+    b.run_bytes = (size_t)(p->end - p->begin) * inner;
+    b.run_pitch = (size_t)p->period * inner;
+    b.bytes = (size_t)(shape_product(shape, 0, p->axis) * periods) * b.run_bytes;
     if (b.data != NULL)
-        b.data = (const char *)b.data + (size_t)begin * inner;
+        b.data = (const char *)b.data + (size_t)p->begin * inner;
     return b;
 }
 
@@ -39,7 +40,8 @@ struct tensor *session_constant(struct cohort_session *s, int id) {
 /* ---- listing --------------------------------------------------------------------------------- */
 
 static bool same_part(const struct weight_part *a, const struct weight_part *b) {
-    return a->source == b->source && a->axis == b->axis && a->begin == b->begin && a->end == b->end;
+    return a->source == b->source && a->axis == b->axis && a->period == b->period &&
+           a->begin == b->begin && a->end == b->end;
 }
 
 static int find_part(const struct weight_parts *p, const struct weight_part *like) {
@@ -55,8 +57,7 @@ static enum cohort_code add_part(struct weight_parts *p, size_t *capacity, const
         return COHORT_OK;
     if (!MEM_GROW(p->list, *capacity, (size_t)p->count))
         return error_memory(err, (size_t)p->count * sizeof *p->list, "a list of weights");
-    part.blob =
-        weight_blob(&graph_value(g, part.source)->constant, part.axis, part.begin, part.end);
+    part.blob = weight_blob(&graph_value(g, part.source)->constant, &part);
     part.id = -1;
     p->list[p->count++] = part;
     return COHORT_OK;
@@ -76,10 +77,7 @@ static enum cohort_code add_slices(struct weight_parts *p, size_t *capacity,
          id++) {
         struct shard_part x;
         if (shard_constant_part(all, id, &x) && travels(s->graph, x.source))
-            code = add_part(p, capacity, s->graph,
-                            (struct weight_part){
-                                .source = x.source, .axis = x.axis, .begin = x.begin, .end = x.end},
-                            err);
+            code = add_part(p, capacity, s->graph, weight_part_of(&x), err);
     }
     shard_destroy(&all);
     return code;
@@ -105,9 +103,9 @@ static void find_order(const struct graph *g, int *order) {
 
 static int by_order(const void *a, const void *b) {
     const struct weight_part *x = a, *y = b;
-    const int64_t u[] = {x->order, x->source, x->axis, x->begin, x->end};
-    const int64_t v[] = {y->order, y->source, y->axis, y->begin, y->end};
-    for (int i = 0; i < 5; i++)
+    const int64_t u[] = {x->order, x->source, x->axis, x->period, x->begin, x->end};
+    const int64_t v[] = {y->order, y->source, y->axis, y->period, y->begin, y->end};
+    for (int i = 0; i < 6; i++)
         if (u[i] != v[i])
             return u[i] < v[i] ? -1 : 1;
     return 0;
@@ -186,8 +184,7 @@ static int part_behind(const struct weight_parts *p, const struct cohort_session
     struct shard_part x;
     *itself = true;
     if (id >= s->graph->value_count && shard_constant_part(s->shard, id, &x)) {
-        like = (struct weight_part){
-            .source = x.source, .axis = x.axis, .begin = x.begin, .end = x.end};
+        like = weight_part_of(&x);
     } else if (id >= s->graph->value_count) { /* made from the whole */
         like.source = shard_constant_source(s->shard, id);
         *itself = false;

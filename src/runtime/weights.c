@@ -129,18 +129,16 @@ static enum cohort_code add_to_piece(struct arrival *a, struct cohort_session *s
 }
 
 /* A slice of a constant that is there: packed from it without a copy of all of it. */
-static enum cohort_code feed(struct cohort_session *s, int id, const struct shard_part *x,
+static enum cohort_code feed(struct cohort_session *s, int id, const struct comm_blob *from,
                              struct cohort_error *err) {
     struct arrival a = {0};
-    const struct comm_blob from =
-        weight_blob(session_constant(s, x->source), x->axis, x->begin, x->end);
     enum cohort_code code = begin_pieces(&a, s, id, err);
     if (code != COHORT_OK || a.piece == NULL)
         return code;
-    for (size_t at = 0, next; at < from.bytes && code == COHORT_OK; at = next) {
-        next = from.bytes - at < a.piece_bytes ? from.bytes : at + a.piece_bytes;
+    for (size_t at = 0, next; at < from->bytes && code == COHORT_OK; at = next) {
+        next = from->bytes - at < a.piece_bytes ? from->bytes : at + a.piece_bytes;
         a.filled = next - at;
-        comm_blob_read(&from, at, a.filled, a.piece);
+        comm_blob_read(from, at, a.filled, a.piece);
         code = pack_piece(&a, s, id, err);
     }
     mem_free(a.piece);
@@ -155,8 +153,10 @@ static enum cohort_code make_slices(struct cohort_session *s, struct cohort_erro
         if (!shard_constant_part(s->shard, id, &x) || session_constant(s, id)->data != NULL ||
             session_constant(s, x.source)->data == NULL || exec_done_with(s->program, id))
             continue;
-        if (shape_product(&session_constant(s, id)->shape, 0, x.axis) > 1)
-            TRY(feed(s, id, &x, err));
+        const struct weight_part part = weight_part_of(&x);
+        const struct comm_blob from = weight_blob(session_constant(s, x.source), &part);
+        if (from.run_bytes < from.bytes)
+            TRY(feed(s, id, &from, err));
         if (exec_done_with(s->program, id))
             continue;
         TRY(shard_fetch_constant(s->shard, id, err));

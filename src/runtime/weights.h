@@ -10,9 +10,9 @@
 #include "runtime/session.h"
 
 struct weight_part {
-    int source;            /* a constant of the network, whose contents have a hash */
-    int axis;              /* elements [begin, end) along it; -1: all of the constant */
-    int64_t begin, end;    /* of an axis */
+    int source; /* a constant of the network, whose contents have a hash */
+    int axis;   /* elements [begin, end) of every `period` along it; -1: all of it */
+    int64_t period, begin, end;
     int order;             /* parts of equal order are of one constant */
     struct comm_blob blob; /* its bytes in order; data: where the network's constant has data */
     int id;                /* the constant of this rank's program that it is; -1: not wanted */
@@ -37,8 +37,16 @@ struct weight_parts {
 enum cohort_code weight_parts_list(struct weight_parts *p, struct cohort_session *s,
                                    struct cohort_error *err);
 void weight_parts_release(struct weight_parts *p);
-/* Where the slice of a constant lies in it; data is NULL where that has none. */
-struct comm_blob weight_blob(const struct tensor *source, int axis, int64_t begin, int64_t end);
+/* Where the slice of a constant lies in it (p's axis and range); data is NULL where that has none.
+ */
+struct comm_blob weight_blob(const struct tensor *source, const struct weight_part *p);
+static inline struct weight_part weight_part_of(const struct shard_part *x) {
+    return (struct weight_part){.source = x->source,
+                                .axis = x->axis,
+                                .period = x->period,
+                                .begin = x->begin,
+                                .end = x->end};
+}
 
 /* The program's constant `id`, to be given contents. */
 struct tensor *session_constant(struct cohort_session *s, int id);

@@ -1,7 +1,7 @@
 /* Networks divided by channels on several ranks: pairs of an out-channel and an in-channel segment
- * written by hand, and random plans of these modes among the others, give what one rank gives, to
- * rounding; plans that cannot be run say why.
- * np: 1 2 3 4
+ * written by hand, fully connected layers by the rows of the map before them, and random plans of
+ * these modes among the others, give what one rank gives, to rounding; plans that cannot be run say
+ * why. np: 1 2 3 4
  *
  * Rank 0 computes the one-rank answer alone (a session without MPI) and compares. */
 #include "tests/support/channelplan.h"
@@ -279,6 +279,71 @@ static void pair(const char *name, const char *op, int nth, const char *cache) {
     drop_network(&n);
 }
 
+/* ---- by rows --------------------------------------------------------------------------------- */
+
+enum before { BY_SAME_ROWS, BY_OTHER_ROWS, ON_ROOT, ON_ALL };
+
+/* Even shares of so many rows; other: the first row and no more for rank 0, the rest shared out, so
+ * that somebody may get none. */
+static void print_rows(char *text, size_t bytes, int64_t rows, bool other) {
+    size_t used = 0;
+    for (int b = 0; b <= mt_size; b++) {
+        const int64_t at = !other         ? rows * b / mt_size
+                           : b == 0       ? 0
+                           : b == mt_size ? rows
+                                          : 1 + (rows - 1) * (b - 1) / mt_size;
+        used += (size_t)snprintf(text + used, bytes - used, "%s%d", b > 0 ? "," : "", (int)at);
+    }
+}
+
+/* Everything up to the map that the first fully connected layer reads in rows, or whole on the
+ * root, or on all; that layer by rows; the rest on the root. */
+static bool rows_plan(struct plan **p, const struct graph *g, int node, enum before before,
+                      const char *output, const char *route) {
+    struct cohort_error err = {0};
+    char signature[33], tile[200], rows[200], first[400], text[4000];
+    const struct node *n = &g->nodes[node];
+    const int64_t count = shard_rows(g, n->in[0]);
+    if (graph_signature(g, signature, &err) != COHORT_OK || count < 2)
+        return false;
+    print_rows(tile, sizeof tile, count, before == BY_OTHER_ROWS);
+    print_rows(rows, sizeof rows, count, false);
+    if (before == BY_SAME_ROWS || before == BY_OTHER_ROWS)
+        snprintf(first, sizeof first, "\"mode\":\"tile\",\"split\":[%s],\"output\":\"stay\"", tile);
+    else
+        snprintf(first, sizeof first, "%s",
+                 before == ON_ROOT ? "\"mode\":\"local\",\"board\":0" : "\"mode\":\"replicate\"");
+    const int used = snprintf(
+        text, sizeof text,
+        "{\"format\":\"cohort-plan\",\"version\":3,\"network\":\"n\",\"signature\":\"%s\","
+        "\"strategy\":\"rows\",\"boards\":%d,\"segments\":[{\"until\":\"%s\",%s},"
+        "{\"until\":\"%s\",\"mode\":\"rows-gemm\",\"split\":[%s],\"output\":\"%s\","
+        "\"route\":\"%s\"},{\"until\":\"%s\",\"mode\":\"local\",\"board\":0}]}",
+        signature, mt_size, graph_value(g, n->in[0])->name, first, graph_value(g, n->out[0])->name,
+        rows, output, route, graph_value(g, g->nodes[g->node_count - 1].out[0])->name);
+    return mt_said(plan_parse(p, text, (size_t)used, "rows", &err), &err);
+}
+
+static void by_rows(const char *name, enum before before, const char *output, const char *route,
+                    const char *cache) {
+    struct network n = {0};
+    struct cohort_plan plan = {0};
+    size_t packed = 0;
+    bool good = mt_rank != 0 || make_network(&n, name);
+    if (mt_rank == 0 && good) {
+        const struct graph *g = cohort_model_graph(n.model);
+        good = rows_plan(&plan.plan, g, find_op(g, "Gemm", 0), before, output, route);
+    }
+    MPI_Bcast(&good, 1, MPI_C_BOOL, 0, MPI_COMM_WORLD);
+    good = good && run_everywhere(&n, mt_rank == 0 ? &plan : NULL, cache, &packed);
+    if (!good && mt_rank == 0)
+        tell_plan(plan.plan);
+    mt_ok(good, "%s: %d ranks, the first Gemm by rows, before %d, to %s, %s%s", name, mt_size,
+          (int)before, output, route, cache != NULL ? ", weights from a cache" : "");
+    plan_destroy(&plan.plan);
+    drop_network(&n);
+}
+
 /* ---- what cannot be run ---------------------------------------------------------------------- */
 
 static void refused(void) {
@@ -321,6 +386,12 @@ int main(int argc, char **argv) {
     pair("vgg11", "Gemm", 0, cache); /* now they are there */
     pair("alexnet", "Conv", 2, NULL);
     pair("vgg11", "Conv", 0, NULL); /* with a pool between */
+    by_rows("vgg11", BY_SAME_ROWS, "root", "linear", NULL);
+    by_rows("vgg11", BY_OTHER_ROWS, "all", "ring", NULL);
+    by_rows("lenet5", BY_OTHER_ROWS, "root", "halving", NULL); /* few channels, many rows */
+    by_rows("lenet5", ON_ROOT, "all", "halving", NULL);
+    by_rows("vgg11", ON_ALL, "all", "linear", cache);
+    by_rows("vgg11", BY_SAME_ROWS, "all", "linear", cache); /* now they are there */
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         by_strategies(others[i]);
     if (mt_size > 1)

@@ -158,7 +158,15 @@ static void print_split(char *text, size_t bytes, int channels) {
                                  b == mt_size ? channels : channels / 16 * b / mt_size * 16);
 }
 
-/* A plan with these segments: with ' for ", and @N for even shares of N channels. */
+/* "0,1,2": even shares of so many rows. */
+static void print_rows(char *text, size_t bytes, int rows) {
+    size_t used = 0;
+    for (int b = 0; b <= mt_size; b++)
+        used += (size_t)snprintf(text + used, bytes - used, "%s%d", b > 0 ? "," : "",
+                                 rows * b / mt_size);
+}
+
+/* A plan with these segments: with ' for ", @N for even shares of N channels and #N of N rows. */
 static struct plan *plan_of(const char *segments) {
     struct cohort_error err = {0};
     const struct graph *g = cohort_model_graph(model);
@@ -175,9 +183,10 @@ static struct plan *plan_of(const char *segments) {
     for (const char *c = segments; *c != '\0' && used + sizeof split < sizeof text; c++) {
         split[0] = *c;
         split[1] = '\0';
-        if (*c == '@') { /* and channels: their split */
+        if (*c == '@' || *c == '#') { /* and a number: its split */
             char *end;
-            print_split(split, sizeof split, (int)strtol(c + 1, &end, 10));
+            const int count = (int)strtol(c + 1, &end, 10);
+            (*c == '@' ? print_split : print_rows)(split, sizeof split, count);
             c = end - 1;
         }
         used += (size_t)snprintf(text + used, sizeof text - used, "%s", *c == '\'' ? "\"" : split);
@@ -192,6 +201,12 @@ static const char vgg_by_channels[] =
     "{'until':'pool5','mode':'local','board':0},"
     "{'until':'relu6','mode':'out-channel','split':[@4096],'output':'stay'},"
     "{'until':'relu7','mode':'in-channel','split':[@4096],'output':'root'},"
+    "{'until':'logits','mode':'local','board':0}";
+/* Convolutions in rows, the first fully connected layer by these. */
+static const char vgg_by_rows[] =
+    "{'until':'pool5','mode':'tile','split':[#2],'output':'stay'},"
+    "{'until':'relu6','mode':'rows-gemm','split':[#2],'output':'all'},"
+    "{'until':'relu7','mode':'out-channel','split':[@4096],'output':'root'},"
     "{'until':'logits','mode':'local','board':0}";
 /* Everything by channels; the constant of two nodes by its rows for one and by columns for the
  * other. */
@@ -331,6 +346,11 @@ int main(int argc, char **argv) {
     if (mt_rank == 0)
         channels = plan_of(vgg_by_channels);
     run("by channels", channels, profile, mt_size < 3 ? 0 : 100);
+    plan_destroy(&channels);
+    if (mt_rank == 0)
+        channels = plan_of(vgg_by_rows);
+    run("by rows", channels, profile, mt_size == 1 ? 0 : 120);
+    check_answer("by rows");
     plan_destroy(&channels);
     cohort_profile_free(&profile);
     drop_network();

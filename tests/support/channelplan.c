@@ -27,6 +27,12 @@ static void split_channels(const struct draft *d, int64_t count, int64_t *split)
     split[d->p->boards] = count;
 }
 
+static void split_rows(const struct draft *d, int64_t rows, int64_t *split) {
+    for (int b = 0; b <= d->p->boards; b++)
+        split[b] = (int64_t)(d->shares[b] * (double)rows + 0.5);
+    split[d->p->boards] = rows;
+}
+
 static bool local(struct plan_segment *s) {
     s->mode = PLAN_LOCAL;
     s->output = PLAN_TO_ROOT;
@@ -41,6 +47,13 @@ static bool sums_channels(const struct graph *g, const struct node *n) {
     struct cohort_error ignored;
     return shard_input(g, n, SHARD_OUT, (struct channels){0, MAP_BLOCK}, &in, &ignored) ==
            COHORT_OK;
+}
+
+/* Is it a fully connected layer that can be divided by the rows of a map? */
+static bool sums_rows(const struct graph *g, const struct node *n) {
+    struct channels in;
+    struct cohort_error ignored;
+    return shard_input(g, n, SHARD_ROWS, (struct channels){0, 1}, &in, &ignored) == COHORT_OK;
 }
 
 /* Does the segment before leave something divided? */
@@ -61,11 +74,14 @@ static bool fill_segment(struct draft *d, struct plan_segment *s, int first, int
                                .predicted_wait_ms = -1};
     if (follows_divided(d, s) && first == last)
         s->mode = sums_channels(d->g, n) ? PLAN_IN_CHANNEL : PLAN_CHANNELWISE;
+    else if (first == last && sums_rows(d->g, n) && random_int(&d->r, 0, 2) > 0)
+        s->mode = PLAN_ROWS_GEMM;
+    const bool rows = s->mode == PLAN_ROWS_GEMM;
     const int of = s->mode == PLAN_IN_CHANNEL ? from : until;
     const int64_t count = of >= 0 ? shard_channels(d->g, of) : 0;
     if (s->until == NULL)
         return false;
-    if (!plan_by_channels(s->mode) || count < MAP_BLOCK) {
+    if (!plan_by_channels(s->mode) || (!rows && count < MAP_BLOCK)) {
         const bool everywhere = s->mode == PLAN_REPLICATE;
         local(s);
         if (everywhere) {
@@ -76,10 +92,12 @@ static bool fill_segment(struct draft *d, struct plan_segment *s, int first, int
     }
     static const enum plan_output outputs[] = {PLAN_STAY,   PLAN_STAY,   PLAN_STAY,
                                                PLAN_TO_ALL, PLAN_TO_ALL, PLAN_TO_ROOT};
-    s->output = outputs[random_int(&d->r, s->mode == PLAN_IN_CHANNEL ? 3 : 0, 5)];
+    s->output = outputs[random_int(&d->r, plan_adds_up(s->mode) ? 3 : 0, 5)];
     s->route = (enum plan_route)random_int(&d->r, 0, PLAN_ROUTES - 1);
     s->split = mem_alloc(((size_t)d->p->boards + 1) * sizeof *s->split);
-    if (s->split != NULL)
+    if (s->split != NULL && rows)
+        split_rows(d, shard_rows(d->g, from), s->split);
+    else if (s->split != NULL)
         split_channels(d, count, s->split);
     return s->split != NULL;
 }

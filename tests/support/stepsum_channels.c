@@ -25,6 +25,11 @@ static double pass_ms(const struct stepsum *s, int b, double bytes) {
     return bytes / 1e6 * s->p->types[board->type].encode_ms_per_mb * board->scale;
 }
 
+/* Do boards make addends? */
+static bool sums(const struct plan_segment *g) {
+    return g->mode == PLAN_IN_CHANNEL || g->mode == PLAN_ROWS_GEMM;
+}
+
 /* The least that any operator takes on a board. */
 static double start_ms(const struct stepsum *s, int b) {
     const struct profile_board *board = &s->p->boards[b];
@@ -51,7 +56,7 @@ static double part_ms(const struct stepsum *s, int end, const struct plan_segmen
     double full = 0;
     if (share <= 0 || whole <= 0)
         return 0;
-    if (g->mode == PLAN_IN_CHANNEL)
+    if (sums(g))
         full = stepsum_all_bytes(s, n->out[0]);
     else if (g->mode == PLAN_OUT_CHANNEL && is_dense(n))
         full = stepsum_all_bytes(s, n->in[0]);
@@ -198,10 +203,10 @@ static void bring_together(struct stepsum *s, const struct plan_segment *g, int 
     for (int b = 0; b < n; b++) {
         const int64_t lines = (int64_t)whole / 64;
         gives[b] = g->split[b + 1] > g->split[b];
-        if (g->mode == PLAN_IN_CHANNEL && (all || ring || halving)) /* even shares */
+        if (sums(g) && (all || ring || halving)) /* even shares */
             part[b] = b == n - 1 ? whole - (double)(lines * b / n * 64)
                                  : (double)((lines * (b + 1) / n - lines * b / n) * 64);
-        else if (g->mode == PLAN_IN_CHANNEL)
+        else if (sums(g))
             part[b] = b == 0 ? whole : 0;
         else
             part[b] = whole *
@@ -210,7 +215,7 @@ static void bring_together(struct stepsum *s, const struct plan_segment *g, int 
                       (double)lanes(s, id, count);
         own[b] = all || b == 0 ? part[b] : 0;
     }
-    if (g->mode != PLAN_IN_CHANNEL) {
+    if (!sums(g)) {
         if (halving && all)
             hand_out_doubling(s, part, own);
         else
@@ -234,17 +239,22 @@ static void bring_together(struct stepsum *s, const struct plan_segment *g, int 
 
 /* ---- a segment ------------------------------------------------------------------------------- */
 
-/* Boards with a share need everything that is not divided, but for a residual behind a sum, which
- * those need who get the sum. */
-static bool needs(const struct stepsum *s, int end, const struct plan_segment *g, int id, int b) {
+/* Boards with a share need everything that is not divided, or their rows of it, but for a residual
+ * behind a sum, which those need who get the sum. */
+static struct rows needs(const struct stepsum *s, int end, const struct plan_segment *g, int id,
+                         int b) {
+    const struct rows all = {0, stepsum_rows_of(s, id)};
     for (int k = s->node; k < end; k++)
         for (int i = 0; i < s->g->nodes[k].in_count; i++) {
-            const bool behind = g->mode == PLAN_IN_CHANNEL && i == s->g->nodes[k].epilogue.residual;
-            if (s->g->nodes[k].in[i] == id &&
-                (behind ? b == 0 || g->output == PLAN_TO_ALL : g->split[b + 1] > g->split[b]))
-                return true;
+            const bool behind = sums(g) && i == s->g->nodes[k].epilogue.residual;
+            if (s->g->nodes[k].in[i] != id ||
+                !(behind ? b == 0 || g->output == PLAN_TO_ALL : g->split[b + 1] > g->split[b]))
+                continue;
+            return g->mode == PLAN_ROWS_GEMM && !behind
+                       ? (struct rows){g->split[b], g->split[b + 1]}
+                       : all;
         }
-    return false;
+    return (struct rows){0, 0};
 }
 
 /* The split in channels of another value than the one that it is of; false: not whole. */
@@ -269,6 +279,7 @@ static void check_divided(struct stepsum *s, int end, const struct plan_segment 
         s->broken = s->broken || !scaled(s, g, of, ins[i], split) ||
                     memcmp(split, stepsum_split_of(s, ins[i]),
                            ((size_t)s->boards + 1) * sizeof *split) != 0;
+        s->broken = s->broken || g->mode == PLAN_ROWS_GEMM;
         for (int k = s->node; k < end && g->mode == PLAN_OUT_CHANNEL; k++)
             for (int j = 0; j < s->g->nodes[k].in_count; j++)
                 s->broken =
@@ -292,12 +303,15 @@ static double channel_bytes_at(const struct stepsum *s, int end, const struct pl
             (!leaves && k > last) || (b == 0 && stepsum_is_input(s->g, id)))
             continue;
         if (!inside) {
-            bytes += needs(s, end, g, id, b) || s->everywhere[id]
-                         ? stepsum_all_bytes(s, id)
-                         : (double)rows_count(*stepsum_own_of(s, id, b)) * stepsum_row_bytes(s, id);
+            const struct rows need = needs(s, end, g, id, b);
+            const struct rows has = rows_hull(need, *stepsum_own_of(s, id, b));
+            bytes += s->everywhere[id] ? stepsum_all_bytes(s, id)
+                                       : (double)rows_count(has) * stepsum_row_bytes(s, id);
+            if (g->mode == PLAN_ROWS_GEMM && id == s->g->nodes[k].in[0] && share < 1)
+                bytes += (double)rows_count(need) * stepsum_row_bytes(s, id); /* copied */
             continue;
         }
-        const bool sum = g->mode == PLAN_IN_CHANNEL;
+        const bool sum = sums(g);
         if (share > 0 && (sum || !stepsum_in_strips(s, end, id, last, b)))
             bytes += stepsum_all_bytes(s, id) * (sum ? 1 : share);
         if (leaves && gets && k == end - 1 &&
@@ -307,10 +321,15 @@ static double channel_bytes_at(const struct stepsum *s, int end, const struct pl
     return bytes;
 }
 
+static double share_of(const struct stepsum *s, const struct plan_segment *g, int of, int b) {
+    const int64_t all =
+        g->mode == PLAN_ROWS_GEMM ? stepsum_rows_of(s, of) : shard_channels(s->g, of);
+    return (double)(g->split[b + 1] - g->split[b]) / (double)all;
+}
+
 static void count_channels(struct stepsum *s, int end, const struct plan_segment *g, int of) {
     for (int b = 0; b < s->boards; b++) {
-        const double share =
-            (double)(g->split[b + 1] - g->split[b]) / (double)shard_channels(s->g, of);
+        const double share = share_of(s, g, of, b);
         double weights = 0;
         for (int k = s->node; k < end; k++) {
             const struct node *n = &s->g->nodes[k];
@@ -327,8 +346,7 @@ void stepsum_channels(struct stepsum *s, int end, const struct plan_segment *g) 
     int *ins = NULL, *outs = NULL, in_count = 0, out_count = 0;
     struct stepsum_move m;
     double slowest = 0;
-    const int of =
-        g->mode == PLAN_IN_CHANNEL ? s->g->nodes[s->node].in[0] : s->g->nodes[end - 1].out[0];
+    const int of = sums(g) ? s->g->nodes[s->node].in[0] : s->g->nodes[end - 1].out[0];
     assert_true(s->boards <= 64);
     assert_int_equal(segment_inputs(s->g, s->node, end, &ins, &in_count, NULL), COHORT_OK);
     assert_int_equal(segment_outputs(s->g, s->node, end, &outs, &out_count, NULL), COHORT_OK);
@@ -336,15 +354,13 @@ void stepsum_channels(struct stepsum *s, int end, const struct plan_segment *g) 
     count_channels(s, end, g, of);
     stepsum_move_begin(s, &m);
     for (int b = 0; b < s->boards; b++) {
-        const double share =
-            (double)(g->split[b + 1] - g->split[b]) / (double)shard_channels(s->g, of);
+        const double share = share_of(s, g, of, b);
         double ms = 0;
         for (int k = s->node; k < end; k++)
             ms += part_ms(s, end, g, k, share, b);
         slowest = fmax(slowest, ms);
-        for (int i = 0; i < in_count; i++)
-            if (needs(s, end, g, ins[i], b)) /* nobody has all rows of what is divided */
-                stepsum_want(s, &m, ins[i], b, (struct rows){0, stepsum_rows_of(s, ins[i])});
+        for (int i = 0; i < in_count; i++) /* nobody has all rows of what is divided */
+            stepsum_want(s, &m, ins[i], b, needs(s, end, g, ins[i], b));
     }
     s->ms += stepsum_exposed_ms(s, &m, end, NULL) + slowest;
     stepsum_move_end(&m);

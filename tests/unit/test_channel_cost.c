@@ -111,8 +111,12 @@ static bool check_run(const struct cost_model *m, int first, int end, enum plan_
     struct cohort_error err = {0};
     const int64_t unit = channel_unit(m, first, end, mode);
     const int of = channel_value(m, first, end, mode);
-    const int64_t count = of >= 0 ? m->values[of].channels : 0;
-    for (int64_t at = MAP_BLOCK; at + MAP_BLOCK <= count; at += MAP_BLOCK) {
+    const bool rows = mode == PLAN_ROWS_GEMM;
+    const int64_t count = of < 0 ? 0
+                          : rows ? value_rows(graph_value(g, of))
+                                 : m->values[of].channels;
+    const int64_t step = rows ? 1 : MAP_BLOCK;
+    for (int64_t at = step; at + step <= count; at += step) {
         const bool allowed = unit > 0 && at % unit == 0 && count - at >= unit;
         const bool passed = passes(g, first, end, mode, at, count, &err);
         if (allowed && !passed)
@@ -130,7 +134,7 @@ static bool check_run(const struct cost_model *m, int first, int end, enum plan_
 static void test_units(void **state) {
     static const enum plan_mode modes[] = {PLAN_OUT_CHANNEL, PLAN_CHANNELWISE, PLAN_IN_CHANNEL};
     uint64_t seed = 11;
-    int can[3] = {0}, cannot = 0;
+    int can[4] = {0}, cannot = 0;
     (void)state;
     for (int i = 0; i < NETWORKS; i++) {
         struct bench b;
@@ -145,11 +149,13 @@ static void test_units(void **state) {
             else
                 cannot++;
         }
+        for (int first = 0; first < graphs[i]->node_count; first++)
+            can[3] += check_run(b.m, first, first + 1, PLAN_ROWS_GEMM);
         bench_end(&b);
     }
-    print_message("%d out-channel, %d channelwise, %d in-channel; %d cannot\n", can[0], can[1],
-                  can[2], cannot);
-    assert_true(can[0] > 5 && can[1] > 1 && can[2] > 5 && cannot > 20);
+    print_message("%d out-channel, %d channelwise, %d in-channel; %d cannot; %d by rows\n", can[0],
+                  can[1], can[2], cannot, can[3]);
+    assert_true(can[0] > 5 && can[1] > 1 && can[2] > 5 && cannot > 20 && can[3] > 0);
 }
 
 /* ---- splits ---------------------------------------------------------------------------------- */
@@ -185,16 +191,17 @@ static void test_minimax(void **state) {
     uint64_t seed = 5;
     int tried = 0;
     (void)state;
-    for (int i = 0; tried < 60; i = (i + 1) % NETWORKS) {
+    for (int i = 0, by_rows = 0; tried < 60 || by_rows < 4; i = (i + 1) % NETWORKS) {
         struct bench b;
         struct cohort_error err = {0};
         const int boards = 2 + case_draw(&seed, 2);
         bench_begin(&b, i, boards, &seed);
         const int first = case_draw(&seed, graphs[i]->node_count);
-        const enum plan_mode mode = case_draw(&seed, 2) == 0 ? PLAN_OUT_CHANNEL : PLAN_IN_CHANNEL;
+        const enum plan_mode mode = b.m->nodes[first].sums_rows ? PLAN_ROWS_GEMM
+                                    : case_draw(&seed, 2) == 0  ? PLAN_OUT_CHANNEL
+                                                                : PLAN_IN_CHANNEL;
         const int64_t unit = channel_unit(b.m, first, first + 1, mode);
-        const int64_t of =
-            unit > 0 ? b.m->values[channel_value(b.m, first, first + 1, mode)].channels : 0;
+        const int64_t of = unit > 0 ? channel_count(b.m, first, first + 1, mode) : 0;
         if (unit > 0 && of / unit <= 24) {
             int64_t split[4], other[4] = {0};
             bool who[3] = {true, true, true};
@@ -215,6 +222,7 @@ static void test_minimax(void **state) {
                 assert_close(found, least, 1e-9);
             assert_true(found >= least - 1e-9);
             tried++;
+            by_rows += mode == PLAN_ROWS_GEMM;
         }
         bench_end(&b);
     }

@@ -62,7 +62,7 @@ static void add(struct fixture *f, int last, enum plan_mode mode, int64_t at, in
         (struct plan_segment){.until = (char *)(uintptr_t)f->name[last],
                               .mode = mode,
                               .output = output,
-                              .split = plan_by_channels(mode) ? split : NULL};
+                              .split = plan_by_channels(mode) || mode == PLAN_TILE ? split : NULL};
 }
 
 static void rest_local(struct fixture *f) {
@@ -127,6 +127,82 @@ static void test_refusals(void **state) {
     add(&f, 3, PLAN_LOCAL, 0, 0, PLAN_TO_ROOT);
     add(&f, 4, PLAN_CHANNELWISE, 16, 32, PLAN_TO_ROOT);
     refused(&f, "segment 1: ");
+    begin(&f);
+    add(&f, 2, PLAN_LOCAL, 0, 0, PLAN_TO_ROOT);
+    add(&f, 3, PLAN_ROWS_GEMM, 2, 5, PLAN_TO_ROOT);
+    rest_local(&f);
+    refused(&f, "segment 1: the split ends at row 5, but '");
+    begin(&f);
+    add(&f, 2, PLAN_LOCAL, 0, 0, PLAN_TO_ROOT);
+    add(&f, 3, PLAN_ROWS_GEMM, 2, 4, PLAN_STAY);
+    rest_local(&f);
+    refused(&f, "segment 1 is rows-gemm, so its output must be \"root\" or \"all\"");
+    begin(&f);
+    add(&f, 1, PLAN_LOCAL, 0, 0, PLAN_TO_ROOT);
+    add(&f, 2, PLAN_ROWS_GEMM, 2, 4, PLAN_TO_ROOT);
+    rest_local(&f);
+    refused(&f, "is no fully connected layer behind a map of one image");
+    begin(&f);
+    add(&f, 2, PLAN_OUT_CHANNEL, 32, 48, PLAN_STAY);
+    add(&f, 3, PLAN_ROWS_GEMM, 2, 4, PLAN_TO_ROOT);
+    rest_local(&f);
+    refused(&f, "segment 0: '"); /* conv2 needs all of the pool's channels */
+    begin(&f);
+    add(&f, 1, PLAN_OUT_CHANNEL, 32, 64, PLAN_TO_ALL);
+    add(&f, 2, PLAN_OUT_CHANNEL, 32, 48, PLAN_STAY);
+    add(&f, 3, PLAN_ROWS_GEMM, 2, 4, PLAN_TO_ROOT);
+    rest_local(&f);
+    refused(&f, "segment 2: '"); /* it needs all channels of its rows */
+}
+
+/* Behind a segment in rows nothing travels where the rows are the same, and else just those that
+ * differ. */
+static void test_rows_gemm(void **state) {
+    (void)state;
+    struct fixture f;
+    struct transitions t;
+    struct plan_part part;
+    struct channel_work w;
+    struct shard *s;
+    struct rows need[64];
+    begin(&f);
+    add(&f, 2, PLAN_TILE, 2, 4, PLAN_STAY);
+    add(&f, 3, PLAN_ROWS_GEMM, 3, 4, PLAN_TO_ALL);
+    rest_local(&f);
+    fits(&f);
+    assert_int_equal(transitions_make(&t, &f.plan, f.t.g, &f.t.err), COHORT_OK);
+    assert_int_equal(t.count, 4); /* x, skip, a row, the sum */
+    assert_int_equal(t.list[2].kind, TRANSITION_EXCHANGE);
+    assert_int_equal(t.list[2].move_count, 1);
+    assert_int_equal(t.list[2].moves[0].from, 1);
+    assert_int_equal(t.list[2].moves[0].to, 0);
+    assert_int_equal(t.list[2].moves[0].rows.begin, 2);
+    assert_int_equal(t.list[2].moves[0].rows.end, 3);
+    assert_int_equal(t.list[3].kind, TRANSITION_SUM);
+    assert_true(t.list[3].to_all && t.list[3].channels[1].begin == 3);
+    transitions_release(&t);
+    f.splits[1][1] = 2;
+    fits(&f);
+    assert_int_equal(transitions_make(&t, &f.plan, f.t.g, &f.t.err), COHORT_OK);
+    assert_int_equal(t.count, 3);
+    transitions_release(&t);
+    assert_true(f.t.g->value_count <= 64);
+    const int first = plan_segment_end(&f.plan, f.t.g, 0);
+    assert_int_equal(plan_part_init(&part, &f.plan, f.t.g, 1, first, &f.t.err), COHORT_OK);
+    plan_part_rows(&part, 1, need);
+    assert_int_equal(need[f.t.g->nodes[3].in[0]].begin, 2);
+    assert_int_equal(need[f.t.g->nodes[3].in[0]].end, 4);
+    assert_int_equal(shard_create(&s, f.t.g, &f.t.err), COHORT_OK);
+    assert_int_equal(channels_divide(s, &part, 1, &w, &f.t.err), COHORT_OK);
+    assert_int_equal(w.count, 3); /* its rows, its addend, and behind the sum */
+    assert_int_equal(w.finish, 2);
+    mem_free(w.nodes);
+    shard_destroy(&s);
+    plan_part_release(&part);
+    f.splits[1][1] = 0; /* board 0 is left out, board 1 has all rows */
+    fits(&f);
+    assert_int_equal(plan_busy_boards(&f.plan), 2); /* both compute the tiles */
+    gt_end(&f.t);
 }
 
 /* A pair: nothing travels between its halves, the sum goes to all, and so does what it needs. */
@@ -205,6 +281,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_pair),
+        cmocka_unit_test(test_rows_gemm),
         cmocka_unit_test(test_short_memory),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);

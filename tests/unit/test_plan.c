@@ -95,7 +95,11 @@ static void test_contents(void **state) {
     assert_int_equal(p->segments[1].mode, PLAN_CHANNELWISE);
     assert_int_equal(p->segments[2].mode, PLAN_IN_CHANNEL);
     assert_int_equal(p->segments[2].output, PLAN_TO_ALL);
-    assert_int_equal(p->segments[3].output, PLAN_TO_ROOT);
+    assert_int_equal(p->segments[3].mode, PLAN_ROWS_GEMM);
+    assert_int_equal(p->segments[3].split[1], 3);
+    assert_int_equal(p->segments[3].output, PLAN_TO_ALL);
+    assert_int_equal(p->segments[3].route, PLAN_ROUTE_RING);
+    assert_int_equal(p->segments[4].output, PLAN_TO_ROOT);
     assert_true(plan_has_channels(p));
     plan_destroy(&p);
 }
@@ -149,6 +153,9 @@ static const struct {
     {"{\"format\":\"cohort-profile\"}", "p: format is 'cohort-profile', not 'cohort-plan'"},
     {"{\"format\":\"cohort-plan\",\"version\":4,\"new\":1}",
      "p: a plan of version 4, but this program reads versions up to 3"},
+    {PLAN("{\"until\":\"x\",\"mode\":\"rows-gemm\",\"split\":[0,3,7]}"),
+     "p: segments[0]: mode 'rows-gemm' belongs to plans of version 3, and this is one of version "
+     "2"},
     {PLAN("{\"until\":\"x\",\"mode\":\"in-channel\",\"split\":[0,16,32]}"),
      "p: segments[0]: mode 'in-channel' belongs to plans of version 3, and this is one of version "
      "2"},

@@ -248,28 +248,35 @@ static void sum_magnitudes(const struct graph *g, int node, struct tensor *sums)
     bench_end(&b);
 }
 
+/* Which nodes make and use part c of what node `node` adds up. */
+static void add_addend(struct bench *b, const struct graph *g, int node, enum shard_mode mode,
+                       struct channels c, bool take) {
+    const struct node *n = &g->nodes[node];
+    for (int k = 0; k < n->in_count && take; k++)
+        if (n->in[k] >= 0 && !g->values[n->in[k]].is_constant && k != n->epilogue.residual)
+            test_must((mode == SHARD_ROWS ? shard_take_rows : shard_take)(
+                          b->shard, n->in[k], c, &b->nodes[b->node_count++], &b->err),
+                      &b->err);
+    test_must(shard_divide(b->shard, node, mode, c, &b->nodes[b->node_count++], &b->err), &b->err);
+}
+
 /* The sum of all addends, and then the epilogue: whole, and in slices of the output. */
-static void check_inputs(const struct graph *g, int node, const char *kernel, struct random *r,
-                         const struct tensor *magnitudes, int64_t terms) {
+static void check_inputs(const struct graph *g, int node, enum shard_mode mode, const char *kernel,
+                         struct random *r, const struct tensor *magnitudes, int64_t terms) {
     const struct node *n = &g->nodes[node];
     const int64_t outs = shard_channels(g, n->out[0]);
     struct channels parts[PARTS_MOST], out_parts[PARTS_MOST];
     int part_slots[PARTS_MOST], finish_nodes[PARTS_MOST], partial, ops;
-    const int count = random_parts(r, shard_channels(g, n->in[0]), 16, parts);
+    const int count = mode == SHARD_ROWS ? random_parts(r, shard_rows(g, n->in[0]), 1, parts)
+                                         : random_parts(r, shard_channels(g, n->in[0]), 16, parts);
     const int out_count = outs >= 32 ? random_parts(r, outs, 16, out_parts) : 1;
     if (out_count == 1)
         out_parts[0] = (struct channels){0, outs};
     struct bench b;
     bench_begin(&b, g);
     test_must(shard_partial(b.shard, node, &partial, &b.err), &b.err);
-    for (int i = 0; i < count; i++) {
-        for (int k = 0; k < n->in_count && count > 1; k++)
-            if (n->in[k] >= 0 && !g->values[n->in[k]].is_constant && k != n->epilogue.residual)
-                test_must(shard_take(b.shard, n->in[k], parts[i], &b.nodes[b.node_count++], &b.err),
-                          &b.err);
-        test_must(shard_divide(b.shard, node, SHARD_IN, parts[i], &b.nodes[b.node_count++], &b.err),
-                  &b.err);
-    }
+    for (int i = 0; i < count; i++)
+        add_addend(&b, g, node, mode, parts[i], count > 1);
     const int finish_first = b.node_count;
     for (int i = 0; i < out_count; i++) {
         if (n->epilogue.residual >= 0 && out_count > 1)
@@ -368,9 +375,28 @@ static void each_kernel(struct gt *t, const char *op, enum shard_mode mode, int6
         const int64_t terms = shape_count(w) / shard_channels(g, g->nodes[node].out[0]);
         sum_magnitudes(g, node, &magnitudes);
         for (int i = -2; i < count; i++)
-            check_inputs(g, node, i < 0 ? NULL : names[i], &r, &magnitudes, terms);
+            check_inputs(g, node, SHARD_IN, i < 0 ? NULL : names[i], &r, &magnitudes, terms);
         tensor_release(&magnitudes);
     }
+    gt_end(t);
+}
+
+/* A fully connected layer behind a map, by its rows. */
+static void each_kernel_by_rows(struct gt *t, const char *op) {
+    const char *names[128];
+    const int count = kernel_names(names, 128);
+    struct random r = {(uint64_t)count + 7};
+    struct tensor magnitudes = {0};
+    gt_output(t, (int)(t->g->nodes[t->g->node_count - 1].out[0]));
+    test_must(graph_finish(t->g, &(struct pass_options){0}, &t->err), &t->err);
+    const int node = (int)(gt_find(t, op) - t->g->nodes);
+    const struct shape *in = &node_in(t->g, &t->g->nodes[node], 0)->shape;
+    assert_true(shard_rows(t->g, t->g->nodes[node].in[0]) > 1);
+    sum_magnitudes(t->g, node, &magnitudes);
+    for (int i = -4; i < count; i++)
+        check_inputs(t->g, node, SHARD_ROWS, i < 0 ? NULL : names[i], &r, &magnitudes,
+                     shape_count(in));
+    tensor_release(&magnitudes);
     gt_end(t);
 }
 
@@ -428,6 +454,35 @@ static void products(void **state) {
     gt_begin(&t, 13);
     gt_node(&t, "MatMul", "", 2, gt_input(&t, "x", DIMS(1, 7, 64)), gt_random(&t, DIMS(64, 80)));
     each_kernel(&t, "MatMul", SHARD_OUT, 16);
+}
+
+/* A map, flattened. */
+static int flat_map(struct gt *t, struct shape shape) {
+    const int x =
+        gt_node(t, "MaxPool", "kernel_shape=3,3 pads=1,1,1,1", 1, gt_input(t, "x", shape));
+    return gt_node(t, "Flatten", "", 1, x);
+}
+
+/* Whole blocks of channels, blocks with some left, few; both ways the weights may lie, factors. */
+static void products_by_rows(void **state) {
+    (void)state;
+    struct gt t;
+    gt_begin(&t, 13);
+    gt_node(&t, "Relu", "", 1,
+            gt_node(&t, "Gemm", "transB=1", 3, flat_map(&t, DIMS(1, 48, 7, 5)),
+                    gt_random(&t, DIMS(88, 1680)), gt_random(&t, DIMS(88))));
+    each_kernel_by_rows(&t, "Gemm");
+    gt_begin(&t, 13);
+    gt_node(&t, "Gemm", "alpha=0.5 beta=0.25", 3, flat_map(&t, DIMS(1, 24, 5, 3)),
+            gt_random(&t, DIMS(360, 96)), gt_random(&t, DIMS(1)));
+    each_kernel_by_rows(&t, "Gemm");
+    gt_begin(&t, 13);
+    gt_node(&t, "MatMul", "", 2, flat_map(&t, DIMS(1, 6, 4, 5)), gt_random(&t, DIMS(120, 40)));
+    each_kernel_by_rows(&t, "MatMul");
+    gt_begin(&t, 13); /* one column */
+    gt_node(&t, "Gemm", "transB=1", 3, flat_map(&t, DIMS(1, 32, 6, 1)),
+            gt_random(&t, DIMS(48, 192)), gt_random(&t, DIMS(48)));
+    each_kernel_by_rows(&t, "Gemm");
 }
 
 static void windows(void **state) {
@@ -541,6 +596,21 @@ static void refusals(void **state) {
     gt_begin(&t, 13);
     gt_node(&t, "Softmax", "axis=1", 1, gt_input(&t, "x", DIMS(1, 64)));
     refused(&t, "Softmax", SHARD_CHANNELWISE, some, "no rule");
+    gt_begin(&t, 13);
+    conv_of(&t, gt_input(&t, "x", DIMS(1, 64, 5, 5)), 64, 64, 3, "");
+    refused(&t, "Conv", SHARD_ROWS, (struct channels){0, 2}, "no fully connected layer");
+    gt_begin(&t, 13);
+    gt_node(&t, "Gemm", "transB=1", 2, flat_map(&t, DIMS(2, 48, 5, 5)),
+            gt_random(&t, DIMS(64, 1200)));
+    refused(&t, "Gemm", SHARD_ROWS, (struct channels){0, 2}, "of one image");
+    gt_begin(&t, 13);
+    gt_node(&t, "Gemm", "transB=1", 2, flat_map(&t, DIMS(1, 48, 5, 5)),
+            gt_random(&t, DIMS(64, 1200)));
+    refused(&t, "Gemm", SHARD_ROWS, (struct channels){3, 6}, "rows 3 to 6 are not among the 5");
+    gt_begin(&t, 13);
+    gt_node(&t, "Gemm", "transB=1", 2, flat_map(&t, DIMS(1, 48, 5, 5)),
+            gt_random(&t, DIMS(64, 1200)));
+    refused(&t, "Gemm", SHARD_ROWS, (struct channels){3, 3}, "rows 3 to 3 are not among the 5");
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -581,12 +651,55 @@ static void slices_are_shared(void **state) {
     gt_end(&t);
 }
 
+/* Of the weights [N, C * H * W] every channel's run of rows; a slice's contents element by element,
+ * and shared like others. */
+static void row_slices_lie_apart(void **state) {
+    (void)state;
+    struct gt t;
+    struct shard *s;
+    struct shard_part part;
+    int added, again;
+    gt_begin(&t, 13);
+    gt_node(&t, "Gemm", "transB=1", 2, flat_map(&t, DIMS(1, 20, 5, 3)),
+            gt_random(&t, DIMS(64, 300)));
+    gt_output(&t, t.g->nodes[t.g->node_count - 1].out[0]);
+    test_must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
+    const int node = (int)(gt_find(&t, "Gemm") - t.g->nodes);
+    test_must(shard_create(&s, t.g, &t.err), &t.err);
+    test_must(shard_divide(s, node, SHARD_ROWS, (struct channels){1, 4}, &added, &t.err), &t.err);
+    test_must(shard_divide(s, node, SHARD_ROWS, (struct channels){1, 4}, &again, &t.err), &t.err);
+    const struct graph *g = shard_graph(s);
+    const int id = g->nodes[added].in[1], whole = t.g->nodes[node].in[1];
+    assert_int_equal(g->nodes[again].in[1], id);
+    assert_int_equal(g->nodes[again].in[0], g->nodes[added].in[0]);
+    assert_int_equal(graph_value(g, g->nodes[added].in[0])->shape.dim[2], 3);
+    assert_true(shard_constant_part(s, id, &part));
+    assert_true(part.source == whole && part.axis == 1 && part.period == 15 && part.begin == 3 &&
+                part.end == 12);
+    test_must(shard_fetch(s, &t.err), &t.err);
+    const struct tensor *from = &graph_value(g, whole)->constant;
+    const struct tensor *to = &graph_value(g, id)->constant;
+    assert_true(to->shape.dim[0] == 64 && to->shape.dim[1] == 180 && to->owned);
+    for (int n = 0; n < 64; n++)
+        for (int c = 0; c < 20; c++)
+            for (int i = 0; i < 9; i++)
+                assert_true(tensor_f32(to)[n * 180 + c * 9 + i] ==
+                            tensor_f32(from)[n * 300 + c * 15 + 3 + i]);
+    shard_destroy(&s);
+    gt_end(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(convolutions),      cmocka_unit_test(other_sums),
-        cmocka_unit_test(products),          cmocka_unit_test(windows),
-        cmocka_unit_test(elementwise),       cmocka_unit_test(refusals),
+        cmocka_unit_test(convolutions),
+        cmocka_unit_test(other_sums),
+        cmocka_unit_test(products),
+        cmocka_unit_test(windows),
+        cmocka_unit_test(elementwise),
+        cmocka_unit_test(refusals),
         cmocka_unit_test(slices_are_shared),
+        cmocka_unit_test(products_by_rows),
+        cmocka_unit_test(row_slices_lie_apart),
     };
     return cmocka_run_group_tests(tests, test_pool_start, test_pool_stop);
 }
