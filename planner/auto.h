@@ -10,11 +10,14 @@
  *   - a segment by channels: out-channel over up to limits.channel_units units that have an
  * operator worth it (sigma_makes_channels); channelwise over as many, or in-channel over one
  * operator that reads what the unit before it made last, where what it reads lies divided so.  Its
- * split is one of a finite set too; outputs stay (not in-channel), go to the root, or to all. The
- * objective is the sum of steps (plan_step_sum).  With a memory limit the cheapest way to a state
- * need not be on the cheapest plan: then a state is a *label*, with its memory, and of those that
- * have tensors in the same places only labels stay which none is better than in both.  For planner/
- * and its tests only. */
+ * split is one of a finite set too; outputs stay (not in-channel), go to the root, or to all;
+ *   - a fully connected layer that reads the map which the unit before it made last, wherever that
+ *     lies, by the map's rows (rows-gemm): its splits are those of tiled segments that end with the
+ *     map; outputs go to the root, or to all.
+ * The objective is the sum of steps (plan_step_sum).  With a memory limit the cheapest way to a
+ * state need not be on the cheapest plan: then a state is a *label*, with its memory, and of those
+ * that have tensors in the same places only labels stay which none is better than in both.  For
+ * planner/ and its tests only. */
 #ifndef COHORT_PLANNER_AUTO_H
 #define COHORT_PLANNER_AUTO_H
 
@@ -70,6 +73,8 @@ void sigma_destroy(struct sigma **s);
 bool sigma_makes_channels(const struct sigma *s, int begin, int end);
 bool sigma_keeps_channels(const struct sigma *s, int begin, int end);
 bool sigma_sums_channels(const struct sigma *s, int begin, int end);
+/* May the operator between two cuts be divided by rows of what the one before made last? */
+bool sigma_sums_rows(const struct sigma *s, int begin, int end);
 /* Are the split's shares such that nodes [first, end) can be divided so? */
 bool sigma_in_units(const struct sigma *s, int first, int end, enum plan_mode mode, int split);
 static inline const int64_t *sigma_split(const struct sigma *s, int number) {

@@ -2,7 +2,9 @@
  *
  * An out-channel segment finds what it sums over wherever that lies, and has boards bring it whole.
  * Channelwise and in-channel ones are only behind one that left the same channels on each board:
- * that is what a state with a tensor in CHANNELS is for, and nothing else can read it. */
+ * that is what a state with a tensor in CHANNELS is for, and nothing else can read it.  A fully
+ * connected layer by rows brings each board the rows that it lacks: behind a tiled segment with the
+ * same split none. */
 #include "planner/auto_step.h"
 
 #include <math.h>
@@ -63,7 +65,7 @@ double auto_channels_wait_ms(struct search *x, const struct option *o, int main,
 static bool may_stay(struct search *x, const struct option *o) {
     const struct cost_model *m = x->m;
     const struct cuts *c = x->cuts;
-    if (o->segment.mode == PLAN_IN_CHANNEL)
+    if (plan_adds_up(o->segment.mode))
         return false;
     for (int k = c->first[o->end]; k < c->first[o->end + 1]; k++) {
         const int id = c->live[k];
@@ -88,7 +90,7 @@ static double route_ms(struct search *x, const struct option *o, enum plan_outpu
     double ms = 0;
     for (int k = c->first[o->end]; k < c->first[o->end + 1]; k++) {
         struct channel_move v = {.value = c->live[k],
-                                 .sum = o->run.mode == PLAN_IN_CHANNEL,
+                                 .sum = plan_adds_up(o->run.mode),
                                  .to_all = output == PLAN_TO_ALL,
                                  .route = route,
                                  .split = o->run.split};
@@ -150,6 +152,8 @@ enum cohort_code auto_take_channels(struct search *x, int end, struct cohort_err
         }
     for (int i = 0; sigma_sums_channels(s, end - 1, end) && i < s->channel_size[end - 1]; i++)
         TRY(take_run(x, end - 1, end, PLAN_IN_CHANNEL, s->channel_first[end - 1] + i, err));
+    for (int i = 0; sigma_sums_rows(s, end - 1, end) && i < s->size[end - 1]; i++)
+        TRY(take_run(x, end - 1, end, PLAN_ROWS_GEMM, s->first[end - 1] + i, err));
 out:
     return code;
 }

@@ -249,6 +249,13 @@ bool sigma_sums_channels(const struct sigma *s, int begin, int end) {
            channel_value(s->m, first, last, PLAN_IN_CHANNEL) == s->m->outputs[first - 1];
 }
 
+bool sigma_sums_rows(const struct sigma *s, int begin, int end) {
+    const int first = s->cuts->at[begin], last = s->cuts->at[end];
+    return s->size[begin] > 0 && s->limits.channels > 0 && first > 0 &&
+           channel_unit(s->m, first, last, PLAN_ROWS_GEMM) > 0 &&
+           channel_value(s->m, first, last, PLAN_ROWS_GEMM) == s->m->outputs[first - 1];
+}
+
 bool sigma_in_units(const struct sigma *s, int first, int end, enum plan_mode mode, int split) {
     const int64_t unit = channel_unit(s->m, first, end, mode), *at = sigma_split(s, split);
     for (int b = 0; b < s->m->boards; b++)

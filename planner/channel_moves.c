@@ -21,11 +21,11 @@ static struct rows needs(const struct cost_model *m, const struct channel_run *r
 }
 
 struct rows channel_needs(const struct cost_model *m, const struct channel_run *r, int id, int b) {
-    struct rows rows = {0, 0};
-    for (int k = r->first; k < r->end; k++)
-        for (int i = 0; i < m->g->nodes[k].in_count; i++)
+    struct rows rows = {0, 0}; /* the same for all that read it, or none */
+    for (int k = r->first; k < r->end && rows_empty(rows); k++)
+        for (int i = 0; i < m->g->nodes[k].in_count && rows_empty(rows); i++)
             if (m->g->nodes[k].in[i] == id)
-                rows = rows_hull(rows, needs(m, r, k, i, b));
+                rows = needs(m, r, k, i, b);
     return rows;
 }
 

@@ -35,9 +35,9 @@ static struct plan_segment segment_of(const struct sigma *s, const struct auto_s
 
 struct trial {
     const struct sigma *s;
-    double best;  /* nothing below it is allowed to exist … */
-    double limit; /* … that needs no more memory than this */
-    long plans, steps, by_channels;
+    double best;                             /* nothing below it is allowed to exist … */
+    double limit;                            /* … that needs no more memory than this */
+    long plans, steps, by_channels, by_rows; /* by_rows: fully connected layers */
 };
 
 static void try_all(struct trial *t, const struct stepsum *before, int cut);
@@ -49,6 +49,7 @@ static void try_one(struct trial *t, const struct stepsum *before, const struct 
     stepsum_segment(&s, t->s->cuts->at[a->end], &g);
     t->steps++;
     t->by_channels += plan_by_channels(a->mode) && !s.broken;
+    t->by_rows += a->mode == PLAN_ROWS_GEMM && !s.broken;
     if (!s.broken && !(s.ms >= t->best - EPS * (1 + t->best)) &&
         stepsum_bytes(&s) <= t->limit) /* costs are never negative: the rest only adds */
         try_all(t, &s, a->end);
@@ -71,7 +72,7 @@ static void try_outputs(struct trial *t, const struct stepsum *before, int begin
     const int *at = t->s->cuts->at;
     if (!sigma_in_units(t->s, at[begin], at[end], mode, split))
         return;
-    for (int i = 0; i < (mode == PLAN_IN_CHANNEL ? 2 : 3); i++)
+    for (int i = 0; i < (plan_adds_up(mode) ? 2 : 3); i++)
         try_one(
             t, before,
             &(struct auto_segment){.end = end, .mode = mode, .output = outputs[i], .split = split});
@@ -90,6 +91,9 @@ static void try_channels(struct trial *t, const struct stepsum *before, int cut)
     for (int i = 0; i < s->channel_size[cut]; i++)
         if (sigma_sums_channels(s, cut, cut + 1) && reads_divided(s, before, cut, cut + 1))
             try_outputs(t, before, cut, cut + 1, PLAN_IN_CHANNEL, s->channel_first[cut] + i);
+    for (int i = 0; i < s->size[cut]; i++)
+        if (sigma_sums_rows(s, cut, cut + 1))
+            try_outputs(t, before, cut, cut + 1, PLAN_ROWS_GEMM, s->first[cut] + i);
 }
 
 static void try_all(struct trial *t, const struct stepsum *before, int cut) {
@@ -141,15 +145,22 @@ static void check_found(const struct sigma *s, const struct auto_plan *p) {
     stepsum_end(&sum);
 }
 
-static void check_exact(const struct cost_model *m, const struct auto_limits *limits, long *plans,
-                        long *by_channels, long *used) {
+/* What was tried, and what is in the best plans. */
+struct counts {
+    long steps, channels, used, rows, rows_used;
+};
+
+static void check_exact(const struct cost_model *m, const struct auto_limits *limits,
+                        struct counts *n) {
     struct sigma *s = NULL;
     struct auto_found f;
     assert_int_equal(sigma_create(&s, m, limits, NULL, 0, NULL), COHORT_OK);
     assert_int_equal(auto_search(&f, s, 4, NULL), COHORT_OK);
     assert_int_equal(f.pruned, 0);
-    for (int i = 0; i < f.plans[0].count; i++)
-        *used += plan_by_channels(f.plans[0].segments[i].mode);
+    for (int i = 0; i < f.plans[0].count; i++) {
+        n->used += plan_by_channels(f.plans[0].segments[i].mode);
+        n->rows_used += f.plans[0].segments[i].mode == PLAN_ROWS_GEMM;
+    }
     for (int i = 0; i < f.count; i++) {
         check_found(s, &f.plans[i]);
         assert_true(f.plans[i].ms >= f.plans[0].ms);
@@ -159,8 +170,9 @@ static void check_exact(const struct cost_model *m, const struct auto_limits *li
     stepsum_begin(&begin, m->g, m->p, m->boards);
     begin.setup_ms = m->options.setup_ms;
     try_all(&t, &begin, 0);
-    *plans += t.steps;
-    *by_channels += t.by_channels;
+    n->steps += t.steps;
+    n->channels += t.by_channels;
+    n->rows += t.by_rows;
     stepsum_end(&begin);
     auto_release(&f);
     sigma_destroy(&s);
@@ -289,7 +301,7 @@ static void test_limited_channels(void **state) {
 static void test_exact(void **state) {
     (void)state;
     uint64_t seed = 77;
-    long steps = 0, channels = 0, used = 0;
+    struct counts n = {0};
     int cases = 0;
     for (int round = 0; round < 360; round++) {
         const int nodes = 2 + case_draw(&seed, 4), height = 5 + case_draw(&seed, 8);
@@ -311,19 +323,19 @@ static void test_exact(void **state) {
                                            .splits = 2 + case_draw(&seed, 4),
                                            .states = 1000000,
                                            .wait = 1};
-        check_exact(m, &limits, &steps, &channels, &used);
+        check_exact(m, &limits, &n);
         cases++;
         cost_destroy(&m);
         profile_destroy(&p);
         graph_destroy(&g);
     }
-    print_message("# exact on %d random cases, %ld segments tried\n", cases, steps);
+    print_message("# exact on %d random cases, %ld segments tried\n", cases, n.steps);
 }
 
 static void test_exact_channels(void **state) {
     (void)state;
     uint64_t seed = 41;
-    long steps = 0, channels = 0, used = 0;
+    struct counts n = {0};
     for (int round = 0; round < 280; round++) {
         const int tail = 1 + case_draw(&seed, 3);
         struct graph *g = case_weighted(&seed, 1 + case_draw(&seed, tail > 1 ? 2 : 4),
@@ -337,15 +349,16 @@ static void test_exact_channels(void **state) {
                                   .setup_ms = round % 5 == 0 ? case_range(&seed, 0, 0.1) : 0,
                                   .root_feeds = boards > 2 && case_draw(&seed, 4) == 0});
         const struct auto_limits limits = channel_limits(&seed);
-        check_exact(m, &limits, &steps, &channels, &used);
+        check_exact(m, &limits, &n);
         cost_destroy(&m);
         profile_destroy(&p);
         graph_destroy(&g);
     }
     print_message("# exact by channels too on 280 random cases, %ld segments tried, %ld of them by "
-                  "channels; %ld in the best plans\n",
-                  steps, channels, used);
-    assert_true(channels > 10000 && used > 30);
+                  "channels (%ld rows-gemm); %ld (%ld) in the best plans\n",
+                  n.steps, n.channels, n.rows, n.used, n.rows_used);
+    assert_true(n.channels > 10000 && n.used > n.rows_used + 15 && n.rows > 1000 &&
+                n.rows_used > 30);
 }
 
 /* The one state that is kept at a cut may lead nowhere: what conv2 adds up by channels lies divided
