@@ -274,7 +274,7 @@ struct cohort_search_options { /* all zero: defaults */
     const struct cohort_pixels *pixels; /* the inputs that will be given as pixels */
     int pixel_count;
     int rows_only; /* "auto" divides nothing by channels: on boards that compute alike, one board's
-                      bits; and what cohort_adapt_begin() needs */
+                      bits */
     double setup_ms; /* each transfer between two boards begins with so long a set-up */
 };
 
@@ -319,9 +319,10 @@ enum cohort_code cohort_adapt_begin(struct cohort_session *session,
                                     struct cohort_error *err);
 /* Collective, behind every run.  Every few runs rank 0 looks at what all boards took; where a speed
  * has changed it plans anew, and when that promises enough the session goes on with the new plan.
- * Answers do not change with the plan, on boards that give the same bits, and those of the run
- * before stay valid.  A board that has no memory for the new plan, or the like, is no error: all
- * keep the old one, and the log says why. */
+ * On boards that give the same bits plans by rows do not change answers; plans by channels
+ * (search.rows_only: there are none) add up in another order, so with these answers agree to
+ * rounding.  Those of the run before stay valid.  A board that has no memory for the new plan
+ * beside the old one, or the like, is no error: all keep the old one, and the log says why. */
 enum cohort_code cohort_adapt(struct cohort_session *session, struct cohort_adaptation *what,
                               struct cohort_error *err);
 

@@ -15,12 +15,23 @@ struct tally {
     size_t count, capacity;
 };
 
+/* Which part of a node a board runs. */
+struct run_part {
+    double share;       /* 0: none of it */
+    double begins;      /* … after so much of the channels, */
+    enum plan_mode way; /* divided so; PLAN_TILE: not by channels, all weights */
+};
+
 struct ledger {
     struct replay r;
     struct tally *boards;
-    double *runs;    /* per board and node: which share of it runs here */
-    double *addends; /* per board: memory of sums' transfers, which stays */
+    struct run_part *runs; /* per board and node */
+    double *addends;       /* per board: memory of sums' transfers, which stays */
 };
+
+static struct run_part *run_of(const struct ledger *l, int b, int k) {
+    return &l->runs[(size_t)b * (size_t)l->r.m->g->node_count + (size_t)k];
+}
 
 static enum cohort_code enter(struct tally *t, double bytes, int first, int last,
                               struct cohort_error *err) {
@@ -86,7 +97,7 @@ static enum cohort_code enter_made(struct ledger *l, int b, struct cohort_error 
                     rows = (struct rows){0, m->values[id].rows};
             }
             if (!rows_empty(need[id]))
-                l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k] = 1;
+                *run_of(l, b, k) = (struct run_part){.share = 1, .way = PLAN_TILE};
             if ((b == 0 && m->values[id].last_use == m->g->node_count) || /* enter_root() */
                 cost_is_inside(m, b, k, r->end, id))
                 continue;
@@ -110,11 +121,13 @@ static enum cohort_code enter_slices(struct ledger *l, int b, struct cohort_erro
     const int64_t *split = r->run.split;
     const bool sum = plan_adds_up(r->mode), has = split[b + 1] > split[b];
     const double share = has ? channel_share(m, &r->run, b) : 0;
+    const double of = (double)split[m->boards];
     for (int k = r->first; k < r->end && code == COHORT_OK; k++) {
         const int id = m->g->nodes[k].out[0];
         const bool leaves = m->values[id].last_use >= r->end;
         const double whole = bytes_of(l, id, (struct rows){0, m->values[id].rows});
-        l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k] = share;
+        *run_of(l, b, k) = (struct run_part){
+            .share = share, .begins = of > 0 ? (double)split[b] / of : 0, .way = r->mode};
         TRY(enter(&l->boards[b], channel_copy_bytes(m, &r->run, b), k, k, err));
         if (sum ? !has && !gets(&r->run, b) : !has || cost_is_inside(m, b, k, r->end, id))
             continue;
@@ -160,6 +173,7 @@ static enum cohort_code enter_root(struct ledger *l, struct cohort_error *err) {
     return code;
 }
 
+/* Activations, workspace and what sums need, on each board. */
 static enum cohort_code add_up(const struct ledger *l, double *bytes, struct cohort_error *err) {
     const struct cost_model *m = l->r.m;
     for (int b = 0; b < m->boards; b++) {
@@ -168,48 +182,88 @@ static enum cohort_code add_up(const struct ledger *l, double *bytes, struct coh
             arena_assign(l->boards[b].items, (int)l->boards[b].count, &arena, err);
         if (code != COHORT_OK)
             return code;
-        bytes[b] =
+        bytes[b] +=
             (double)arena + m->p->types[m->p->boards[b].type].workspace_bytes + l->addends[b];
-        for (int k = 0; k < m->g->node_count; k++)
-            bytes[b] += l->runs[(size_t)b * (size_t)m->g->node_count + (size_t)k] *
-                        cost_weight_bytes(m, b, k);
-        bytes[b] = ceil(bytes[b]); /* a slice's share need not be whole bytes */
     }
     return COHORT_OK;
 }
 
-enum cohort_code plan_peak_bytes(const struct cost_model *m, const struct plan *plan, double *bytes,
-                                 struct cohort_error *err) {
-    enum cohort_code code = COHORT_OK;
+/* Do both have the same weights, packed in the same way?  All of a node as its part is another
+ * operator than the node itself. */
+static bool same_part(const struct run_part *a, const struct run_part *b) {
+    return a->share == b->share && a->begins == b->begins &&
+           plan_by_channels(a->way) == plan_by_channels(b->way) &&
+           plan_adds_up(a->way) == plan_adds_up(b->way) &&
+           (a->way == PLAN_ROWS_GEMM) == (b->way == PLAN_ROWS_GEMM);
+}
+
+/* other: of a plan whose weights are counted already; NULL: there is none. */
+static void add_weights(const struct ledger *l, const struct ledger *other, double *bytes) {
+    const struct cost_model *m = l->r.m;
+    for (int b = 0; b < m->boards; b++)
+        for (int k = 0; k < m->g->node_count; k++)
+            if (other == NULL || !same_part(run_of(l, b, k), run_of(other, b, k)))
+                bytes[b] += run_of(l, b, k)->share * cost_weight_bytes(m, b, k);
+}
+
+static enum cohort_code fill(struct ledger *l, const struct cost_model *m, const struct plan *plan,
+                             struct cohort_error *err) {
     const size_t boards = (size_t)m->boards;
-    struct ledger l = {.boards = mem_zalloc(boards, sizeof *l.boards),
-                       .runs = mem_zalloc(boards * ((size_t)m->g->node_count + 1), sizeof *l.runs),
-                       .addends = mem_zalloc(boards, sizeof *l.addends)};
-    if (l.boards == NULL || l.runs == NULL || l.addends == NULL) {
-        code = error_memory(err, boards * (size_t)m->g->node_count * sizeof *l.runs,
+    enum cohort_code code = COHORT_OK;
+    l->boards = mem_zalloc(boards, sizeof *l->boards);
+    l->runs = mem_zalloc(boards * ((size_t)m->g->node_count + 1), sizeof *l->runs);
+    l->addends = mem_zalloc(boards, sizeof *l->addends);
+    if (l->boards == NULL || l->runs == NULL || l->addends == NULL)
+        return error_memory(err, boards * (size_t)m->g->node_count * sizeof *l->runs,
                             "a plan's memory");
-        goto out;
-    }
-    TRY(replay_begin(&l.r, m, plan, false, err));
-    for (enum replay_kind k = replay_next(&l.r); k != REPLAY_END; k = replay_next(&l.r)) {
+    TRY(replay_begin(&l->r, m, plan, false, err));
+    for (enum replay_kind k = replay_next(&l->r); k != REPLAY_END; k = replay_next(&l->r)) {
         for (int b = 0; k == REPLAY_IN && b < m->boards; b++) {
-            TRY(enter_inputs(&l, b, err));
-            TRY((plan_by_channels(l.r.mode) ? enter_slices : enter_made)(&l, b, err));
+            TRY(enter_inputs(l, b, err));
+            TRY((plan_by_channels(l->r.mode) ? enter_slices : enter_made)(l, b, err));
         }
         for (int b = 0; k == REPLAY_JOIN && b < m->boards; b++) {
-            TRY(enter_joined(&l, b, err));
-            l.addends[b] += channel_buffer_bytes(m, &l.r.move, b);
+            TRY(enter_joined(l, b, err));
+            l->addends[b] += channel_buffer_bytes(m, &l->r.move, b);
         }
     }
-    TRY(replay_code(&l.r, err));
-    TRY(enter_root(&l, err));
-    TRY(add_up(&l, bytes, err));
+    TRY(replay_code(&l->r, err));
+    TRY(enter_root(l, err));
 out:
-    replay_release(&l.r);
-    for (size_t b = 0; l.boards != NULL && b < boards; b++)
-        mem_free(l.boards[b].items);
-    mem_free(l.boards);
-    mem_free(l.runs);
-    mem_free(l.addends);
+    return code;
+}
+
+static void release(struct ledger *l, int boards) {
+    replay_release(&l->r);
+    for (int b = 0; l->boards != NULL && b < boards; b++)
+        mem_free(l->boards[b].items);
+    mem_free(l->boards);
+    mem_free(l->runs);
+    mem_free(l->addends);
+}
+
+enum cohort_code plan_peak_bytes(const struct cost_model *m, const struct plan *plan, double *bytes,
+                                 struct cohort_error *err) {
+    return plan_change_bytes(m, NULL, plan, bytes, err);
+}
+
+enum cohort_code plan_change_bytes(const struct cost_model *m, const struct plan *from,
+                                   const struct plan *to, double *bytes, struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    struct ledger old = {0}, new = {0};
+    memset(bytes, 0, (size_t)m->boards * sizeof *bytes);
+    if (from != NULL) {
+        TRY(fill(&old, m, from, err));
+        TRY(add_up(&old, bytes, err));
+        add_weights(&old, NULL, bytes);
+    }
+    TRY(fill(&new, m, to, err));
+    TRY(add_up(&new, bytes, err));
+    add_weights(&new, from != NULL ? &old : NULL, bytes);
+    for (int b = 0; b < m->boards; b++)
+        bytes[b] = ceil(bytes[b]); /* a slice's share need not be whole bytes */
+out:
+    release(&old, m->boards);
+    release(&new, m->boards);
     return code;
 }

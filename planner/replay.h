@@ -71,5 +71,9 @@ enum cohort_code plan_choose_routes(const struct cost_model *m, struct plan *pla
  * board; bytes[boards]. */
 enum cohort_code plan_peak_bytes(const struct cost_model *m, const struct plan *plan, double *bytes,
                                  struct cohort_error *err);
+/* The same while one plan takes the other's place: both arenas, and the weights of both, once where
+ * a board computes the same part of a node by both. */
+enum cohort_code plan_change_bytes(const struct cost_model *m, const struct plan *from,
+                                   const struct plan *to, double *bytes, struct cohort_error *err);
 
 #endif

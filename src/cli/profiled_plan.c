@@ -59,7 +59,7 @@ struct cohort_search_options cli_search_options(const struct cli_options *o,
                                           .memory_limit_bytes = limits->all,
                                           .board_limits_bytes = limits->each,
                                           .root_feeds = o->root == 1,
-                                          .rows_only = p->adapt || p->rows_only,
+                                          .rows_only = p->rows_only,
                                           .setup_ms = o->setup_ms,
                                           .wire = o->wire > 0 && o->wire != CLI_WIRE_AUTO
                                                       ? (enum cohort_wire)o->wire

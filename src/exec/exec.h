@@ -175,8 +175,9 @@ void exec_count_choices(const struct program *p, int *signatures, int *chosen);
  * nodes for which p's choices name the kernel that `from`, which is prepared, has for them, or name
  * none, get that kernel with its packed weights.  These stay until the last of the programs that
  * share them is destroyed; exec_constants() does not ask for theirs.  Not for two threads at once.
- * Errors: memory. */
-enum cohort_code exec_share_kernels(struct program *p, struct program *from,
+ * same: graphs may be two; of each node of p's the node of from's that computes the same, -1: none,
+ * or it is not to be shared; NULL: the graph is one.  Errors: memory. */
+enum cohort_code exec_share_kernels(struct program *p, struct program *from, const int *same,
                                     struct cohort_error *err);
 /* p goes on counting where `from`, of the same pool, is. */
 void exec_take_counts(struct program *p, const struct program *from);

@@ -17,18 +17,24 @@ void bound_release(struct bound *b) {
     *b = (struct bound){0};
 }
 
-/* Does p want another kernel for this node than b is? */
-static bool wants_other(const struct program *p, const struct bound *b) {
-    const char *name = tuned_kernel(p, b->node);
+/* Does p want another kernel for its node than b is?  What the reference reads when it runs are
+ * constants of its own graph. */
+static bool wants_other(const struct program *p, const struct node *n, const struct bound *b) {
+    const char *name = tuned_kernel(p, n);
+    if (b->node != n && b->how == lowering_reference)
+        return true;
     return name != NULL && (b->kernel == NULL || strcmp(name, b->kernel) != 0);
 }
 
-enum cohort_code exec_share_kernels(struct program *p, struct program *from,
+enum cohort_code exec_share_kernels(struct program *p, struct program *from, const int *same,
                                     struct cohort_error *err) {
-    BUG_UNLESS(!p->prepared && from->prepared && p->graph == from->graph && p->pool == from->pool);
+    BUG_UNLESS(!p->prepared && from->prepared && p->pool == from->pool);
+    BUG_UNLESS(same != NULL || p->graph == from->graph);
     for (int i = 0; i < p->graph->node_count; i++) {
-        struct bound *b = &from->bounds[i];
-        if (b->how == NULL || p->bounds[i].how != NULL || wants_other(p, b))
+        const struct node *n = &p->graph->nodes[i];
+        const int of = same != NULL ? same[i] : i;
+        struct bound *b = of >= 0 ? &from->bounds[of] : NULL;
+        if (b == NULL || b->how == NULL || p->bounds[i].how != NULL || wants_other(p, n, b))
             continue;
         if (b->sharers == NULL)
             b->sharers = mem_zalloc(1, sizeof *b->sharers);
@@ -36,6 +42,7 @@ enum cohort_code exec_share_kernels(struct program *p, struct program *from,
             return error_memory(err, sizeof *b->sharers, "shared weights");
         ++*b->sharers;
         p->bounds[i] = *b;
+        p->bounds[i].node = n;
     }
     return COHORT_OK;
 }

@@ -254,6 +254,50 @@ enum cohort_code shard_take_rows(struct shard *s, int id, struct channels rows, 
     return code != COHORT_OK ? code : add_take(s, id, slice, 2, rows, node, err);
 }
 
+/* ---- two shards ------------------------------------------------------------------------------ */
+
+static const struct shard_slice *slice_of(const struct shard *s, int id) {
+    for (int i = 0; i < s->slice_count; i++)
+        if (s->slices[i].id == id)
+            return &s->slices[i];
+    return NULL;
+}
+
+static bool same_value(const struct shard *s, int id, const struct shard *other, int of) {
+    const struct shard_slice *a = id < 0 ? NULL : slice_of(s, id);
+    const struct shard_slice *b = of < 0 ? NULL : slice_of(other, of);
+    if (a == NULL || b == NULL)
+        return a == b && id == of;
+    if (a->kind != b->kind || a->axis != b->axis || a->begin != b->begin || a->end != b->end ||
+        a->period != b->period || a->scale != b->scale)
+        return false;
+    return a->kind == SLICE_VALUE ? same_value(s, a->source, other, b->source)
+                                  : a->source == b->source;
+}
+
+/* What a node makes says which node of the network it is of. */
+static bool same_node(const struct shard *s, const struct node *a, const struct shard *other,
+                      const struct node *b) {
+    if (a->whole != b->whole || a->op != b->op || a->group != b->group ||
+        a->in_count != b->in_count || !same_value(s, a->out[0], other, b->out[0]) ||
+        !same_value(s, a->weight_scale, other, b->weight_scale))
+        return false;
+    for (int k = 0; k < a->in_count; k++)
+        if (!same_value(s, a->in[k], other, b->in[k]))
+            return false;
+    return true;
+}
+
+int shard_same_node(const struct graph *network, const struct shard *s, int node,
+                    const struct shard *other) {
+    if (node < network->node_count)
+        return node;
+    for (int i = network->node_count; other != NULL && i < other->graph.node_count; i++)
+        if (same_node(s, &s->graph.nodes[node], other, &other->graph.nodes[i]))
+            return i;
+    return -1;
+}
+
 /* ---- constants ------------------------------------------------------------------------------- */
 
 static enum cohort_code fetch_weight(struct tensor *to, const struct shard_slice *x,
@@ -292,13 +336,6 @@ static enum cohort_code fetch_bias(struct tensor *to, const struct shard_slice *
         v[i] *= x->scale;
     }
     return COHORT_OK;
-}
-
-static const struct shard_slice *slice_of(const struct shard *s, int id) {
-    for (int i = 0; i < s->slice_count; i++)
-        if (s->slices[i].id == id)
-            return &s->slices[i];
-    return NULL;
 }
 
 void shard_refresh(struct shard *s) {

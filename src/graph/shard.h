@@ -82,6 +82,11 @@ enum cohort_code shard_partial(struct shard *s, int node, int *partial, struct c
 enum cohort_code shard_finish(struct shard *s, int node, struct channels c, int *added,
                               struct cohort_error *err);
 
+/* The node of `other` that makes the same of the same as node `node` of `s`; -1: none does.  Either
+ * may be NULL, which is the network, undivided; shards are of the same network. */
+int shard_same_node(const struct graph *network, const struct shard *s, int node,
+                    const struct shard *other);
+
 /* Is it a node that shard_finish() added? */
 bool shard_finishes(const struct shard *s, const struct node *n);
 

@@ -4,6 +4,7 @@
  * medians, corrects the profile (planner/adapt.h), and where that has changed looks for another
  * plan.  What it decides it tells all ranks, and all change together (division.c). */
 #include "planner/adapt.h"
+#include "planner/replay.h"
 #include "planner/strategy.h"
 #include "profile/measure.h"
 #include "runtime/forecast.h"
@@ -38,6 +39,7 @@ struct adapter {
     double *measured_ms;  /* the same as it was */
     double *link_factor;  /* room for what a look at the links finds */
     struct look *looks;   /* room for what all ranks tell */
+    double *bytes;        /* room for what all boards need while they change */
     int changes;
 };
 
@@ -54,6 +56,7 @@ void session_end_adapting(struct cohort_session *s) {
     mem_free(a->measured_ms);
     mem_free(a->link_factor);
     mem_free(a->looks);
+    mem_free(a->bytes);
     mem_free(a->limits);
     mem_free(a);
     s->adapter = NULL;
@@ -109,8 +112,9 @@ static enum cohort_code begin_on_root(struct cohort_session *s,
     a->measured_ms = mem_zalloc(size, sizeof *a->measured_ms);
     a->link_factor = mem_zalloc(size * size, sizeof *a->link_factor);
     a->looks = mem_zalloc(size, sizeof *a->looks);
+    a->bytes = mem_zalloc(size, sizeof *a->bytes);
     if (a->strategy == NULL || a->profiled_ms == NULL || a->measured_ms == NULL ||
-        a->link_factor == NULL || a->looks == NULL)
+        a->link_factor == NULL || a->looks == NULL || a->bytes == NULL)
         TRY(error_memory(err, size * size * sizeof *a->link_factor, "what is to be adapted"));
     if (o->search.board_limits_bytes != NULL) {
         a->limits = mem_alloc(size * sizeof *a->limits);
@@ -126,6 +130,21 @@ out:
     return code;
 }
 
+/* Collective.  Rank 0 alone was told limits. */
+static enum cohort_code tell_limits(struct cohort_session *s, struct cohort_error *err) {
+    const struct adapter *a = s->adapter;
+    struct buf b = {0};
+    enum cohort_code code = COHORT_OK;
+    if (s->rank == 0)
+        buf_u8(&b, a->limits != NULL || a->search.memory_limit_bytes > 0);
+    TRY(comm_broadcast(s->comm, &b, err));
+    struct reader in = reader_of(b.data, b.size);
+    s->lean = read_u8(&in) != 0;
+out:
+    buf_release(&b);
+    return code;
+}
+
 enum cohort_code cohort_adapt_begin(struct cohort_session *s, const struct cohort_profile *profile,
                                     const struct cohort_adapt_options *options,
                                     struct cohort_error *err) {
@@ -138,6 +157,8 @@ enum cohort_code cohort_adapt_begin(struct cohort_session *s, const struct cohor
     else if (s->rank == 0)
         code = begin_on_root(s, profile, options != NULL ? options : &none, err);
     code = session_agree(s, code, err);
+    if (code == COHORT_OK && s->comm != NULL)
+        code = tell_limits(s, err);
     if (code != COHORT_OK)
         session_end_adapting(s);
     return code;
@@ -150,6 +171,8 @@ struct proposal {
     struct profile *corrected;
     struct plan *plan;
     double was_ms, predicted_ms, gain;
+    double excess; /* bytes beyond a board's limit while it has both plans; 0: none … */
+    int board;     /* … and whose */
 };
 
 static void release_proposal(struct proposal *p) {
@@ -168,7 +191,7 @@ static enum cohort_code propose(struct proposal *p, struct cohort_session *s,
                  .memory_limit = a->search.memory_limit_bytes,
                  .memory_limits = a->limits,
                  .setup_ms = a->search.setup_ms},
-        .rows_only = true, /* shards stay as they are while a session lives */
+        .rows_only = a->search.rows_only != 0,
         .predicted = true, /* groups were measured at the speeds that boards had before */
     };
     enum cohort_code code = COHORT_OK;
@@ -182,6 +205,10 @@ static enum cohort_code propose(struct proposal *p, struct cohort_session *s,
     planned.plan = NULL;
     p->predicted_ms = planned.simulation->total_ms;
     p->gain = p->was_ms > 0 ? 1 - p->predicted_ms / p->was_ms : 0;
+    if (cost_memory_limited(m)) {
+        TRY(plan_change_bytes(m, s->plan, p->plan, a->bytes, err));
+        p->excess = cost_memory_excess(m, a->bytes, &p->board);
+    }
 out:
     planned_release(&planned);
     cost_destroy(&m);
@@ -215,7 +242,12 @@ static enum verdict look_for_plan(struct cohort_session *s, double latency_ms,
     enum cohort_code code = COHORT_OK;
     bool better = false;
     TRY(propose(&p, s, &local));
-    better = p.gain > a->threshold;
+    better = p.gain > a->threshold && !(p.excess > 0);
+    if (p.gain > a->threshold && !better)
+        session_log(s, 0,
+                    "the plan stays as it is: with another beside it %s would need %.1f MB, "
+                    "%.1f MB more than its limit",
+                    comm_board_text(s->comm, p.board), a->bytes[p.board] * 1e-6, p.excess * 1e-6);
     if (better) {
         TRY(plan_print(p.plan, &text, &local));
         *what = (struct cohort_adaptation){.was_ms = p.was_ms, .predicted_ms = p.predicted_ms};

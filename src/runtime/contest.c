@@ -88,7 +88,7 @@ enum cohort_code contest_make(struct contest *c, enum side side, bool estimate,
     TRY(exec_add_graph(p, 0, c->slots, err));
     for (int k = 0; k < SIDES; k++)
         if (c->programs[k] != NULL)
-            TRY(exec_share_kernels(p, c->programs[k], err));
+            TRY(exec_share_kernels(p, c->programs[k], NULL, err));
     TRY(stand_ins(s, p, err));
     TRY(exec_prepare(p, err));
     TRY(store_inputs(c, p, err));

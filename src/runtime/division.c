@@ -58,13 +58,36 @@ out:
     return session_inject(s, "transfers", code, err);
 }
 
+/* Local.  Kernels and packed weights of the plan before.  Where memory is limited, or either plan
+ * divides by channels, only of what this one computes: other slices, and what was whole before, go
+ * with the plan before, so that a board has what its plan needs.  Else all, so that no weight comes
+ * twice. */
+static enum cohort_code share_kernels(struct cohort_session *s, struct program *before,
+                                      const struct shard *before_shard, struct cohort_error *err) {
+    if (!s->lean && s->shard == NULL && before_shard == NULL)
+        return exec_share_kernels(s->program, before, NULL, err);
+    const int nodes = s->shard != NULL ? shard_graph(s->shard)->node_count : s->graph->node_count;
+    int *same = mem_alloc(((size_t)nodes + 1) * sizeof *same);
+    if (same == NULL)
+        return error_memory(err, (size_t)nodes * sizeof *same, "a list of operators");
+    for (int i = 0; i < nodes; i++)
+        same[i] = -1;
+    for (int i = 0; i < exec_op_count(s->program); i++) {
+        const int node = exec_op_node(s->program, i);
+        same[node] = shard_same_node(s->graph, s->shard, node, before_shard);
+    }
+    const enum cohort_code code = exec_share_kernels(s->program, before, same, err);
+    mem_free(same);
+    return code;
+}
+
 enum cohort_code session_divide(struct cohort_session *s, struct program *before,
-                                struct cohort_error *err) {
+                                const struct shard *before_shard, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     TRY(session_agree(s, open_program(s, err), err));
     TRY(session_agree(s, session_inject(s, "compile", session_compile(s, err), err), err));
     if (before != NULL)
-        TRY(session_agree(s, exec_share_kernels(s->program, before, err), err));
+        TRY(session_agree(s, share_kernels(s, before, before_shard, err), err));
     const double start = clock_ms();
     TRY(session_fetch_weights(s, err));
     if (before == NULL)
@@ -87,6 +110,8 @@ out:
 struct division {
     struct plan *plan;
     struct simulation *forecast;
+    struct shard *shard;
+    struct channel_work *work;
     struct program *program;
     struct transitions transitions;
     struct move *moves;
@@ -104,6 +129,8 @@ struct division {
 static void exchange_division(struct cohort_session *s, struct division *d) {
     const struct division had = {.plan = s->plan,
                                  .forecast = s->forecast,
+                                 .shard = s->shard,
+                                 .work = s->work,
                                  .program = s->program,
                                  .transitions = s->transitions,
                                  .moves = s->moves,
@@ -118,6 +145,8 @@ static void exchange_division(struct cohort_session *s, struct division *d) {
                                  .input_rows = s->input_rows};
     s->plan = d->plan;
     s->forecast = d->forecast;
+    s->shard = d->shard;
+    s->work = d->work;
     s->program = d->program;
     s->transitions = d->transitions;
     s->moves = d->moves;
@@ -153,9 +182,6 @@ static enum cohort_code read_plan(struct plan **p, const struct cohort_session *
     enum cohort_code code = plan_parse(p, text, strlen(text), "plan", err);
     if (code == COHORT_OK)
         code = plan_check(*p, s->graph, s->size, err);
-    if (code == COHORT_OK && (plan_has_channels(*p) || s->shard != NULL))
-        code = error_set(err, COHORT_ERR_UNSUPPORTED,
-                         "a plan with segments by channels cannot be changed while running");
     return code;
 }
 
@@ -168,7 +194,7 @@ enum cohort_code session_change_plan(struct cohort_session *s, const char *plan,
         return code;
     }
     exchange_division(s, &other); /* the session is the new one now, `other` the old one */
-    code = session_divide(s, other.program, err);
+    code = session_divide(s, other.program, other.shard, err);
     code = session_agree(s, session_inject(s, "change", code, err), err);
     if (code == COHORT_OK) {
         exec_take_counts(s->program, other.program);

@@ -257,7 +257,7 @@ static enum cohort_code prepare(struct cohort_session *s, struct cohort_model *m
     TRY(session_share_limits(s, err));
     TRY(session_share_choices(s, err));
     TRY(session_share_times(s, err));
-    TRY(session_divide(s, NULL, err));
+    TRY(session_divide(s, NULL, NULL, err));
     session_note_memory(s);
     s->prepare_ms = clock_ms() - start;
 out:

@@ -92,6 +92,7 @@ struct session_pixels {
 struct weight_map {
     struct file_map map;
     int value;
+    const struct shard *of; /* whose value that is: NULL: the network's */
 };
 
 struct cohort_session {
@@ -131,9 +132,10 @@ struct cohort_session {
     size_t memory_before, memory_most;
     uint64_t weights_received_bytes;
     bool cache_warned;
-    struct adapter *adapter;          /* NULL: the plan stays as it is */
-    long runs;                        /* that have begun */
-    bool tuned;                       /* rank 0 has a tuning file: the same on all ranks */
+    struct adapter *adapter; /* NULL: the plan stays as it is */
+    bool lean;  /* memory is limited: weights that a new plan has no use for go with the old one */
+    long runs;  /* that have begun */
+    bool tuned; /* rank 0 has a tuning file: the same on all ranks */
     struct tuning tuning;             /* rank 0: that file */
     struct kernel_board kernel_board; /* what kernels may know: caches are this board's own */
     struct kernel_choices choices;
@@ -143,14 +145,15 @@ struct cohort_session {
 };
 
 /* division.c.  divide: collective, when graph, plan and board are there; compiles the plan, fetches
- * weights, prepares the program and the transfers.  before: a program of another plan whose packed
- * weights are used again; NULL: none.  release_division: local.
+ * weights, prepares the program and the transfers.  before: a program of another plan, and the
+ * shard that it computes (NULL: it divides nothing by channels), whose packed weights are used
+ * again; NULL: none.  release_division: local.
  *
  * change_plan: collective, between two inferences; the plan's text is the same on all ranks.  After
  * an error, the same on all, the session goes on with the plan that it had, unless messages failed
  * (comm_aborted()). */
 enum cohort_code session_divide(struct cohort_session *s, struct program *before,
-                                struct cohort_error *err);
+                                const struct shard *before_shard, struct cohort_error *err);
 void session_release_division(struct cohort_session *s);
 enum cohort_code session_change_plan(struct cohort_session *s, const char *plan,
                                      struct cohort_error *err);

@@ -1,5 +1,5 @@
 /* The part of the network that this board computes where the plan divides it by channels. */
-#include "runtime/session.h"
+#include "runtime/weights.h"
 
 #include "base/mem.h"
 
@@ -54,6 +54,8 @@ void session_release_shard(struct cohort_session *s) {
         mem_free(s->work[i].nodes);
     mem_free(s->work);
     s->work = NULL;
+    if (s->shard != NULL)
+        weight_cache_forget(s, s->shard);
     shard_destroy(&s->shard);
 }
 

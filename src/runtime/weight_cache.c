@@ -55,12 +55,22 @@ void weight_cache_open(struct cohort_session *s) {
 
 /* ---- mapped files ---------------------------------------------------------------------------- */
 
+/* Numbers beyond the network's are of the shard at hand; another plan's shard has its own. */
+static const struct shard *owner(const struct cohort_session *s, int id) {
+    return id < s->graph->value_count ? NULL : s->shard;
+}
+
 /* Lets a constant borrow from a mapped file that the session keeps. */
 static enum cohort_code attach_map(struct cohort_session *s, int id, struct file_map *map,
                                    struct cohort_error *err) {
-    if (!MEM_GROW(s->weight_maps, s->weight_map_capacity, (size_t)s->weight_map_count))
+    int at = 0; /* a place that was left */
+    while (at < s->weight_map_count && s->weight_maps[at].map.data != NULL)
+        at++;
+    if (at == s->weight_map_count &&
+        !MEM_GROW(s->weight_maps, s->weight_map_capacity, (size_t)s->weight_map_count))
         return error_memory(err, sizeof *s->weight_maps, "weights");
-    s->weight_maps[s->weight_map_count++] = (struct weight_map){.map = *map, .value = id};
+    s->weight_map_count += at == s->weight_map_count;
+    s->weight_maps[at] = (struct weight_map){.map = *map, .value = id, .of = owner(s, id)};
     struct tensor *t = session_constant(s, id);
     t->data = (void *)(uintptr_t)map->data;
     t->owned = false;
@@ -71,13 +81,20 @@ static enum cohort_code attach_map(struct cohort_session *s, int id, struct file
 void weight_cache_unmap(struct cohort_session *s, int id) {
     for (int i = 0; i < s->weight_map_count; i++) {
         struct weight_map *m = &s->weight_maps[i];
-        if (m->value != id || m->map.data == NULL) /* unmapped before: what is there is another's */
+        if (m->value != id || m->of != owner(s, id) ||
+            m->map.data == NULL) /* unmapped before: what is there is another's */
             continue;
         struct tensor *t = session_constant(s, id);
         if (t != NULL)
             t->data = NULL;
         file_unmap(&m->map);
     }
+}
+
+void weight_cache_forget(struct cohort_session *s, const struct shard *shard) {
+    for (int i = 0; i < s->weight_map_count; i++)
+        if (s->weight_maps[i].of == shard)
+            file_unmap(&s->weight_maps[i].map);
 }
 
 /* ---- finding --------------------------------------------------------------------------------- */

@@ -351,7 +351,8 @@ void session_drop_weights(struct cohort_session *s) {
     if (s->rank == 0)
         return;
     for (int i = 0; i < s->weight_map_count; i++)
-        if (!session_uses_constant(s, s->weight_maps[i].value))
+        if (s->weight_maps[i].map.data != NULL &&
+            !session_uses_constant(s, s->weight_maps[i].value))
             weight_cache_unmap(s, s->weight_maps[i].value);
     for (int id = 0; id < s->graph->value_count; id++) {
         struct value *v = graph_value(s->graph, id);

@@ -72,5 +72,7 @@ void weight_cache_warn(struct cohort_session *s, const struct cohort_error *why)
 void weight_cache_trim(const struct cohort_session *s);
 /* Lets go of the mapped file that constant `id` borrows from, if it does. */
 void weight_cache_unmap(struct cohort_session *s, int id);
+/* The same for all constants of a shard that ends. */
+void weight_cache_forget(struct cohort_session *s, const struct shard *shard);
 
 #endif

@@ -409,6 +409,55 @@ static void test_random_plans(void **state) {
     assert_true(divided > 200);
 }
 
+/* ---- memory of two plans --------------------------------------------------------------------- */
+
+static double sum_of(const double *bytes, int boards) {
+    double sum = 0;
+    for (int b = 0; b < boards; b++)
+        sum += bytes[b];
+    return sum;
+}
+
+/* While one plan takes another's place: either way round, of one plan its weights once, of two
+ * never less than of one, nor more than of both. */
+static void test_two_plans(void **state) {
+    uint64_t seed = 53;
+    int less = 0;
+    (void)state;
+    for (int round = 0; round < 40; round++) {
+        const int i = round % NETWORKS, boards = 2 + case_draw(&seed, 3);
+        struct cohort_error err = {0};
+        struct plan *plans[2];
+        struct bench b;
+        double one[2][8], both[8], back[8], again[8];
+        int segments;
+        bench_begin(&b, i, boards, &seed);
+        for (int k = 0; k < 2; k++) {
+            plans[k] = channel_plan_make(graphs[i], boards, &seed, &segments);
+            assert_non_null(plans[k]);
+            must(plan_peak_bytes(b.m, plans[k], one[k], &err), &err);
+        }
+        must(plan_change_bytes(b.m, plans[0], plans[1], both, &err), &err);
+        must(plan_change_bytes(b.m, plans[1], plans[0], back, &err), &err);
+        must(plan_change_bytes(b.m, plans[0], plans[0], again, &err), &err);
+        for (int k = 0; k < boards; k++) {
+            assert_true(fabs(both[k] - back[k]) <= 1);
+            assert_true(both[k] >= fmax(one[0][k], one[1][k]) - 1);
+            assert_true(both[k] <= one[0][k] + one[1][k]);
+            assert_true(again[k] <= 2 * one[0][k]);
+        }
+        double weights = 0; /* the same plan: all but these twice */
+        for (int k = 0; k < graphs[i]->node_count; k++)
+            weights += cost_weight_bytes(b.m, 0, k);
+        assert_true(2 * sum_of(one[0], boards) - sum_of(again, boards) >= weights - 2 * boards);
+        less += sum_of(both, boards) < sum_of(one[0], boards) + sum_of(one[1], boards) - 2 * boards;
+        plan_destroy(&plans[0]);
+        plan_destroy(&plans[1]);
+        bench_end(&b);
+    }
+    assert_true(less > 10);
+}
+
 /* ---- routes ---------------------------------------------------------------------------------- */
 
 /* Straight, unless another one is clearly faster. */
@@ -468,7 +517,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_units),        cmocka_unit_test(test_minimax),
         cmocka_unit_test(test_random_plans), cmocka_unit_test(test_best_route),
-        cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_routes),       cmocka_unit_test(test_two_plans),
     };
     return cmocka_run_group_tests(tests, make_networks, drop_networks);
 }

@@ -57,7 +57,7 @@ static enum cohort_code open_program(struct program **p, const struct gt *t, str
     if (code == COHORT_OK)
         code = exec_add_graph(*p, 0, slots, err);
     if (code == COHORT_OK && from != NULL)
-        code = exec_share_kernels(*p, from, err);
+        code = exec_share_kernels(*p, from, NULL, err);
     return code == COHORT_OK ? exec_prepare(*p, err) : code;
 }
 

@@ -689,6 +689,55 @@ static void row_slices_lie_apart(void **state) {
     gt_end(&t);
 }
 
+/* Two boards' parts, or one board's by two plans: which of them are the same. */
+static void parts_of_two_shards(void **state) {
+    (void)state;
+    static const struct channels low = {0, 32}, high = {32, 64}, more = {0, 48};
+    struct gt t;
+    struct shard *a, *b;
+    int made[4], other, finish;
+    gt_begin(&t, 13);
+    const int x = gt_input(&t, "x", DIMS(1, 64, 5, 5));
+    const int y =
+        conv_of(&t, gt_node(&t, "Relu", "", 1, conv_of(&t, x, 64, 64, 3, "")), 64, 64, 3, "");
+    gt_output(&t, gt_node(&t, "Add", "", 2, y, gt_node(&t, "MaxPool", "kernel_shape=1,1", 1, y)));
+    test_must(graph_finish(t.g, &(struct pass_options){0}, &t.err), &t.err);
+    const int first = (int)(gt_find(&t, "Conv") - t.g->nodes), last = first + 1;
+    assert_string_equal(t.g->nodes[last].op->name, "Conv");
+    test_must(shard_create(&a, t.g, &t.err), &t.err);
+    test_must(shard_create(&b, t.g, &t.err), &t.err);
+    test_must(shard_divide(a, first, SHARD_OUT, low, &made[0], &t.err), &t.err);
+    test_must(shard_divide(a, last, SHARD_IN, low, &made[1], &t.err), &t.err);
+    test_must(shard_finish(a, last, (struct channels){0, 64}, &made[2], &t.err), &t.err);
+    test_must(shard_take(a, x, low, &made[3], &t.err), &t.err);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(shard_same_node(t.g, a, made[i], b), -1);
+    /* Others of the same kinds, other channels, other nodes; then the same, in another order. */
+    test_must(shard_divide(b, first, SHARD_OUT, high, &other, &t.err), &t.err);
+    test_must(shard_divide(b, first, SHARD_OUT, more, &other, &t.err), &t.err);
+    test_must(shard_divide(b, first, SHARD_IN, low, &other, &t.err), &t.err);
+    test_must(shard_divide(b, last, SHARD_OUT, low, &other, &t.err), &t.err);
+    test_must(shard_divide(b, last, SHARD_IN, high, &other, &t.err), &t.err);
+    test_must(shard_take(b, x, high, &other, &t.err), &t.err);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(shard_same_node(t.g, a, made[i], b), -1);
+    test_must(shard_take(b, x, low, &other, &t.err), &t.err);
+    assert_int_equal(shard_same_node(t.g, a, made[3], b), other);
+    test_must(shard_divide(b, last, SHARD_IN, low, &other, &t.err), &t.err);
+    test_must(shard_finish(b, last, (struct channels){0, 64}, &finish, &t.err), &t.err);
+    assert_int_equal(shard_same_node(t.g, a, made[1], b), other);
+    assert_int_equal(shard_same_node(t.g, a, made[2], b), finish);
+    test_must(shard_divide(b, first, SHARD_OUT, low, &other, &t.err), &t.err);
+    assert_int_equal(shard_same_node(t.g, a, made[0], b), other);
+    /* The network's own are everywhere, under their numbers. */
+    assert_int_equal(shard_same_node(t.g, a, last, b), last);
+    assert_int_equal(shard_same_node(t.g, NULL, last, b), last);
+    assert_int_equal(shard_same_node(t.g, a, made[0], NULL), -1);
+    shard_destroy(&a);
+    shard_destroy(&b);
+    gt_end(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolutions),
@@ -700,6 +749,7 @@ int main(void) {
         cmocka_unit_test(slices_are_shared),
         cmocka_unit_test(products_by_rows),
         cmocka_unit_test(row_slices_lie_apart),
+        cmocka_unit_test(parts_of_two_shards),
     };
     return cmocka_run_group_tests(tests, test_pool_start, test_pool_stop);
 }
