@@ -62,14 +62,7 @@ static INLINE REAL FN(sigmoid)(REAL x) {
 static INLINE REAL FN(silu)(REAL x) {
     REAL t = EXPONENT(x * K(-1.44269504f));
     REAL n = NEAREST(t), f = BEYOND(t, n);
-    /* (2^f - 1) / f for |f| <= 1/2, so that 2^f has a relative error of at most 1.1e-7 */
-    REAL g = K(0.00132647273f);
-    g = g * f + K(0.00967151299f);
-    g = g * f + K(0.0555073358f);
-    g = g * f + K(0.240222424f);
-    g = g * f + K(0.693147004f);
-    g = g * f + K(1.0f);
-    return x / (K(1.0f) + TIMES_2_TO(g, n, t));
+    return x / (K(1.0f) + TIMES_2_TO(FN(power)(f), n, t));
 }
 
 static INLINE REAL FN(tanh)(REAL x) {

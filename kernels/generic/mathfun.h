@@ -1,7 +1,8 @@
 /* exp, tanh, erf, log and pow of Cohort's own: the same bits on every board and C library.
  *
  * Only additions, multiplications, divisions, square roots and integer work on the bits, in a fixed
- * order, so any IEEE machine gives the same results, one at a time or in vectors.  exp, sigmoid,
+ * order (and in silu a product and a sum rounded as one, fused.h), so any IEEE machine gives the
+ * same results, one at a time or in vectors.  exp, sigmoid,
  * tanh, erf, gelu and the activations stand once, in mathbody.h, and come in two kinds: math_exp()
  * of a float and vmath_exp() of a vector (vec.h).  Errors were measured over all of the range by
  * tests/unit/test_kernels_math.c: exp, tanh, erf below 2 units in the last place (ulp), sigmoid
@@ -9,7 +10,7 @@
 #ifndef COHORT_KERNELS_GENERIC_MATHFUN_H
 #define COHORT_KERNELS_GENERIC_MATHFUN_H
 
-#include "kernels/generic/vec.h"
+#include "kernels/generic/fused.h"
 #include "kernels/kernel.h"
 
 #include <math.h>

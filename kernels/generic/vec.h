@@ -5,8 +5,8 @@
  * window.h), and intrinsics stand only here, where the extension has no word or a slow one.
  * (On 32-bit Arm gcc takes the extension's arithmetic apart, because NEON flushes denormal numbers;
  * what should be fast there uses the functions below, and plain.h has no table for it.)
- * All but vec_fma() give the same bits on every target: what they do to a lane is IEEE arithmetic
- * or a choice, and does not depend on the width. */
+ * All but vec_fma() and vec_one_rounding() give the same bits on every target: what they do to a
+ * lane is IEEE arithmetic or a choice, and does not depend on the width. */
 #ifndef COHORT_KERNELS_GENERIC_VEC_H
 #define COHORT_KERNELS_GENERIC_VEC_H
 
@@ -138,19 +138,25 @@ static ALWAYS_INLINE vec vec_greatest(vec best, vec x) {
 static ALWAYS_INLINE float greatest_of(float best, float x) {
     return x > best || x != x ? x : best;
 }
-/* a * b + c with one rounding where the instruction set can; with two in portable kernels, whatever
- * the target can: they define VEC_PORTABLE, and have the same bits on boards of every kind. */
-static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) {
-#if defined(VEC_PORTABLE)
-    return a * b + c;
-#elif defined(__AVX512F__)
+/* a * b + c with one rounding where the instruction set can, else with two. */
+static ALWAYS_INLINE vec vec_one_rounding(vec a, vec b, vec c) {
+#if defined(__AVX512F__)
     return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__FMA__)
+#elif defined(__FMA__) && defined(__AVX__)
     return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif defined(__ARM_FEATURE_FMA) && defined(__ARM_NEON)
     return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     return a * b + c;
+#endif
+}
+/* The same, but with two in portable kernels, whatever the target can: they define VEC_PORTABLE,
+ * and have the same bits on boards of every kind. */
+static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) {
+#if defined(VEC_PORTABLE)
+    return a * b + c;
+#else
+    return vec_one_rounding(a, b, c);
 #endif
 }
 

@@ -66,6 +66,26 @@ static float silu(float x) {
     return math_act(KACT_SILU, 0, 0, x);
 }
 
+/* 2^f without fused multiply-adds, and this build's, have the bits of such. */
+static void test_fused(void **state) {
+    (void)state;
+    int compared = 0;
+    for (uint32_t sign = 0; sign < 2; sign++)
+        for (uint32_t bits = 0; bits <= 0x3f000000u; bits += bits < 0x38000000u ? 10007 : 61) {
+            float f = math_from_bits(sign << 31 | bits), g = fmaf(POWER_5, f, POWER_4);
+            g = fmaf(g, f, POWER_3);
+            g = fmaf(g, f, POWER_2);
+            g = fmaf(g, f, POWER_1);
+            g = fmaf(g, f, 1);
+            const vec all = vmath_power(vec_set(f));
+            if (math_bits((float)twin_power(twin_set((double)f))[1]) != math_bits(g) ||
+                math_bits(math_power(f)) != math_bits(g) || math_bits(all[VL - 1]) != math_bits(g))
+                fail_msg("2^%a is %a, should be %a", (double)f, (double)all[0], (double)g);
+            compared++;
+        }
+    assert_true(compared > 1000000);
+}
+
 /* Its argument may be off by 5/4 * 2^-24 of it (a rounding is 2^-24, and log2(e) has an error too),
  * whose effect on the result is |x| times that, relatively: errors are measured beyond it. */
 static void test_silu(void **state) {
@@ -172,6 +192,7 @@ static void test_no_leaks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_functions),
+        cmocka_unit_test(test_fused),
         cmocka_unit_test(test_silu),
         cmocka_unit_test(test_special_values),
         cmocka_unit_test(test_log),
