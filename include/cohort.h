@@ -165,6 +165,9 @@ struct cohort_session_options { /* all zero: defaults */
     uint64_t cache_limit_bytes;         /* 0: 4 GiB */
     const struct cohort_pixels *pixels; /* on rank 0: the inputs that every run gives as pixels */
     int pixel_count;
+    /* What plans for this rank keep to, where it is less than its board has: profiling takes no
+     * more, and no kernel is taken whose packed weights would be a large part of it; 0: none. */
+    uint64_t memory_limit_bytes;
     /* To try what connections would cost that are made anew for each transfer: whatever an
      * inference moves from one board to another between two segments first waits for so many
      * milliseconds, in which the board sends nothing else.  At most 1000. */

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <hwloc.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -395,20 +394,6 @@ static void find_caches(struct board *b, hwloc_topology_t topology) {
     }
 }
 
-/* A container's limit is often lower than the machine's memory ("max" or 2^63: none). */
-static uint64_t memory_limit(uint64_t total) {
-    static const char *const paths[] = {"/sys/fs/cgroup/memory.max",
-                                        "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-        char text[32];
-        uint64_t limit = 0;
-        read_line(paths[i], text, sizeof text);
-        if (sscanf(text, "%" SCNu64, &limit) == 1 && limit > 0 && (total == 0 || limit < total))
-            total = limit;
-    }
-    return total;
-}
-
 /* ---- all together ---------------------------------------------------------------------------- */
 
 static enum cohort_code detect(struct board *b, const struct board_options *o,
@@ -416,6 +401,7 @@ static enum cohort_code detect(struct board *b, const struct board_options *o,
     enum cohort_code code = COHORT_OK;
     hwloc_topology_t topology = NULL;
     struct board found = {0};
+    struct board_memory memory = {0};
     bool named = o->cores == NULL || strcmp(o->cores, "all") == 0 || strcmp(o->cores, "big") == 0;
     struct core_list *list = mem_zalloc(1, sizeof *list);
     if (list == NULL)
@@ -435,9 +421,11 @@ static enum cohort_code detect(struct board *b, const struct board_options *o,
     TRY(divide(&found, o, list, named, err));
     find_names(&found, topology, m == NULL);
     find_caches(&found, topology);
-    found.memory_bytes = hwloc_get_root_obj(topology)->total_memory;
+    memory.bytes = hwloc_get_root_obj(topology)->total_memory;
     if (m == NULL)
-        found.memory_bytes = memory_limit(found.memory_bytes);
+        board_memory(&memory, memory.bytes, "");
+    found.memory_bytes = memory.bytes;
+    found.available_bytes = memory.available_bytes;
     if (o->bind && m == NULL)
         bind_process(topology, &found);
     *b = found;

@@ -33,7 +33,9 @@ struct board {
     bool shared;                               /* several ranks share this board */
     bool oversubscribed;                 /* more threads than cores, or more ranks than cores */
     size_t l1_bytes, l2_bytes, l3_bytes; /* the least core's share (L3: whole); 0 unknown */
-    uint64_t memory_bytes;
+    uint64_t memory_bytes;               /* the machine's, or what this process's control groups
+                                            allow; 0 unknown */
+    uint64_t available_bytes;            /* of it, when it was looked at; 0 unknown */
 };
 
 /* Detects and divides: ranks on one board get disjoint shares of its usable cores (more ranks than
@@ -54,6 +56,12 @@ struct board_machine {
 enum cohort_code board_detect_machine(struct board *b, const struct board_options *o,
                                       const struct board_machine *machine,
                                       struct cohort_error *err);
+
+/* `physical`: of the machine.  root: in front of /proc and /sys ("": the system's own). */
+struct board_memory {
+    uint64_t bytes, available_bytes; /* 0: unknown */
+};
+void board_memory(struct board_memory *m, uint64_t physical, const char *root);
 
 /* The ways to compute on a board: "serial", its first core, which is the fastest; "parallel", all
  * its cores; and where these differ in speed each cluster of them, "cluster 0" the fastest.  Where

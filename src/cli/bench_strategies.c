@@ -258,7 +258,7 @@ static enum cohort_code open_network(struct contest *c, struct cohort_error *err
     session.profile = c->o->cpu_time ? NULL : c->profile;
     if (c->ranks->rank == 0) {
         inputs_describe(&session, &c->sets[0]);
-        code = memory_limits_read(&c->limits, c->o->memory_limit, c->o->common.cluster,
+        code = memory_limits_read(&c->limits, c->o->common.memory_limit, c->o->common.cluster,
                                   cohort_profile_of(c->profile), err);
     }
     TRY(cli_agree(c->ranks, code, err));

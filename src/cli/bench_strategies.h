@@ -17,8 +17,7 @@ struct bench_options {
     bool again;             /* measure in any case */
     bool predicted;         /* fss: by the cost model, without measuring groups */
     bool rows_only;         /* nothing by channels */
-    const char *memory_limit;
-    bool cpu_time; /* dilated boards take it, whatever was measured */
+    bool cpu_time;          /* dilated boards take it, whatever was measured */
     const char *save_profile;
     int format;     /* enum bench_format */
     int input_type; /* enum made_up */

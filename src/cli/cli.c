@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "base/clock.h"
 #include "cli/cluster.h"
+#include "cli/limits.h"
 #include "cli/wire_choice.h"
 
 #include "base/file.h"
@@ -423,7 +424,12 @@ enum cohort_code cli_session_options(struct cohort_session_options *out,
         return code;
     if (limit > 0)
         mem_limit(limit < SIZE_MAX ? (size_t)limit : SIZE_MAX);
+    uint64_t planned;
+    code = memory_limit_bytes(&planned, o->memory_limit, err);
+    if (code != COHORT_OK)
+        return code;
     *out = (struct cohort_session_options){
+        .memory_limit_bytes = planned,
         .threads = threads,
         .cpu_share = share,
         .cores = o->cores != NULL ? o->cores : state->cores,

@@ -106,6 +106,7 @@ struct cli_options {
     int root, wire;   /* wire < 0: as the plan says; CLI_WIRE_AUTO: see wire_choice.h */
     double tolerance; /* 0: not given */
     double setup_ms;
+    const char *memory_limit;
     /* synthetic networks */
     long size;
     double width;

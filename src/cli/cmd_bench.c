@@ -301,6 +301,7 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
         {"markdown", 0, OPTION_FLAG, &markdown, NULL,
          "strategies: a row to paste, as --format markdown", 0, 0},
         PROFILE_OPTIONS(b.profile),
+        MEMORY_LIMIT_OPTION(b.common.memory_limit),
         CLI_PLAN_OPTIONS(b.common, CLI_WIRES_AUTO_TEXT),
         CLI_TOLERANCE_OPTION(b.common),
         CLI_SETUP_OPTION(b.common),
@@ -324,7 +325,6 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv) {
     o.profile = b.profile.file;
     o.cpu_time = b.profile.off;
     o.rows_only = b.profile.rows_only;
-    o.memory_limit = b.profile.memory_limit;
     if (check_comparison(&o, b.profile.strategy, &err) != COHORT_OK)
         return cli_fail(&err);
     if (b.engines && (b.common.threads > 0 || b.common.cores != NULL || o.strategies != NULL)) {

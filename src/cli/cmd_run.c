@@ -237,6 +237,7 @@ int cmd_run(const struct cli_command *self, int argc, char **argv) {
         {"save-plan", 0, OPTION_TEXT, &o.common.save_plan, "FILE", "write the plan that is used", 0,
          0},
         PROFILE_OPTIONS(o.profile),
+        MEMORY_LIMIT_OPTION(o.common.memory_limit),
         {"adapt", 0, OPTION_FLAG, &o.profile.adapt, NULL,
          "between runs, change to a better plan when boards or links have changed", 0, 0},
         {"adapt-threshold", 0, OPTION_DOUBLE, &o.profile.threshold, "PERCENT",

@@ -5,15 +5,20 @@
 #include "base/mem.h"
 #include "cli/cluster.h"
 
+enum cohort_code memory_limit_bytes(uint64_t *bytes, const char *text, struct cohort_error *err) {
+    *bytes = text != NULL ? cluster_bytes(text) : 0;
+    if (text == NULL || *bytes > 0)
+        return COHORT_OK;
+    return error_set(err, COHORT_ERR_USAGE,
+                     "--memory-limit: expected bytes, or a text such as 512M, not '%.40s'", text);
+}
+
 enum cohort_code memory_limits_read(struct memory_limits *l, const char *text, const char *cluster,
                                     const struct profile *p, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     struct cluster c = {0};
-    struct memory_limits found = {.all = text != NULL ? cluster_bytes(text) : 0};
-    if (text != NULL && found.all == 0)
-        return error_set(err, COHORT_ERR_USAGE,
-                         "--memory-limit: expected bytes, or a text such as 512M, not '%.40s'",
-                         text);
+    struct memory_limits found = {0};
+    TRY(memory_limit_bytes(&found.all, text, err));
     if (cluster != NULL) {
         TRY(cluster_load(&c, cluster, err));
         found.each = mem_zalloc((size_t)p->board_count, sizeof *found.each);

@@ -17,6 +17,8 @@ struct memory_limits {
             0                                                                                      \
     }
 
+/* *bytes of --memory-limit; 0: text is NULL.  Errors: usage (no number of bytes). */
+enum cohort_code memory_limit_bytes(uint64_t *bytes, const char *text, struct cohort_error *err);
 /* Local.  text: --memory-limit, or NULL; cluster: the companion file, or NULL.  Boards are found in
  * that by host name.  Errors: usage (no number of bytes), io, format, memory. */
 enum cohort_code memory_limits_read(struct memory_limits *l, const char *text, const char *cluster,

@@ -19,7 +19,7 @@ static enum cohort_code check(const struct cli_options *o, const struct profile_
                                            : NULL;
     const char *asks = p->strategy != NULL         ? "--strategy"
                        : p->file != NULL && p->off ? "--profile"
-                       : p->memory_limit != NULL   ? "--memory-limit"
+                       : o->memory_limit != NULL   ? "--memory-limit"
                                                    : NULL;
     const char *cannot = p->off ? "--no-profile" : o->keep_nodes ? "--keep-nodes" : NULL;
     if (p->adapt && cannot != NULL)
@@ -28,7 +28,7 @@ static enum cohort_code check(const struct cli_options *o, const struct profile_
     if (said != NULL && asks != NULL && !p->adapt)
         return error_set(err, COHORT_ERR_USAGE,
                          "%s already says how to divide: leave out %s, or it", said, asks);
-    if (o->keep_nodes && p->memory_limit != NULL)
+    if (o->keep_nodes && o->memory_limit != NULL)
         return error_set(err, COHORT_ERR_USAGE,
                          "--keep-nodes runs without planning: leave out --memory-limit, or it");
     const bool adapts = p->adapt && size > 1;
@@ -126,7 +126,7 @@ enum cohort_code cli_profiled_plan(struct cohort_plan **plan, struct profiled *p
     profiled->made = true;
     profiled->adapts = (wish & ADAPT) != 0;
     if (ranks->rank == 0)
-        code = memory_limits_read(&profiled->limits, p->memory_limit, o->cluster,
+        code = memory_limits_read(&profiled->limits, o->memory_limit, o->cluster,
                                   cohort_profile_of(profiled->profile), err);
     if (ranks->rank == 0 && code == COHORT_OK && (wish & PLAN) != 0)
         code = search(plan, model, profiled, o, p, session, err);

@@ -8,7 +8,6 @@
 
 struct profile_options {
     const char *strategy, *file; /* NULL: auto; measured, or from the cache */
-    const char *memory_limit;    /* --memory-limit */
     bool off;                    /* --no-profile */
     bool rows_only;              /* --rows-only */
     bool adapt;                  /* --adapt, of `run`: the plan is only where it begins … */
@@ -35,7 +34,7 @@ struct profile_options {
          "auto: divide nothing by channels; boards that compute alike give one board's bits",      \
          0,                                                                                        \
          0},                                                                                       \
-        MEMORY_LIMIT_OPTION((p).memory_limit), {                                                   \
+    {                                                                                              \
         "no-profile", 0, OPTION_FLAG, &(p).off, NULL,                                              \
             "measure nothing: groups end at the pools, all boards get equal rows, and dilated "    \
             "ones take their CPU time",                                                            \

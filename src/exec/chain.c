@@ -36,7 +36,7 @@ static bool is_map(const struct program *p, int slot) {
 static bool can_strip(const struct program *p, int op) {
     const struct exec_op *o = &p->ops[op];
     const struct node *n = o->bound->node;
-    return o->bound->how->strips && o->parts == 1 && n->out_count == 1 &&
+    return o->bound->how->strips && o->parts == 1 && !o->bound->folded && n->out_count == 1 &&
            is_map(p, o->in_slots[0]) && is_map(p, o->out_slots[0]) && n->rowmap != NULL &&
            n->rowmap[0].kind == ROWMAP_AFFINE;
 }

@@ -23,6 +23,9 @@ struct exec_options {
     /* With zero_weights: operators' weights lie one behind the other in so much memory (or as the
      * largest needs), from its begin again where it ends; 0: each has its own. */
     size_t made_up_bytes;
+    /* The most that this may be: an operator with more of them computes its channels in turns, all
+     * with the same ones; 0: any. */
+    size_t made_up_most;
     bool half_weights; /* of products with constant matrices: kept as float16 */
     bool fp16;         /* dense convolutions, and products with constant matrices (unless those
                         * are half_weights), in float16 arithmetic where this CPU has it; also

@@ -47,6 +47,7 @@ struct bound {
     int64_t awaited;        /* rows of its weights that are still to come, piece by piece */
     bool in_pieces;         /* its weights come so */
     bool borrowed;          /* its weights are the program's: weights_free() */
+    bool folded;            /* it has made-up weights for some of its channels, all use them */
     int *sharers; /* other programs that have this state too (rival.c); NULL: none ever had */
 };
 
@@ -255,12 +256,16 @@ void packing_ends(struct program *p);
 /* Binds operator `op`, unless it is bound. */
 enum cohort_code op_bind(struct program *p, int op, struct cohort_error *err);
 
-/* Memory for b->weights_bytes of packed weights.  For timing (options.zero_weights) it is filled;
- * with options.made_up_bytes it is the program's, shared with other operators, and comes only with
- * made_up_weights(), so that *weights must stay where it is until then, and no other program may
- * have it.  Errors: memory. */
-enum cohort_code weights_alloc(struct program *p, struct bound *b, void **weights,
+/* Memory for `bytes` of packed weights, b->weights_bytes unless it is folded.  For timing
+ * (options.zero_weights) it is filled; with options.made_up_bytes it is the program's, shared with
+ * other operators, and comes only with made_up_weights(), so that *weights must stay where it is
+ * until then, and no other program may have it.  Errors: memory. */
+enum cohort_code weights_alloc(struct program *p, struct bound *b, size_t bytes, void **weights,
                                struct cohort_error *err);
+/* For how many of an operator's channels, whole blocks, there may be made-up weights, by what
+ * `bytes_of` says of so many: all, unless options.made_up_most is less. */
+int made_up_channels(const struct program *p, int channels,
+                     size_t (*bytes_of)(const void *context, int channels), const void *context);
 void weights_free(const struct bound *b, void *weights);
 /* When all operators are bound: gives those their weights that have none yet.  Errors: memory. */
 enum cohort_code made_up_weights(struct program *p, struct cohort_error *err);

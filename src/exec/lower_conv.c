@@ -11,6 +11,7 @@ struct conv_state {
     void *weights;
     float *bias;
     struct cut cut;      /* what its items need */
+    int blocks;          /* of channels that have weights at a time: all, or folded */
     bool scaled;         /* with factors (ScaledConv) */
     bool transposed;     /* ConvTranspose */
     size_t scaled_bytes; /* of a thread's workspace: its copy of the weights */
@@ -141,6 +142,22 @@ static enum cohort_code factors_for(float **factors, const struct program *p, co
     return vector_from_constant(factors, &p->graph->values[id].constant, s->shape.out_c, err);
 }
 
+static size_t bytes_with(const void *context, int channels) {
+    const struct conv_state *s = context;
+    struct conv_shape shape = s->shape;
+    shape.out_c = channels;
+    return s->kernel->weights_bytes(&shape);
+}
+
+/* Where there is no room for all weights that are made up. */
+static void fold(const struct program *p, struct bound *b, struct conv_state *s) {
+    const int all = s->shape.out_c;
+    if (s->shape.groups == 1 && !s->transposed && !s->scaled)
+        s->shape.out_c = made_up_channels(p, all, bytes_with, s);
+    b->folded = s->shape.out_c < all;
+    s->blocks = (s->shape.out_c + BLOCK - 1) / BLOCK;
+}
+
 static enum cohort_code bind_any(struct program *p, struct bound *b, bool transposed,
                                  struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -187,7 +204,8 @@ static enum cohort_code bind_any(struct program *p, struct bound *b, bool transp
         s->scaled_bytes = (b->weights_bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
         b->workspace_bytes += s->scaled_bytes;
     }
-    TRY(weights_alloc(p, b, &s->weights, err));
+    fold(p, b, s);
+    TRY(weights_alloc(p, b, bytes_with(s, s->shape.out_c), &s->weights, err));
     int at = s->scaled ? FACTORS + 1 : 2;
     const struct tensor *bias =
         n->in_count > at && n->epilogue.residual != at ? node_const(g, n, at) : NULL;
@@ -297,8 +315,10 @@ static enum cohort_code run_conv(struct program *p, const struct exec_op *op,
         struct cut cut = s->cut;
         const struct blocks blocks = op_blocks(op, view_blocks(&views.out));
         cut.block0 = blocks.begin;
-        cut.blocks = blocks.end - blocks.begin;
-        run_cut(p, part.y0, part.y1, &cut, conv_part, &w);
+        for (int b = blocks.begin; b < blocks.end; b += cut.blocks) { /* folded: in turns */
+            cut.blocks = blocks.end - b < s->blocks ? blocks.end - b : s->blocks;
+            run_cut(p, part.y0, part.y1, &cut, conv_part, &w);
+        }
     }
     return COHORT_OK;
 }

@@ -14,6 +14,7 @@ struct rounding {
 
 struct gemm_state {
     struct gemm_shape shape;
+    int features;             /* all of them; shape.n is less where the operator is folded */
     struct rounding rounding; /* of all weights that were packed, when they become float16 */
     const struct gemm_kernel *kernel;
     void *weights;
@@ -326,6 +327,13 @@ static enum cohort_code choose_kernel(const struct program *p, const struct node
     return code;
 }
 
+static size_t bytes_with(const void *context, int features) {
+    const struct gemm_state *s = context;
+    struct gemm_shape shape = s->shape;
+    shape.n = features;
+    return s->kernel->weights_bytes(&shape);
+}
+
 static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     const struct graph *g = p->graph;
@@ -352,7 +360,10 @@ static enum cohort_code bind_gemm(struct program *p, struct bound *b, struct coh
     b->weights_bytes = s->kernel->weights_bytes(&s->shape);
     b->workspace_bytes =
         s->kernel->workspace_bytes != NULL ? s->kernel->workspace_bytes(&s->shape) : 0;
-    TRY(weights_alloc(p, b, &s->weights, err));
+    s->features = s->shape.n;
+    s->shape.n = made_up_channels(p, s->features, bytes_with, s);
+    b->folded = s->shape.n < s->features;
+    TRY(weights_alloc(p, b, bytes_with(s, s->shape.n), &s->weights, err));
     if (p->options.zero_weights)
         goto out;
     if (c != NULL) {
@@ -442,9 +453,11 @@ static enum cohort_code run_gemm(struct program *p, const struct exec_op *op,
         .out_pitch = out.row_pitch,
         .epilogue = op_epilogue(p, op, 0, &residual),
     };
-    int blocks = (s->shape.n + BLOCK - 1) / BLOCK;
-    (s->shape.n > s->shape.rows ? run_parallel_channels : run_parallel)(
-        p, op->out.begin, op->out.end, blocks, gemm_part, &w);
+    for (int n = 0; n < s->features; n += s->shape.n) { /* folded: all write the same ones */
+        const int now = s->features - n < s->shape.n ? s->features - n : s->shape.n;
+        (s->features > s->shape.rows ? run_parallel_channels : run_parallel)(
+            p, op->out.begin, op->out.end, (now + BLOCK - 1) / BLOCK, gemm_part, &w);
+    }
     return COHORT_OK;
 }
 

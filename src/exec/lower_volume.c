@@ -46,7 +46,7 @@ static enum cohort_code load_weights(struct program *p, struct bound *b, struct 
     const struct tensor *bias = s->bias ? node_const(p->graph, b->node, 2) : NULL;
     int64_t channels = w->shape.dim[0], k = s->shape.k, taps = k - s->bias;
     b->weights_bytes = (size_t)(channels * k) * sizeof(float);
-    enum cohort_code code = weights_alloc(p, b, &s->weights, err);
+    enum cohort_code code = weights_alloc(p, b, b->weights_bytes, &s->weights, err);
     if (code != COHORT_OK || p->options.zero_weights)
         return code;
     float *to = s->weights;

@@ -3,7 +3,10 @@
  * They must come from memory, as in a network that is larger than all caches, but there is no need
  * for all of them: touching a page for the first time can take longer than timing what lies in it.
  * So operators' weights lie one behind the other in one block, from its begin again where it ends.
- * How large that must be is known when all operators are bound; they get their places then. */
+ * How large that must be is known when all operators are bound; they get their places then.  Where
+ * memory is too short for the weights of the largest, it computes its channels in turns, with the
+ * same weights: it reads as many bytes, and they come from memory as long as the block is larger
+ * than the caches. */
 #include "exec/lower.h"
 
 #include "base/mem.h"
@@ -27,10 +30,20 @@ static size_t padded(size_t bytes) {
     return (bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
 }
 
-enum cohort_code weights_alloc(struct program *p, struct bound *b, void **weights,
+int made_up_channels(const struct program *p, int channels,
+                     size_t (*bytes_of)(const void *context, int channels), const void *context) {
+    const size_t most = p->options.made_up_most / MEM_ALIGN * MEM_ALIGN;
+    if (!p->options.zero_weights || most == 0 || bytes_of(context, channels) <= most)
+        return channels;
+    int some = (channels - 1) / BLOCK * BLOCK;
+    while (some > BLOCK && bytes_of(context, some) > most)
+        some -= BLOCK;
+    return some > 0 ? some : channels;
+}
+
+enum cohort_code weights_alloc(struct program *p, struct bound *b, size_t bytes, void **weights,
                                struct cohort_error *err) {
     struct made_up *m = &p->made_up;
-    const size_t bytes = b->weights_bytes;
     b->borrowed = p->options.zero_weights && p->options.made_up_bytes > 0;
     if (b->borrowed) {
         if (bytes > SIZE_MAX / 2 || !MEM_GROW(m->wanted, m->capacity, m->count))

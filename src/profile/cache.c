@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "kernels/kernel.h"
 #include "planner/profile_json.h"
 
 #include <ctype.h>
@@ -29,8 +30,10 @@ static char *path_of(const char *directory, const char *name, struct buf *key) {
     return path;
 }
 
-char *profile_path(const char *directory, const struct profile *p) {
+char *profile_path(const char *directory, const struct profile *p, size_t winograd_bytes) {
     struct buf key = {0};
+    if (winograd_bytes > 0 && winograd_bytes < KERNEL_WINOGRAD_BYTES)
+        buf_u64(&key, winograd_bytes);
     buf_string(&key, p->signature);
     buf_string(&key, p->version);
     for (int r = 0; r < p->board_count; r++) {

@@ -8,8 +8,10 @@
 
 #include "profile/measure.h"
 
-/* The files' names in a directory, new (mem_free); NULL: memory is short. */
-char *profile_path(const char *directory, const struct profile *p);
+/* The files' names in a directory, new (mem_free); NULL: memory is short.  winograd_bytes: how
+ * large a layer's weights may become by Winograd's transformation (kernels/kernel.h), which small
+ * boards and limits make less. */
+char *profile_path(const char *directory, const struct profile *p, size_t winograd_bytes);
 char *profile_links_path(const char *directory, const struct profile_facts *facts, int boards);
 
 /* Was `kept` measured on the same network, version, boards and settings as `now` is of?  false:

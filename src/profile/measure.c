@@ -24,6 +24,7 @@
 /* Weights come from memory, as in a network that is larger than all caches, but there is no need to
  * fill all of them; so much of them, and at least two third-level caches. */
 #define WEIGHTS_LEAST ((size_t)32 << 20)
+#define WEIGHTS_SHARE 4     /* of the memory that there is; the maps need some, too */
 #define CHAINED_LEAST 0.125 /* of the time, in chains: then passes are fewer */
 #define STEPS         1000  /* progress */
 
@@ -317,6 +318,11 @@ struct exec_options profile_exec_options(const struct profile_job *job) {
     exec.made_up_bytes = 2 * job->board->l3_bytes;
     if (exec.made_up_bytes < WEIGHTS_LEAST)
         exec.made_up_bytes = WEIGHTS_LEAST;
+    if (job->memory_bytes > 0 && job->memory_bytes < SIZE_MAX) {
+        exec.made_up_most = (size_t)(job->memory_bytes / WEIGHTS_SHARE);
+        if (exec.made_up_bytes > exec.made_up_most)
+            exec.made_up_bytes = exec.made_up_most;
+    }
     return exec;
 }
 

@@ -25,7 +25,7 @@ struct profile_facts {
     char kernels[PROFILE_KERNELS_BYTES];
     char network[BOARD_NETWORK_BYTES];
     double cpu_share, clock_mhz;
-    uint64_t memory_bytes;
+    uint64_t memory_bytes, available_bytes; /* this rank's; 0: unknown */
     int32_t threads, reserved;
 };
 
@@ -35,7 +35,8 @@ struct profile_job {
     struct graph *graph; /* constants whose data is not there are made up */
     struct pool *pool;
     const struct board *board;
-    bool bind; /* are threads bound to cores? */
+    uint64_t memory_bytes; /* that this rank may use; 0: unknown */
+    bool bind;             /* are threads bound to cores? */
     const struct exec_options *exec;
     const struct profile_facts *facts; /* rank 0: of all ranks */
     const char *version;

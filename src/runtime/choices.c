@@ -45,15 +45,19 @@ struct tuning_key session_tuning_key(const struct cohort_session *s) {
  * times the limit can afford that for the few layers of a network that come near it. */
 #define WINOGRAD_SHARE 16
 
-/* This rank's limit, from what its board has, what it was told to stay below, and how many share
- * it. */
-static uint64_t winograd_bytes_here(const struct cohort_session *s) {
-    uint64_t memory = s->board.memory_bytes, limit = mem_limit_bytes();
-    uint64_t most = KERNEL_WINOGRAD_BYTES;
+uint64_t session_memory(const struct cohort_session *s, uint64_t boards) {
+    const uint64_t limits[] = {mem_limit_bytes(), s->options.memory_limit_bytes};
     if (s->comm != NULL && comm_local_size(s->comm) > 1)
-        memory /= (uint64_t)comm_local_size(s->comm);
-    if (limit != 0 && (memory == 0 || limit < memory))
-        memory = limit;
+        boards /= (uint64_t)comm_local_size(s->comm);
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        if (limits[i] != 0 && (boards == 0 || limits[i] < boards))
+            boards = limits[i];
+    return boards;
+}
+
+static uint64_t winograd_bytes_here(const struct cohort_session *s) {
+    const uint64_t memory = session_memory(s, s->board.memory_bytes);
+    uint64_t most = KERNEL_WINOGRAD_BYTES;
     if (memory != 0 && memory / WINOGRAD_SHARE < most)
         most = memory / WINOGRAD_SHARE + 1; /* never 0: that would mean unknown */
     return most;

@@ -59,6 +59,7 @@ enum cohort_code session_facts(const struct cohort_session *s, struct profile_fa
     *f = (struct profile_facts){.cpu_share = pool_share(s->pool),
                                 .clock_mhz = board_clock_mhz(&s->board, SYSFS),
                                 .memory_bytes = s->board.memory_bytes,
+                                .available_bytes = session_memory(s, s->board.available_bytes),
                                 .threads = key.threads};
     snprintf(f->host, sizeof f->host, "%s",
              s->comm != NULL ? comm_host(s->comm, s->rank) : s->board.name);
@@ -105,6 +106,7 @@ static void describe_job(struct making *m) {
                                   .graph = s->graph,
                                   .pool = s->pool,
                                   .board = &s->board,
+                                  .memory_bytes = session_memory(s, s->board.available_bytes),
                                   .bind = session_binds(s),
                                   .exec = &m->exec,
                                   .facts = m->facts,
@@ -142,7 +144,7 @@ static enum cohort_code take_kept(struct making *m, struct cohort_error *err) {
     struct cohort_error local = {0};
     struct profile *kept = NULL;
     enum cohort_code code = COHORT_OK;
-    m->path = profile_path(m->options->directory, m->now);
+    m->path = profile_path(m->options->directory, m->now, m->s->kernel_board.winograd_bytes);
     m->links_path = profile_links_path(m->options->directory, m->facts, m->s->size);
     if (m->path == NULL || m->links_path == NULL)
         return error_memory(err, 256, "a file name");
@@ -341,6 +343,9 @@ enum cohort_code cohort_profile_make(struct cohort_profile **profile, struct coh
             m.s->failed = true;
     }
     if (code == COHORT_OK && m.s->rank == 0 && (m.have_compute || !m.only_kept)) {
+        c->available_bytes = mem_zalloc((size_t)m.s->size, sizeof *c->available_bytes);
+        for (int r = 0; c->available_bytes != NULL && r < m.s->size; r++)
+            c->available_bytes[r] = m.facts[r].available_bytes;
         c->profile = m.now;
         m.now = NULL;
         *profile = c;
@@ -380,6 +385,7 @@ void cohort_profile_free(struct cohort_profile **profile) {
     if (*profile == NULL)
         return;
     profile_destroy(&(*profile)->profile);
+    mem_free((*profile)->available_bytes);
     mem_free(*profile);
     *profile = NULL;
 }

@@ -48,6 +48,8 @@ enum step_kind {
 
 struct cohort_profile {
     struct profile *profile;
+    uint64_t *available_bytes; /* of each board's memory, before a session took any of it; 0: not
+                                  known; NULL: of none */
 };
 
 /* One step of a plan on this board; all ranks have the same steps in the same order. */
@@ -233,6 +235,9 @@ struct exec_options session_exec_options(const struct cohort_session *s);
 enum cohort_code session_read_tuning(struct cohort_session *s, struct cohort_error *err);
 enum cohort_code session_share_choices(struct cohort_session *s, struct cohort_error *err);
 void session_release_choices(struct cohort_session *s);
+/* Local.  What this rank may use of `boards` bytes that its board has (0: unknown): its share of
+ * them, its limits. */
+uint64_t session_memory(const struct cohort_session *s, uint64_t boards);
 /* Collective, after session_open_board().  Fills in s->kernel_board: how much memory a layer's
  * transformed weights may take is a share of the smallest board's, and the same on all. */
 enum cohort_code session_share_limits(struct cohort_session *s, struct cohort_error *err);

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # A network larger than any board: VGG-19 (574 MB of weights) on six emulated boards that control
 # groups give 200 MB each, the program's, MPI's and its daemons' together, without swap.
-# A plan by hand divides its last layers by channels, and `auto --memory-limit` finds one by itself;
-# the answer is one board's.  All weights on one board do not fit, and where nothing fits a search says
-# by how much.
+# `cohort run` measures these boards, finds a plan that fits them and runs it, all within their
+# memory; a plan by hand divides its last layers by channels, and so does one for made-up boards; the
+# answer is one board's.  All weights on one board do not fit, and where nothing fits a search says by
+# how much.
 # Needs root and a kernel with namespaces, bridges, tbf and a memory controller; skips loudly
 # without.
 cd "$(dirname "$0")/../.." || exit 2
@@ -63,6 +64,19 @@ cat >"$work/local.json" <<EOF
 {"format": "cohort-plan", "version": 2, "network": "vgg19", "signature": "$signature", "strategy": "manual", "boards": 6, "segments": [{"until": "logits", "mode": "local", "board": 1}]}
 EOF
 tap_fails "all weights on one board are refused" "b2 .*memory" timeout 100 bench/farm exec b1 "$mpirun" -n 6 "$cohort" run "$net" --plan "$work/local.json" --no-profile --weights send
+
+# As a user would type it.  What the plan takes is less than the limit: the boards know that the
+# process has some of their memory already.
+: >"$work/most"
+begin=$SECONDS
+tap_run "VGG-19 is profiled, planned and run on them" six run "$net" --memory-limit 200M --weights send --report --as npy -o "$work/typed.npy"
+[ -s "$work/typed.npy" ] || tail -n 3 "$work/err" | sed 's/^/# /'
+echo "# $((SECONDS - begin)) s"
+grep -E "MB (of memory|packed|weights)|prepared" "$work/out" | sed 's/^/# /'
+off=$(difference "$work/typed.npy" "$work/one.npy" 1000 2>/dev/null)
+tap_run "  its answer is one board's, to rounding (off by ${off:-?})" awk -v d="${off:-1}" 'BEGIN { exit !(d < 1e-4) }'
+for b in 1 2 3 4 5 6; do most_of b$b; done >"$work/most"
+tap_run "  and no board's group had more ($(sort -n "$work/most" | tail -n 1) bytes at most)" awk -v l=$limit '$1 > l { bad = 1 } END { exit bad || NR != 6 }' "$work/most"
 
 # What a board has beside its plan (the program, MPI, its daemons) is some 40 MB, and made-up boards
 # know nothing of Winograd's larger weights.

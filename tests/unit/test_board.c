@@ -2,6 +2,7 @@
  * that stands for sysfs), and this one. */
 #include "board/board.h"
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "tests/support/leaks.h"
 
@@ -401,6 +402,77 @@ static void test_memory(void **state) {
     assert_int_equal(code, COHORT_ERR_MEMORY);
 }
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static void put(const char *root, const char *path, const char *text) {
+    char at[200];
+    struct cohort_error err = {0};
+    snprintf(at, sizeof at, "%s/%s", root, path);
+    *strrchr(at, '/') = '\0';
+    assert_int_equal(file_make_directories(at, &err), COHORT_OK);
+    snprintf(at, sizeof at, "%s/%s", root, path);
+    FILE *f = fopen(at, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void assert_memory(const char *root, uint64_t bytes, uint64_t available) {
+    struct board_memory m;
+    board_memory(&m, 4000000000, root);
+    if (m.bytes != bytes || m.available_bytes != available)
+        fail_msg("%llu bytes, %llu available, instead of %llu and %llu",
+                 (unsigned long long)m.bytes, (unsigned long long)m.available_bytes,
+                 (unsigned long long)bytes, (unsigned long long)available);
+}
+
+/* What the system says of memory, and control groups of either version, where a process may be in
+ * a group that has no limit below one that has. */
+static void test_memory_limits(void **state) {
+    (void)state;
+    char root[] = "/tmp/cohort-memory-XXXXXX", remove[64];
+    assert_non_null(mkdtemp(root));
+    assert_memory(root, 4000000000, 0);
+    put(root, "proc/meminfo", "MemTotal: 4000000 kB\nMemAvailable:    3000000 kB\n");
+    assert_memory(root, 4000000000, 3072000000);
+
+    put(root, "proc/self/cgroup", "3:cpu,cpumemory:/x\n4:blkio,memory:/farm/b1\n0::/\n");
+    put(root, "sys/fs/cgroup/memory/x/memory.limit_in_bytes", "1000\n");
+    put(root, "sys/fs/cgroup/memory/farm/memory.limit_in_bytes", "9223372036854771712\n");
+    put(root, "sys/fs/cgroup/memory/farm/b1/memory.limit_in_bytes", "200000000\n");
+    assert_memory(root, 200000000, 3072000000);
+    put(root, "sys/fs/cgroup/memory/farm/b1/memory.usage_in_bytes", "90000000\n");
+    assert_memory(root, 200000000, 110000000);
+    put(root, "sys/fs/cgroup/memory/farm/b1/memory.stat",
+        "inactive_file 7\ntotal_inactive_file 50000000\ntotal_active_file 10000000\n");
+    assert_memory(root, 200000000, 170000000);
+    put(root, "sys/fs/cgroup/memory/farm/b1/memory.usage_in_bytes", "300000000\n");
+    assert_memory(root, 200000000, 1);
+
+    /* the second version: the group above is the smaller one; the one above that is gone */
+    put(root, "proc/self/cgroup", "0::/user/job/step\n");
+    put(root, "sys/fs/cgroup/user/job/step/memory.max", "500000000\n");
+    put(root, "sys/fs/cgroup/user/job/step/memory.current", "490000000\n");
+    put(root, "sys/fs/cgroup/user/job/step/memory.stat", "anon 1\nactive_file 480000000\n");
+    put(root, "sys/fs/cgroup/user/job/memory.max", "300000000\n");
+    put(root, "sys/fs/cgroup/user/job/memory.current", "20000000\n");
+    put(root, "sys/fs/cgroup/user/memory.max", "max\n");
+    assert_memory(root, 300000000, 280000000);
+    put(root, "sys/fs/cgroup/user/job/step/memory.stat", "anon 1\n");
+    assert_memory(root, 300000000, 10000000);
+
+    /* in a container the group is the mounted root, whatever the path says */
+    put(root, "proc/self/cgroup", "0::/host/path/of/it\n");
+    assert_memory(root, 4000000000, 3072000000);
+    put(root, "sys/fs/cgroup/memory.max", "64000000\n");
+    put(root, "sys/fs/cgroup/memory.current", "4000000\n");
+    assert_memory(root, 64000000, 60000000);
+    put(root, "sys/fs/cgroup/memory.max", "max\n");
+    assert_memory(root, 4000000000, 3072000000);
+    snprintf(remove, sizeof remove, "rm -r %s", root);
+    assert_int_equal(system(remove), 0);
+}
+
 /* This machine, from a thread that is bound to one core as mpirun binds its ranks. */
 static void test_this_machine(void **state) {
     (void)state;
@@ -422,6 +494,7 @@ static void test_this_machine(void **state) {
     assert_true(CPU_EQUAL(&one, &after)); /* bind was false */
     assert_true(b.cores_total >= 1 && b.threads == b.cores_total);
     assert_true(b.memory_bytes > 1u << 20);
+    assert_true(b.available_bytes > 0 && b.available_bytes <= b.memory_bytes);
     int found = b.cores_total;
 
     assert_int_equal(board_detect(&b, &(struct board_options){.bind = true}, &err), COHORT_OK);
@@ -453,6 +526,7 @@ int main(void) {
         cmocka_unit_test(test_cgroup),
         cmocka_unit_test(test_bad_descriptions),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_limits),
         cmocka_unit_test(test_this_machine),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);

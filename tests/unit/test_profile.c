@@ -272,6 +272,42 @@ static void made_up_weights_are_shared(void **state) {
     test_directory_remove();
 }
 
+/* Where memory is short large operators have weights for some of their channels at a time, and say
+ * what all of them take. */
+static void made_up_weights_are_folded(void **state) {
+    (void)state;
+    struct cohort_error err = {0};
+    struct synth_options o = {.size = 32, .width = 0.5, .classes = 10, .seed = 3};
+    struct graph *g = open_synth("vgg16", &o);
+    const size_t most = 3 << 20;
+    size_t weights[2] = {0}, live[2] = {0}, largest = 0;
+    double ms[2][512];
+    for (int with = 0; with < 2; with++) {
+        const struct exec_options exec = {.made_up_bytes = most / 2,
+                                          .made_up_most = with == 1 ? most : 0};
+        struct compute *c = NULL;
+        const size_t before = mem_live_bytes();
+        test_must(compute_create(&c, g, test_pool, &exec, &err), &err);
+        live[with] = mem_live_bytes() - before;
+        for (int i = 0; i < g->node_count; i++) {
+            const size_t bytes = compute_weights(c, i);
+            weights[with] += bytes;
+            largest = bytes > largest ? bytes : largest;
+            ms[with][i] = -1;
+        }
+        for (int level = 0; level < COMPUTE_LEVELS; level++)
+            test_must(compute_pass(c, level, true, ms[with], NULL, &err), &err);
+        compute_destroy(&c);
+    }
+    assert_true(weights[0] == weights[1] && largest > 4 * most);
+    if (live[1] + largest > live[0] + most)
+        fail_msg("%zu bytes with room for %zu of weights, %zu else", live[1], most, live[0]);
+    for (int i = 0; i < g->node_count; i++)
+        assert_true(ms[1][i] >= 0);
+    graph_destroy(&g);
+    test_directory_remove();
+}
+
 /* A board at a quarter of its speed is four times as slow, in the profile too. */
 static void dilation_is_seen(void **state) {
     (void)state;
@@ -488,7 +524,7 @@ static void only_equal_boards_match(void **state) {
             break;
         }
         struct profile *now = begin(g, change == 8 ? 2 : 3);
-        char *a = profile_path("/c", kept), *b = profile_path("/c", now);
+        char *a = profile_path("/c", kept, 0), *b = profile_path("/c", now, 0);
         bool same = profile_matches(kept, now, why);
         assert_int_equal(same, change == 0);
         assert_int_equal(strcmp(a, b) == 0, change == 0);
@@ -557,6 +593,7 @@ int main(void) {
         cmocka_unit_test(chains_are_timed),
         cmocka_unit_test(memory_may_be_short),
         cmocka_unit_test(made_up_weights_are_shared),
+        cmocka_unit_test(made_up_weights_are_folded),
         cmocka_unit_test(dilation_is_seen),
         cmocka_unit_test(health_is_told),
         cmocka_unit_test(types_collapse),
