@@ -36,18 +36,6 @@ enum cohort_code adapt_init(struct adapt *a, int boards, struct cohort_error *er
     return COHORT_OK;
 }
 
-static int by_size(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-double adapt_median(double *values, int count) {
-    if (count <= 0)
-        return 0;
-    qsort(values, (size_t)count, sizeof *values, by_size);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-}
-
 /* By how much b differs from a, either way. */
 static double change(double a, double b) {
     return fmax(a / b, b / a) - 1;

@@ -38,9 +38,6 @@ struct adapt {
 enum cohort_code adapt_init(struct adapt *a, int boards, struct cohort_error *err);
 void adapt_release(struct adapt *a);
 
-/* The median; sorts its argument. */
-double adapt_median(double *values, int count);
-
 /* A look: what each board computed in an inference, and what the profile, not corrected, predicts
  * for that plan; and the latency.  Boards that are predicted to compute next to nothing keep their
  * factor for a while. */

@@ -140,15 +140,6 @@ double cost_whole_ms(const struct cost_model *m, int board, int first, int end) 
     return ms;
 }
 
-/* What a message of no bytes would take, by the curve's first piece. */
-static double curve_latency(const struct profile_curve *c) {
-    if (c->count < 2)
-        return 0;
-    const struct profile_point *p = c->points;
-    const double ms = p[0].ms - p[0].x * (p[1].ms - p[0].ms) / (p[1].x - p[0].x);
-    return ms > 0 ? (ms < p[0].ms ? ms : p[0].ms) : 0;
-}
-
 static void fill_links(struct cost_model *m) {
     for (int from = 0; from < m->boards; from++)
         for (int to = 0; to < m->boards; to++) {
@@ -157,7 +148,7 @@ static void fill_links(struct cost_model *m) {
             if (from == to || curve < 0)
                 continue;
             l->curve = &m->p->links[curve];
-            l->latency = curve_latency(l->curve);
+            l->latency = profile_latency_ms(l->curve) + m->p->wake_ms;
         }
 }
 
@@ -165,7 +156,7 @@ double cost_transfer_ms(const struct cost_model *m, int from, int to, double byt
     const struct cost_link *l = &m->links[(size_t)from * (size_t)m->boards + (size_t)to];
     if (l->curve == NULL || !(bytes > 0))
         return 0;
-    const double ms = profile_curve_ms(l->curve, bytes) - l->latency;
+    const double ms = profile_curve_ms(l->curve, bytes) - (l->latency - m->p->wake_ms);
     return ms > 0 ? ms : 0;
 }
 

@@ -165,6 +165,14 @@ double profile_chained_ms(const struct profile *p, int board, int node, int64_t 
                      : b->scale * profile_curve_ms(&t->curves[curve], (double)rows);
 }
 
+double profile_latency_ms(const struct profile_curve *c) {
+    if (c->count < 2)
+        return 0;
+    const struct profile_point *p = c->points;
+    const double ms = p[0].ms - p[0].x * (p[1].ms - p[0].ms) / (p[1].x - p[0].x);
+    return ms > 0 ? (ms < p[0].ms ? ms : p[0].ms) : 0;
+}
+
 double profile_link_ms(const struct profile *p, int from, int to, double bytes) {
     const int curve = p->link_of[(size_t)from * (size_t)p->board_count + (size_t)to];
     return from == to || curve < 0 ? 0 : profile_curve_ms(&p->links[curve], bytes);

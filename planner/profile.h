@@ -29,6 +29,8 @@ struct profile_curve {
 };
 /* 0 at x <= 0: nothing to do takes no time. */
 double profile_curve_ms(const struct profile_curve *c, double x);
+/* What a message of no bytes would take, by the first piece of a link's curve. */
+double profile_latency_ms(const struct profile_curve *c);
 
 /* A way to compute on a board: some of its cores (src/board/board.h), and what each operator takes
  * there by itself, all rows of it. */
@@ -99,6 +101,7 @@ struct profile {
     int *link_of;                /* [from * board_count + to]: curve; -1 on the diagonal */
     /* Root to all at once and back: measured time over the sum of the links' own. */
     double scatter_factor, gather_factor;
+    double wake_ms; /* a board that has waited for a while notices a message so much later */
     struct profile_groups *groups; /* NULL: none measured */
 };
 

@@ -231,7 +231,8 @@ out:
 
 enum cohort_code profile_read_links(const struct json_at *links, struct profile *p,
                                     struct cohort_error *err) {
-    static const char *const keys[] = {"curves", "link_of", "scatter_factor", "gather_factor"};
+    static const char *const keys[] = {"curves", "link_of", "scatter_factor", "gather_factor",
+                                       "wake_ms"};
     enum cohort_code code = COHORT_OK;
     struct json_at list;
     int n = p->board_count, rows, from = 0;
@@ -239,6 +240,8 @@ enum cohort_code profile_read_links(const struct json_at *links, struct profile 
     TRY(json_known_keys(links, keys, sizeof keys / sizeof keys[0], err));
     TRY(json_get_f64(links, "scatter_factor", 1e-3, 1e3, &p->scatter_factor, err));
     TRY(json_get_f64(links, "gather_factor", 1e-3, 1e3, &p->gather_factor, err));
+    if (json_find(&list, links, "wake_ms"))
+        TRY(json_get_f64(links, "wake_ms", 0, 1e3, &p->wake_ms, err));
     TRY(read_curves(links, &p->links, &p->link_count, n * n, err));
     TRY(json_need(&list, links, "link_of", err));
     TRY(json_as_array(&list, &rows, err));
@@ -408,6 +411,8 @@ void profile_write_links(cJSON *container, const struct profile *p, bool *ok) {
     cJSON *o = json_add_object(container, "links", ok);
     json_add_f64(o, "scatter_factor", p->scatter_factor, ok);
     json_add_f64(o, "gather_factor", p->gather_factor, ok);
+    if (p->wake_ms > 0)
+        json_add_f64(o, "wake_ms", p->wake_ms, ok);
     write_curves(o, p->links, p->link_count, ok);
     cJSON *rows = json_add_array(o, "link_of", ok);
     for (int from = 0; from < p->board_count; from++)

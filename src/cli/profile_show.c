@@ -87,6 +87,8 @@ void profile_show_boards(const struct profile *p) {
     show_matrix(p, "ms of a message of 1 KB", 1024);
     printf("\nall at once, over one after the other: from the root %.2f, to the root %.2f\n",
            p->scatter_factor, p->gather_factor);
+    if (p->wake_ms > 0)
+        printf("a board that waits notices a message %.2f ms later\n", p->wake_ms);
 }
 
 /* ---- Legion ---------------------------------------------------------------------------------- */

@@ -26,6 +26,7 @@ struct comm_work {
     int receive_count; /* the first so many are point-to-point receives: MPI can cancel nothing else
                         */
     size_t bytes;      /* of the messages under way, at most; an abort waits for them */
+    double usual_s;    /* how long comm_wait() waited for it the last time; 0: not known */
     bool linked;
     struct comm_work *next;
 };

@@ -24,8 +24,9 @@ struct exchange {
     int parts, part;         /* how many, and the last one that may leave */
     int *part_end;           /* of each part: the request behind its last send */
     bool expecting;
-    bool arriving; /* who waits, waits for the receives only */
-    struct {       /* what the root keeps of its rows, where they do not stay in place */
+    bool arriving;          /* who waits, waits for the receives only */
+    double usual_arrival_s; /* as comm_work's, of such waits */
+    struct {                /* what the root keeps of its rows, where they do not stay in place */
         void *to;
         const void *from;
         size_t bytes;
@@ -176,9 +177,13 @@ enum cohort_code comm_exchange_arrive(struct comm_transfer *base, struct cohort_
     BUG_UNLESS(base->begun && base->start == start);
     if (base->done || t->receives_left == 0)
         return COHORT_OK;
+    const double usual_s = base->work.usual_s; /* until it ends */
     t->arriving = true;
+    base->work.usual_s = t->usual_arrival_s;
     enum cohort_code code = comm_wait(c, &base->work, c->timeout_s, err);
     t->arriving = false;
+    t->usual_arrival_s = base->work.usual_s;
+    base->work.usual_s = usual_s;
     if (code == COHORT_OK && !base->done)
         comm_link(c, &base->work);
     return code;

@@ -5,6 +5,7 @@
 #include "comm/links.h"
 
 #include "base/clock.h"
+#include "base/median.h"
 #include "base/rounds.h"
 #include "comm/comm_internal.h"
 
@@ -24,6 +25,8 @@
 #define NAP_MOST  100e-6
 #define FINE_S    0.25 /* longer waits are left to comm_wait(), which knows of lost boards */
 #define ROW_BYTES 1024 /* of the transfers that measure the star */
+#define PAUSES    5    /* of the root, while the others wait for it … */
+#define PAUSE_S   3e-3 /* … so long */
 
 enum order { ORDER_END, ORDER_PING, ORDER_UP, ORDER_DOWN };
 
@@ -337,9 +340,25 @@ out:
     return code;
 }
 
+/* One row there and one back, the root being late each time. */
+static enum cohort_code time_sleepers(struct comm *c, struct star_transfers *t, double *ms,
+                                      struct cohort_error *err) {
+    enum cohort_code code = COHORT_OK;
+    double each[PAUSES];
+    for (int i = 0; i < PAUSES; i++) {
+        if (c->rank == 0)
+            nap(PAUSE_S);
+        each[i] = INFINITY;
+        TRY(run_both(t->call, t->answer, &each[i], err));
+    }
+    *ms = 0.5 * median(each, PAUSES);
+out:
+    return code;
+}
+
 /* Everything there and one row back, and the other way round; what the rows alone take goes off. */
-static enum cohort_code time_star(struct star_transfers *t, int repeats, struct comm_star *star,
-                                  struct cohort_error *err) {
+static enum cohort_code time_star(struct comm *c, struct star_transfers *t, int repeats,
+                                  struct comm_star *star, struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
     double rows = INFINITY, there = INFINITY, back = INFINITY;
     for (int i = 0; i < repeats; i++) {
@@ -347,6 +366,7 @@ static enum cohort_code time_star(struct star_transfers *t, int repeats, struct 
         TRY(run_both(t->scatter, t->answer, &there, err));
         TRY(run_both(t->call, t->gather, &back, err));
     }
+    TRY(time_sleepers(c, t, &star->sleeping_ms, err));
     star->scatter_ms = fmax(there - 0.5 * rows, 0.1 * there);
     star->gather_ms = fmax(back - 0.5 * rows, 0.1 * back);
 out:
@@ -371,7 +391,7 @@ enum cohort_code comm_measure_star(struct comm *c, size_t bytes, int repeats,
     TRY(make_transfer(&t.gather, c, true, rows, ranges, memory, memory, err));
     TRY(make_transfer(&t.call, c, false, 1, ranges, memory, memory, err));
     TRY(make_transfer(&t.answer, c, true, 1, ranges, memory, memory, err));
-    TRY(time_star(&t, repeats, star, err));
+    TRY(time_star(c, &t, repeats, star, err));
 out:
     comm_transfer_destroy(&t.scatter);
     comm_transfer_destroy(&t.gather);

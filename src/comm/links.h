@@ -3,7 +3,8 @@
  * For src/profile.  The pairs of a round are disjoint and measured at the same time; the rounds are
  * those of a tournament, so that everybody meets everybody once.  Of repeated measurements the
  * shortest counts: what makes a message late (another process, a sleeping core) is no property of
- * the link.  Waiting looks often, unlike in an inference, because here nobody computes. */
+ * the link.  Waiting looks often, unlike in an inference, because here nobody computes; what an
+ * inference's waiting costs is measured with the star. */
 #ifndef COHORT_COMM_LINKS_H
 #define COHORT_COMM_LINKS_H
 
@@ -31,9 +32,10 @@ enum cohort_code comm_measure_links(struct comm *c, const struct comm_link_reque
                                     struct cohort_error *err);
 
 /* Collective.  On rank 0: the time in which `bytes` bytes reach every other rank when all are sent
- * at once, and that in which as many come back. */
+ * at once, and that in which as many come back; and, of 1 KB, half the usual time there and back
+ * when all have waited for a while as they do in an inference, and so sleep. */
 struct comm_star {
-    double scatter_ms, gather_ms;
+    double scatter_ms, gather_ms, sleeping_ms;
 };
 enum cohort_code comm_measure_star(struct comm *c, size_t bytes, int repeats,
                                    struct comm_star *star, struct cohort_error *err);

@@ -15,6 +15,7 @@
 #define SPIN_S        30e-6 /* a neighbour that is nearly ready costs no sleep */
 #define SLEEP_LEAST_S 50e-6
 #define SLEEP_MOST_S  500e-6
+#define NAP_OF        8 /* of the time since something moved, or until something should */
 #define IDLE_S        1e-3
 #define POLL_S        100e-6
 /* Ranks above 0 give up so much later, and one after the other: the first tells the others, and all
@@ -187,10 +188,14 @@ static void run_idle(struct comm *c, double now) {
     c->idle(c->idle_context);
 }
 
-/* Longer as the wait lasts, but no longer than until a message is due that waits for a connection.
- */
-static double nap_s(const struct comm *c, double now, double last_move) {
-    const double s = fmin(SLEEP_MOST_S, fmax(SLEEP_LEAST_S, (now - last_move) / 8));
+/* Longer as the wait lasts, shorter where it ended the last time (the same inference takes about
+ * as long again), and no longer than until a message is due that waits for a connection. */
+static double nap_s(const struct comm *c, const struct comm_work *w, double now, double begin,
+                    double last_move) {
+    double s = (now - last_move) / NAP_OF;
+    if (w->usual_s > 0)
+        s = fmin(s, fabs(begin + w->usual_s - now) / NAP_OF);
+    s = fmin(SLEEP_MOST_S, fmax(SLEEP_LEAST_S, s));
     return fmax(0, fmin(s, comm_outbox_due(c) - now));
 }
 
@@ -218,8 +223,9 @@ enum cohort_code comm_wait(struct comm *c, struct comm_work *w, double timeout_s
         if (now - last_move > patience)
             code = timed_out(c, w, timeout_s, err);
         else if (now - last_move > SPIN_S)
-            nap(nap_s(c, now, last_move));
+            nap(nap_s(c, w, now, begin, last_move));
     }
+    w->usual_s = clock_s() - begin;
     comm_unlink(c, w);
     return code;
 }

@@ -194,6 +194,7 @@ enum cohort_code profile_narrow(struct profile *p, const struct profile_facts *f
     p->link_of[0] = -1;
     profile_groups_destroy(&p->groups); /* of them all */
     p->scatter_factor = p->gather_factor = 1;
+    p->wake_ms = 0;
     return COHORT_OK;
 }
 
@@ -284,6 +285,7 @@ void profile_move_links(struct profile *p, struct profile *from) {
     p->link_count = from->link_count;
     p->scatter_factor = from->scatter_factor;
     p->gather_factor = from->gather_factor;
+    p->wake_ms = from->wake_ms;
     from->links = NULL;
     from->link_of = NULL;
     from->link_count = 0;

@@ -1,6 +1,7 @@
 /* Timing kernels by themselves, without graph or threads. */
 #include "profile/kernel_bench.h"
 
+#include "base/median.h"
 #include "base/mem.h"
 #include "kernels/peak.h"
 
@@ -20,16 +21,6 @@ static double now_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *t, int n) {
-    qsort(t, (size_t)n, sizeof *t, ascending);
-    return n > 0 ? t[n / 2] : 0;
 }
 
 /* ---- the peak -------------------------------------------------------------------------------- */

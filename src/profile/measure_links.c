@@ -119,6 +119,18 @@ static size_t star_bytes(const struct profile *p) {
     return (size_t)bytes / KB * KB;
 }
 
+/* What a KB to everybody takes, or back, by the links. */
+static double few_ms(const struct profile *p) {
+    double ms = 0, latency = 0;
+    for (int i = 0; i < 2 * (p->board_count - 1); i++) {
+        const int other = 1 + i / 2, from = i % 2 == 0 ? 0 : other, to = other - from;
+        const double begin = profile_latency_ms(&p->links[p->link_of[from * p->board_count + to]]);
+        ms += 0.5 * (profile_link_ms(p, from, to, (double)KB) - begin);
+        latency = fmax(latency, begin);
+    }
+    return ms + latency;
+}
+
 static enum cohort_code measure_star(struct profile *p, const struct profile_job *job,
                                      struct cohort_error *err) {
     enum cohort_code code = COHORT_OK;
@@ -139,6 +151,7 @@ static enum cohort_code measure_star(struct profile *p, const struct profile_job
     }
     p->scatter_factor =
         there > 0 ? profile_rounded(fmin(1e3, fmax(1e-3, star.scatter_ms / there))) : 1;
+    p->wake_ms = profile_rounded(fmax(0, star.sleeping_ms - few_ms(p)));
     p->gather_factor = back > 0 ? profile_rounded(fmin(1e3, fmax(1e-3, star.gather_ms / back))) : 1;
 out:
     buf_release(&b);

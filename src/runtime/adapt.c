@@ -10,6 +10,7 @@
 #include "runtime/forecast.h"
 #include "runtime/session.h"
 
+#include "base/median.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -300,7 +301,7 @@ static double median_of(const double *ring, int count) {
     double sorted[KEPT];
     const int n = count < KEPT ? count : KEPT;
     memcpy(sorted, ring, (size_t)n * sizeof *ring);
-    return adapt_median(sorted, n);
+    return median(sorted, n);
 }
 
 /* Collective.  Rank 0's verdict, and with CHANGE the plan's text, reach all. */

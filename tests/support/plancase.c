@@ -261,6 +261,7 @@ struct profile *case_profile(const struct graph *g, int boards, double link_ms, 
     fill_links(p, g, link_ms, seed);
     p->scatter_factor = case_range(seed, 1, 1.2);
     p->gather_factor = case_range(seed, 1, 1.2);
+    p->wake_ms = case_draw(seed, 2) == 0 ? 0 : link_ms * case_range(seed, 0, 0.1);
     return p;
 }
 

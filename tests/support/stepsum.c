@@ -119,7 +119,7 @@ double stepsum_port_ms(const struct stepsum *s, const struct stepsum_move *m) {
                 *(way == 0 ? &out : &in) += ms;
                 out += way == 0 ? s->setup_ms : 0;
                 receives = receives || way == 1;
-                longest = fmax(longest, begin);
+                longest = fmax(longest, begin + s->p->wake_ms);
             }
         }
         port = fmax(port, fmax(out, in + (receives ? s->setup_ms : 0)));

@@ -223,15 +223,6 @@ static void test_random(void **state) {
 
 /* ---- patience -------------------------------------------------------------------------------- */
 
-static void test_median(void **state) {
-    (void)state;
-    double five[] = {10, 900, 11, 12, 9}, two[] = {4, 2}, one[] = {7};
-    assert_true(adapt_median(five, 5) == 11);
-    assert_true(adapt_median(two, 2) == 3);
-    assert_true(adapt_median(one, 1) == 7);
-    assert_true(adapt_median(one, 0) == 0);
-}
-
 static void note(struct adapt *a, double first, double second, double latency) {
     const double measured[] = {first, second}, profiled[] = {10, 10};
     adapt_note(a, measured, profiled, latency);
@@ -339,8 +330,7 @@ static void test_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slower_board),   cmocka_unit_test(test_slower_links),
-        cmocka_unit_test(test_random),         cmocka_unit_test(test_median),
-        cmocka_unit_test(test_patience),       cmocka_unit_test(test_promises),
+        cmocka_unit_test(test_random),         cmocka_unit_test(test_patience),       cmocka_unit_test(test_promises),
         cmocka_unit_test(test_another_chance), cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);

@@ -565,11 +565,13 @@ static void links_are_kept(void **state) {
     for (int i = 0; i < 9; i++)
         p->link_of[i] = i % 4 == 0 ? -1 : 0;
     p->scatter_factor = 1.25;
+    p->wake_ms = 0.125;
     const char *path = test_path("links.json");
     test_must(profile_save_links(p, facts, path, &err), &err);
     test_must(profile_load_links(again, facts, path, &err), &err);
     assert_true(profile_link_ms(again, 0, 2, 49152) == 4.25);
     assert_true(again->scatter_factor == 1.25 && again->gather_factor == 1);
+    assert_true(again->wake_ms == 0.125);
     snprintf(facts[1].network, 32, "eth0 10.0.0.2/24 1000 Mbit/s");
     assert_int_equal(profile_load_links(again, facts, path, &err), COHORT_ERR_FORMAT);
     assert_non_null(strstr(err.message, "boards[1]: is of 'pi2' (eth0 10.0.0.1/24 100 Mbit/s)"));

@@ -166,6 +166,7 @@ static const struct {
     {"\"remark\": \"82 C\"", "\"remarks\": null", "boards[1]"},
     {"\"gather_factor\": 1,", "", "gather_factor"},
     {"\"scatter_factor\": 1.02", "\"scatter_factor\": 0", "links.scatter_factor"},
+    {"\"scatter_factor\": 1.02", "\"scatter_factor\": 1.02, \"wake_ms\": -1", "links.wake_ms"},
     {"[1, 0, -1]]", "[1, 0, -1], [0, 0, 0]]", "links.link_of: must have a row for each of 3"},
     {"[1, 0, -1]]", "[1, 0]]", "links.link_of[2]: must have 3 numbers, not 2"},
     {"[1, 0, -1]]", "[1, 0, 1]]", "a board has no link to itself: number 2 must be -1"},
