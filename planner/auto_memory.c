@@ -217,6 +217,13 @@ static struct rows needed(const struct auto_memory *a, const struct option *o,
     return channel_needs(a->m, &run, id, b);
 }
 
+bool auto_memory_begins(const struct auto_memory *a) {
+    for (int b = 0; b < a->m->boards; b++)
+        if (a->fixed[b] > fmin(a->limit, cost_memory_limit(a->m, b)))
+            return false;
+    return true;
+}
+
 bool auto_memory_add(const struct auto_memory *a, const double *before, const struct layout *where,
                      const struct option *o, const struct demand *d, enum plan_output output,
                      double *after) {

@@ -38,6 +38,8 @@ void auto_memory_release(struct auto_memory *a);
 
 /* The option's segment, whose rows d has. */
 void auto_memory_segment(struct auto_memory *a, const struct option *o, const struct demand *d);
+/* Does what boards need in any case keep to the limits? */
+bool auto_memory_begins(const struct auto_memory *a);
 /* A state's memory, weights[boards] and then most bytes alive[boards], when the segment has run
  * behind it; where[value]: how everything that lay there before lies.  false: beyond the limit. */
 bool auto_memory_add(const struct auto_memory *a, const double *before, const struct layout *where,

@@ -404,10 +404,10 @@ enum cohort_code auto_search(struct auto_found *f, const struct sigma *s, int mo
     /* The first state: the network's inputs are on the root. */
     states_begin_cut(&x.states, 0);
     memset(x.key, 0, ((size_t)s->m->g->value_count + 2) * sizeof *x.key);
-    if (x.limited)
+    if (x.limited && auto_memory_begins(&x.memory))
         TRY(states_add(&x.states, x.key, auto_key_length(&x, 0), &(struct way){.from = -1}, x.after,
                        err));
-    else
+    else if (!x.limited)
         TRY(states_relax(&x.states, x.key, auto_key_length(&x, 0), &(struct way){.from = -1}, err));
     TRY(states_end_cut(&x.states, 0, 1, &x.left_out, err));
     for (int c = 1; c < s->cuts->count; c++) {
