@@ -86,7 +86,7 @@ static bool links_are_sane(const struct profile *p) {
             if (from == to ? few != 0 : !(few > 0 && many >= few && many < 1e4))
                 return false;
         }
-    return p->scatter_factor > 0 && p->gather_factor > 0;
+    return p->scatter_factor > 0 && p->gather_factor > 0 && p->wake_ms >= 0 && p->wake_ms < 1e3;
 }
 
 /* ---- the tests ------------------------------------------------------------------------------- */

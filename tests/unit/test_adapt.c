@@ -329,9 +329,10 @@ static void test_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slower_board),   cmocka_unit_test(test_slower_links),
-        cmocka_unit_test(test_random),         cmocka_unit_test(test_patience),       cmocka_unit_test(test_promises),
-        cmocka_unit_test(test_another_chance), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_slower_board), cmocka_unit_test(test_slower_links),
+        cmocka_unit_test(test_random),       cmocka_unit_test(test_patience),
+        cmocka_unit_test(test_promises),     cmocka_unit_test(test_another_chance),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, no_leaks);
 }
